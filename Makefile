@@ -1,0 +1,67 @@
+# Needs Python 3.11 or newer with its venv module, and nothing else: `make run` and `make test` install what they use
+# into .venv, once. A stamp file that is newer than pyproject.toml means that there is nothing to install.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# What `make run` hands to `penia demo`, e.g. make run DEMO="--rate 10".
+DEMO ?=
+# What `make replay` reads.
+FILE ?= $(wildcard tests/replay/*.jsonl tests/replay/*.jsonl.gz)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check unit faults bench replay format clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+run: $(VENV)/.run-stamp ## Start the demo on port 8113: gateway, sandbox provider, traffic; no key, no network
+	$(BIN)/penia demo $(DEMO)
+
+test: check ## Check, then run every test
+	$(BIN)/pytest
+
+check: $(VENV)/.dev-stamp ## Format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+unit: $(VENV)/.dev-stamp ## Run the unit tests only
+	$(BIN)/pytest tests/unit
+
+faults: $(VENV)/.dev-stamp ## Run the fault tests only: kills, disconnects, broken upstreams
+	$(BIN)/pytest tests/faults
+
+bench: $(VENV)/.dev-stamp ## Measure added latency and calls per second
+	$(BIN)/python -m benchmarks
+
+replay: $(VENV)/.run-stamp ## Put recorded exchanges through the gateway and compare: make replay FILE=…
+	$(BIN)/penia replay $(FILE)
+
+format: $(VENV)/.dev-stamp ## Format, and fix what lint can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove .venv and everything else that was made here
+	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.run-stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+# The development install holds the runtime's too.
+$(VENV)/.dev-stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(VENV)/.run-stamp $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "Penia needs Python 3.11 or newer, and there is no '$(PYTHON)' here. Name yours: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Penia needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' comes without its venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

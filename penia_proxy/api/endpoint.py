@@ -1,0 +1,225 @@
+"""
+Turn a typed function into an HTTP endpoint.
+
+Its one job: one table row (`Endpoint`) is the route, the validation, the error answers and the OpenAPI entry, so that
+none can differ from another.
+Rules: a query or body that has an unknown field, a field twice or anything that is not JSON is refused, never
+ignored; refusals are `PeniaError`s, which bring their status; what was not foreseen is a 500 that says nothing.
+
+Why not aiohttp-pydantic: 2.6 ignores unknown query fields, and its documentation page loads Swagger UI from a CDN.
+"""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import orjson
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
+from pydantic import BaseModel, ValidationError
+
+from penia_proxy.api.fields import Nothing, given
+from penia_proxy.api.security import HEADERS, admit
+from penia_proxy.api.services import Services
+from penia_proxy.errors import (
+    CallerError,
+    InvalidRequest,
+    InvariantError,
+    PayloadTooLarge,
+    PeniaError,
+    RequestTimeout,
+    SchemaViolation,
+)
+from penia_proxy.wire.body import read_object
+
+BODY_BYTES_MAX = 1_000_000
+"""The control plane's bodies are forms, not prompts; a check's text is the largest."""
+
+FIELD_ERRORS_MAX = 50
+
+_log = logging.getLogger(__name__)
+
+Q = TypeVar("Q", bound=BaseModel)
+B = TypeVar("B", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Q, B]):
+    """One checked request to an endpoint."""
+
+    services: Services
+    query: Q
+    body: B
+    path: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer whose status is not the endpoint's usual one."""
+
+    value: Any
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One row of the route table."""
+
+    method: str
+    path: str
+    handler: Callable[[Call[Any, Any]], Awaitable[Any]]
+    """Returns what orjson can write, or a `Reply`. Its docstring describes the endpoint."""
+    tag: str
+    response: type[BaseModel]
+    query: type[BaseModel] = Nothing
+    body: type[BaseModel] | None = None
+    status: int = 200
+    also: tuple[int, ...] = ()
+    """Other statuses that answer the same shape."""
+    errors: tuple[type[PeniaError], ...] = ()
+    """Beyond those that any endpoint with a query or body can answer."""
+
+    @property
+    def summary(self) -> str:
+        """The handler's docstring in one line; its name where `python -OO` took that away."""
+        text = self.handler.__doc__ or self.handler.__name__.replace("_", " ")
+        return text.strip().partition("\n")[0].removesuffix(".")
+
+
+def serve(endpoint: Endpoint, services: Services, hosts: frozenset[str] | None) -> Callable[[web.Request], Any]:
+    """Return the aiohttp handler of an endpoint."""
+
+    async def handle(request: web.Request) -> web.Response:
+        query = _query(endpoint.query, request)
+        body = Nothing() if endpoint.body is None else await _body(endpoint.body, request, services)
+        value = await endpoint.handler(Call(services, query, body, request.match_info))
+        status = endpoint.status
+        if isinstance(value, Reply):
+            value, status = value.value, value.status
+        return json_response(value, status)
+
+    return guarded(handle, hosts)
+
+
+def guarded(
+    handle: Callable[[web.Request], Awaitable[web.StreamResponse]], hosts: frozenset[str] | None
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return a handler that refuses what `security` refuses and answers every error as JSON."""
+
+    async def guard(request: web.Request) -> web.StreamResponse:
+        try:
+            admit(request, hosts)
+            return await handle(request)
+        except PeniaError as error:
+            if isinstance(error, InvariantError):
+                _report(request, error)
+            return error_response(error)
+        except Exception as error:  # noqa: BLE001 - the last line: nothing of it may reach the caller
+            _report(request, error)
+            return error_response(PeniaError("Penia failed at this; its log says where."))
+
+    return guard
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return JSON with the control plane's headers."""
+    return web.Response(
+        body=orjson.dumps(value), status=status, content_type="application/json", headers={**HEADERS, **(headers or {})}
+    )
+
+
+def error_response(error: PeniaError) -> web.Response:
+    """Return an error in the REST shape of api.md §1."""
+    hidden = isinstance(error, InvariantError)
+    body = {
+        "error": "Penia failed at this; its log says where." if hidden else str(error),
+        "code": error.code,
+        "detail": None if hidden else error.detail,
+    }
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if error.status == 405:
+        headers["Allow"] = ", ".join(error.detail or ())
+    return json_response(body, error.status, headers)
+
+
+def violation(error: ValidationError, *, what: str) -> SchemaViolation:
+    """Return a pydantic error as one entry per field; the values are not quoted back."""
+    entries = [
+        {
+            "field": ".".join(str(part) for part in entry["loc"])[:200],
+            "message": entry["msg"].removeprefix("Value error, "),
+        }
+        for entry in error.errors(include_url=False, include_context=False, include_input=False)[:FIELD_ERRORS_MAX]
+    ]
+    noun = "field is" if error.error_count() == 1 else "fields are"
+    return SchemaViolation(f"{error.error_count()} {noun} not as the {what} needs them.", detail=entries)
+
+
+def _query(model: type[BaseModel], request: web.Request) -> BaseModel:
+    twice = sorted({name for name in request.query if len(request.query.getall(name)) > 1})
+    if twice:
+        entries = [{"field": name[:200], "message": "given more than once"} for name in twice[:FIELD_ERRORS_MAX]]
+        raise SchemaViolation("A query field is given more than once.", detail=entries)
+    try:
+        return model.model_validate(given(request.query))
+    except ValidationError as error:
+        raise violation(error, what="query") from None
+
+
+async def _body(model: type[BaseModel], request: web.Request, services: Services) -> BaseModel:
+    raw = await _read(request, services.config.server.body_timeout_s)
+    if not raw.strip() and not any(field.is_required() for field in model.model_fields.values()):
+        raw = b"{}"
+    if _has_nul(read_object(raw)):
+        raise InvalidRequest("The body has a NUL character in a string.")
+    try:
+        orjson.loads(raw)  # a second opinion: it refuses half surrogates, and numbers that are infinite as a double
+        # Strict: "5" is no number. From the bytes, because only in JSON mode an array is good enough for a tuple then.
+        return model.model_validate_json(raw, strict=True)
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("The body has a string or a number that not every JSON parser can read.") from None
+    except ValidationError as error:
+        raise violation(error, what="body") from None
+
+
+async def _read(request: web.Request, timeout_s: float) -> bytes:
+    """Return the body. Raises PayloadTooLarge, RequestTimeout."""
+    length = request.content_length or 0
+    chunks = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            while length <= BODY_BYTES_MAX and (chunk := await request.content.readany()):
+                chunks += chunk
+                length = max(length, len(chunks))
+    except TimeoutError:
+        raise RequestTimeout("The body did not arrive in time.") from None
+    except (BadHttpMessage, ConnectionError):
+        raise InvalidRequest("The body did not arrive whole.") from None
+    if length > BODY_BYTES_MAX:
+        raise PayloadTooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")
+    return bytes(chunks)
+
+
+def _has_nul(value: Any) -> bool:
+    """Whether a string anywhere has a NUL, which PostgreSQL cannot store."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(key) or _has_nul(child) for key, child in value.items())
+    return isinstance(value, list) and any(_has_nul(child) for child in value)
+
+
+def _report(request: web.Request, error: Exception) -> None:
+    """Log where it failed; neither the error's text nor the request, which may hold what must not be kept."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    pattern = request.match_info.route.resource.canonical if request.match_info.route.resource else ""
+    _log.error("%s %s failed: %s\n%s", request.method, pattern, type(error).__name__, where)
+
+
+ALWAYS: tuple[type[CallerError], ...] = (InvalidRequest, SchemaViolation)
+"""What any endpoint with a query or a body may answer."""

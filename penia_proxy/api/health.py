@@ -1,0 +1,91 @@
+"""
+Say how Penia is.
+
+Its one job: `/health` for people and supervisors, `/ready` for load balancers.
+Rules: cheap, and never waits for the ledger, so that it answers when nothing else does.
+"""
+
+from typing import Any, Literal
+
+from penia_proxy import __version__
+from penia_proxy.api.endpoint import Call, Endpoint, Reply
+from penia_proxy.api.fields import Nothing, Shown
+from penia_proxy.api.services import Services
+
+
+class Health(Shown):
+    """
+    How it is.
+
+    `degraded`: the ledger cannot write, and calls pass because the configuration says so. `unhealthy`: it cannot, and
+    calls are refused.
+    """
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    database: Literal["connected", "unavailable"]
+    websocket_clients: int
+    active_budgets: int
+    uptime_seconds: float
+    version: str
+    holds_open: int
+    ledger_queue: int
+
+
+class Ready(Shown):
+    """Whether calls can be taken."""
+
+    ready: bool
+    component: str
+    version: str
+
+
+async def health(call: Call[Nothing, Nothing]) -> Reply:
+    """Say how Penia is."""
+    services = call.services
+    status = _status(services)
+    answer: dict[str, Any] = {
+        "status": status,
+        "database": "connected" if services.ledger.healthy else "unavailable",
+        "websocket_clients": services.hub.client_count,
+        "active_budgets": len(services.book.active),
+        "uptime_seconds": round(services.clock.monotonic() - services.started_monotonic, 3),
+        "version": __version__,
+        "holds_open": services.ledger.holds_open,
+        "ledger_queue": services.ledger.queue_depth,
+    }
+    return Reply(answer, 503 if status == "unhealthy" else 200)
+
+
+async def ready(call: Call[Nothing, Nothing]) -> Reply:
+    """Say whether calls can be taken."""
+    is_ready = _status(call.services) != "unhealthy"
+    return Reply({"ready": is_ready, "component": "penia", "version": __version__}, 200 if is_ready else 503)
+
+
+def _status(services: Services) -> Literal["healthy", "degraded", "unhealthy"]:
+    if services.ledger.healthy:
+        return "healthy"
+    refuses = services.config.ledger.on_store_failure == "block"
+    if refuses or any(budget.blocks for budget in services.book.active):
+        return "unhealthy"
+    return "degraded"
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET",
+        path="/health",
+        handler=health,
+        tag="health",
+        response=Health,
+        also=(503,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/ready",
+        handler=ready,
+        tag="health",
+        response=Ready,
+        also=(503,),
+    ),
+)

@@ -1,0 +1,169 @@
+"""
+Book a call that was made without us.
+
+Its one job: `POST /api/v1/usage/record`: a component says what it used, and every budget that covers it is charged.
+Rules: a `record_id` counts once; the same content again is the first record, another content is a conflict. Counters
+move only for what the ledger has acknowledged as new. What has no known price is `unpriced`, never 0.
+"""
+
+import hashlib
+from datetime import timedelta
+from typing import Any, Self
+
+import orjson
+from pydantic import Field, model_validator
+
+from penia_proxy.api.endpoint import Call, Endpoint, Reply
+from penia_proxy.api.fields import Instant, Metadata, Name, Nothing, RecordId, Sent, Tags, Tokens
+from penia_proxy.api.services import Services
+from penia_proxy.api.shown import RecordShown
+from penia_proxy.budget.bill import bill_of
+from penia_proxy.budget.money import nanos_of_usd
+from penia_proxy.budget.record import UsageRecord
+from penia_proxy.budget.scope import Facts
+from penia_proxy.budget.usage import Usage
+from penia_proxy.config import Limit
+from penia_proxy.errors import Conflict, SchemaViolation, StoreUnavailable
+from penia_proxy.ids import new_id
+from penia_proxy.watch.shapes import record_json
+
+AHEAD_MAX = timedelta(minutes=5)
+"""How far another machine's clock may be ahead of ours; a later instant would be spend of a window to come."""
+
+
+class RecordBody(Sent):
+    """
+    What was used.
+
+    `input_tokens` is all input, cached included. Of the input, the output and the total, one may be left out. Without
+    `cost`, the tokens are priced at `timestamp`'s prices.
+    """
+
+    component: Name
+    provider: Name
+    model: Name
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
+    cache_read_tokens: Tokens = 0
+    cache_write_tokens: Tokens = 0
+    total_tokens: Tokens | None = None
+    cost: Limit | None = None
+    timestamp: Instant | None = None
+    task_type: Name | None = None
+    request_id: RecordId | None = None
+    record_id: RecordId | None = None
+    tags: Tags = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        known = (self.input_tokens, self.output_tokens, self.total_tokens)
+        cached = self.cache_read_tokens + self.cache_write_tokens
+        if self.cost is None and all(count is None for count in known) and not cached:
+            raise ValueError("give cost, or the tokens to price")
+        if self.cost is None and self.input_tokens is None and self.output_tokens is None and self.total_tokens:
+            raise ValueError("without cost, total_tokens needs input_tokens or output_tokens: they differ in price")
+        if None not in known and (self.input_tokens or 0) + (self.output_tokens or 0) != self.total_tokens:
+            raise ValueError("total_tokens must be input_tokens + output_tokens")
+        if self.total_tokens is not None and (self.input_tokens or 0) + (self.output_tokens or 0) > self.total_tokens:
+            raise ValueError("total_tokens must not be less than input_tokens and output_tokens")
+        if cached and self.input_tokens is None and self.total_tokens is None:
+            raise ValueError("cached tokens are part of input_tokens; give that, too")
+        if cached > self.input_total:
+            raise ValueError("cache_read_tokens and cache_write_tokens are part of input_tokens, and exceed it")
+        return self
+
+    @property
+    def input_total(self) -> int:
+        """All input; of a total alone, everything."""
+        if self.input_tokens is not None:
+            return self.input_tokens
+        return 0 if self.total_tokens is None else self.total_tokens - (self.output_tokens or 0)
+
+    @property
+    def usage(self) -> Usage:
+        """The counts, disjoint."""
+        output = self.output_tokens
+        if output is None:
+            output = 0 if self.total_tokens is None else self.total_tokens - self.input_total
+        return Usage(
+            input=self.input_total - self.cache_read_tokens - self.cache_write_tokens,
+            cache_read=self.cache_read_tokens,
+            cache_write=self.cache_write_tokens,
+            output=output,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what was said, however it was written."""
+        said = self.model_dump(mode="json", exclude_unset=True)
+        return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+async def post_record(call: Call[Nothing, RecordBody]) -> Any:
+    """Book a call that was made without the gateway."""
+    record = record_of(call.services, call.body)
+    kept, created = await call.services.unbroken(_book(call.services, record, call.body.fingerprint))
+    return Reply(record_json(kept), 201 if created else 200)
+
+
+def record_of(services: Services, body: RecordBody) -> UsageRecord:
+    """Return the record a body stands for. Raises SchemaViolation for an instant that has not come yet."""
+    now = services.clock.now()
+    timestamp = body.timestamp or now
+    if timestamp > now + AHEAD_MAX:
+        entry = {"field": "timestamp", "message": "lies in the future"}
+        raise SchemaViolation("1 field is not as the body needs it.", detail=[entry])
+    usage = body.usage
+    cost: int | None
+    input_cost: int | None
+    if body.cost is None:
+        catalogue = services.catalogue_of(body.provider)
+        bill = bill_of([(None, usage)], body.model, "client", lambda m: services.prices.card(catalogue, m, timestamp))
+        basis, cost, input_cost, version = bill.basis, bill.cost_nanos, bill.input_cost_nanos, services.prices.version
+    else:
+        basis, cost, input_cost, version = "client", nanos_of_usd(body.cost), None, None
+    budgets = services.book.covering(Facts(body.component, body.provider, body.model, body.tags))
+    return UsageRecord(
+        record_id=body.record_id or new_id("r"),
+        timestamp=timestamp,
+        component=body.component,
+        provider=body.provider,
+        model=body.model,
+        usage=usage,
+        cost_basis=basis,
+        cost_nanos=cost,
+        input_cost_nanos=input_cost,
+        budget_ids=tuple(budget.budget_id for budget in budgets),
+        task_type=body.task_type,
+        request_id=body.request_id,
+        pricing_version=version,
+        tags=body.tags,
+        metadata=body.metadata,
+    )
+
+
+async def _book(services: Services, record: UsageRecord, fingerprint: str) -> tuple[UsageRecord, bool]:
+    """Write a record, then count it. The two belong together: run it unbroken."""
+    kept, created = await services.ledger.append(record, fingerprint)
+    if created:
+        found = (services.book.get(budget_id) for budget_id in record.budget_ids)
+        await services.counters.charge(kept, [budget for budget in found if budget is not None])
+        services.hub.usage(record_json(kept), kept.budget_ids, kept.component)
+        services.hub.touch(kept.budget_ids)
+    return kept, created
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/api/v1/usage/record",
+        handler=post_record,
+        tag="usage",
+        body=RecordBody,
+        response=RecordShown,
+        status=201,
+        also=(200,),
+        errors=(Conflict, StoreUnavailable),
+    ),
+)

@@ -1,0 +1,200 @@
+"""
+Show what models cost.
+
+Its one job: `/api/v1/prices`: the price list, one model's price, and what given tokens cost.
+Rules: the price book decides; nothing is priced here. A price that is not known is a 404, never a 0.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from penia_proxy.api.endpoint import Call, Endpoint
+from penia_proxy.api.fields import Filter, Instant, Name, Nothing, Page, Paged, Sent, Shown, Tokens
+from penia_proxy.api.services import Services
+from penia_proxy.budget.money import usd
+from penia_proxy.budget.prices import ModelPrices, Rate, RateCard
+from penia_proxy.budget.ratecard import UNITS, Prices
+from penia_proxy.budget.usage import Usage
+from penia_proxy.errors import NotFound, SchemaViolation
+
+
+class Tier(Shown):
+    above: Annotated[int, Field(description="Prices the whole call once its input exceeds this many tokens.")]
+    cost: float
+
+
+class UnitPrice(Shown):
+    cost: Annotated[float, Field(description="USD for `per` units")]
+    per: int
+    tiers: list[Tier]
+
+
+class PriceShown(Shown):
+    """One model's standard prices. Costs are USD."""
+
+    provider: str
+    model: str
+    name: str | None
+    input_cost_per_token: float | None
+    output_cost_per_token: float | None
+    cache_read_cost_per_token: float | None
+    cache_write_cost_per_token: float | None
+    prices: Annotated[dict[str, UnitPrice], Field(description="Every price, by the catalogue's price key.")]
+    context_window: int | None
+    source: str
+    version: str
+
+
+class Cost(Shown):
+    """What tokens cost. USD."""
+
+    provider: str
+    model: str
+    input_cost: float
+    output_cost: float
+    total_cost: float
+    pricing_version: str
+
+
+class PricesQuery(Paged):
+    provider: Filter | None = None
+    model: Filter | None = None
+
+
+class PriceBody(Sent):
+    """Which model. Without `timestamp`: the price of this moment."""
+
+    provider: Name
+    model: Name
+    timestamp: Instant | None = None
+
+
+class CostBody(PriceBody):
+    """Which model, and how much of it. `input_tokens` is all input, cached included."""
+
+    input_tokens: Tokens
+    output_tokens: Tokens = 0
+    cache_read_tokens: Tokens = 0
+    cache_write_tokens: Tokens = 0
+
+
+async def list_prices(call: Call[PricesQuery, Nothing]) -> dict[str, Any]:
+    """List the prices in force, by provider and model."""
+    services, query = call.services, call.query
+    provider = services.catalogue_of(query.provider) if query.provider else None
+    lines = services.prices.models(provider, services.clock.now())
+    if query.model:
+        lines = [line for line in lines if line.model == query.model]
+        if not lines and provider:
+            # Not a catalogue's id, but perhaps one of a model's other names.
+            card = services.prices.card(provider, query.model, services.clock.now())
+            lines = [] if card is None else [_line(card)]
+    first = (query.page - 1) * query.limit
+    return {
+        "items": [price_json(line, services.prices.version) for line in lines[first : first + query.limit]],
+        "total": len(lines),
+        "page": query.page,
+        "limit": query.limit,
+    }
+
+
+async def current_price(call: Call[Nothing, PriceBody]) -> dict[str, Any]:
+    """Show one model's price."""
+    return price_json(_line(_card(call.services, call.body)), call.services.prices.version)
+
+
+async def calculate(call: Call[Nothing, CostBody]) -> dict[str, Any]:
+    """Calculate what tokens cost."""
+    body = call.body
+    cached = body.cache_read_tokens + body.cache_write_tokens
+    if cached > body.input_tokens:
+        entry = {"field": "input_tokens", "message": "must include the cached tokens"}
+        raise SchemaViolation("1 field is not as the body needs it.", detail=[entry])
+    usage = Usage(
+        input=body.input_tokens - cached,
+        cache_read=body.cache_read_tokens,
+        cache_write=body.cache_write_tokens,
+        output=body.output_tokens,
+    )
+    card = _card(call.services, body)
+    price = card.price(usage)
+    return {
+        "provider": body.provider,
+        "model": card.model,
+        "input_cost": usd(price.input_nanos),
+        "output_cost": usd(price.total_nanos - price.input_nanos),
+        "total_cost": usd(price.total_nanos),
+        "pricing_version": call.services.prices.version,
+    }
+
+
+def price_json(line: ModelPrices, version: str) -> dict[str, Any]:
+    """Return a line of the price list."""
+    return {
+        "provider": line.provider,
+        "model": line.model,
+        "name": line.name,
+        "input_cost_per_token": _per_token(line.prices, "input_mtok"),
+        "output_cost_per_token": _per_token(line.prices, "output_mtok"),
+        "cache_read_cost_per_token": _per_token(line.prices, "cache_read_mtok"),
+        "cache_write_cost_per_token": _per_token(line.prices, "cache_write_mtok"),
+        "prices": {key: _rate_json(key, rate) for key, rate in line.prices.items()},
+        "context_window": line.context_window,
+        "source": line.source,
+        "version": version,
+    }
+
+
+def _rate_json(key: str, rate: Rate) -> dict[str, Any]:
+    tiers = [{"above": start, "cost": float(price)} for start, price in rate.tiers]
+    return {"cost": float(rate.base), "per": UNITS[key].per, "tiers": tiers}
+
+
+def _per_token(prices: Prices, key: str) -> float | None:
+    rate = prices.get(key)
+    return None if rate is None else float(rate.base / Decimal(UNITS[key].per))
+
+
+def _card(services: Services, body: PriceBody) -> RateCard:
+    at = body.timestamp or services.clock.now()
+    card = services.prices.card(services.catalogue_of(body.provider), body.model, at)
+    if card is None:
+        raise NotFound("No price is known for this model.")
+    return card
+
+
+def _line(card: RateCard) -> ModelPrices:
+    return ModelPrices(card.provider, card.model, None, card.prices, card.context_window, card.source)
+
+
+_PATH = "/api/v1/prices"
+ENDPOINTS = (
+    Endpoint(
+        method="GET",
+        path=_PATH,
+        handler=list_prices,
+        tag="prices",
+        query=PricesQuery,
+        response=Page[PriceShown],
+    ),
+    Endpoint(
+        method="POST",
+        path=_PATH + "/current",
+        handler=current_price,
+        tag="prices",
+        body=PriceBody,
+        response=PriceShown,
+        errors=(NotFound,),
+    ),
+    Endpoint(
+        method="POST",
+        path=_PATH + "/calculate",
+        handler=calculate,
+        tag="prices",
+        body=CostBody,
+        response=Cost,
+        errors=(NotFound,),
+    ),
+)

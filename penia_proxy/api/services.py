@@ -1,0 +1,78 @@
+"""
+Name what the API works with.
+
+Its one job: the parts that app.py wires together, under one typed key.
+Rule: the API takes nothing from anywhere else.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from aiohttp import web
+
+from penia_proxy.budget.book import BudgetBook
+from penia_proxy.budget.engine import Counters, Engine
+from penia_proxy.budget.estimate import OutputHabit
+from penia_proxy.budget.prices import PriceBook
+from penia_proxy.budget.record import Tally
+from penia_proxy.budget.windows import WindowKey
+from penia_proxy.clock import Clock
+from penia_proxy.config import Config
+from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.live import LiveHub
+
+T = TypeVar("T")
+
+
+class LoadedCounters(Counters, Protocol):
+    """Counters that can take a budget's figures anew."""
+
+    def load(self, tallies: Mapping[WindowKey, Tally]) -> None:
+        """Take the ledger's figures; what is held stays held."""
+        ...
+
+    def forget(self, budget_id: str) -> object:
+        """Drop a budget's figures."""
+        ...
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of a running Penia that the API shows and moves."""
+
+    config: Config
+    clock: Clock
+    ledger: Ledger
+    counters: LoadedCounters
+    engine: Engine
+    book: BudgetBook
+    prices: PriceBook
+    hub: LiveHub
+    started_monotonic: float
+    habit: OutputHabit = field(default_factory=OutputHabit)
+    """The gateway's, so that a check expects the output that a call would."""
+    budget_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
+    _unbroken: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def catalogue_of(self, provider: str) -> str:
+        """Return the provider's name in the price book, which config.yaml may say."""
+        configured = self.config.providers.get(provider)
+        return (configured.prices if configured else None) or provider
+
+    async def unbroken(self, steps: Coroutine[Any, Any, T]) -> T:
+        """Run steps that belong together to their end, even if the request that asked for them is cancelled."""
+        task = asyncio.create_task(steps)
+        self._unbroken.add(task)
+        task.add_done_callback(self._unbroken.discard)
+        return await asyncio.shield(task)
+
+    async def finished(self) -> None:
+        """Wait for what `unbroken` still runs: before the ledger is closed."""
+        if self._unbroken:
+            await asyncio.wait(self._unbroken)
+
+
+SERVICES: web.AppKey[Services] = web.AppKey("services", Services)

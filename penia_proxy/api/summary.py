@@ -1,0 +1,152 @@
+"""
+Show how a budget stands.
+
+Its one job: `/api/v1/budgets/{id}/summary`: a budget's windows of this moment, in figures.
+Rules: the figures are the counters' own, which verdicts are made of. The forecast is a straight line from the start of
+the window through now; it knows no weekends and no trends.
+"""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, cast
+
+from pydantic import Field, RootModel
+
+from penia_proxy.api.budgets import budget_named
+from penia_proxy.api.endpoint import Call, Endpoint
+from penia_proxy.api.fields import LATEST, Nothing, PeriodName, Sent, Shown
+from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.money import usd
+from penia_proxy.budget.record import Tally
+from penia_proxy.budget.windows import Window, WindowKey
+from penia_proxy.clock import iso
+from penia_proxy.config import Period
+from penia_proxy.watch.shapes import usd_or_none
+
+
+class PeriodSummary(Shown):
+    """One budget's window."""
+
+    budget_id: str
+    name: str
+    period: PeriodName
+    spent: float
+    held: float
+    limit: float | None
+    remaining: Annotated[float | None, Field(description="limit − spent − held; below zero after an overrun")]
+    usage_percent: Annotated[float | None, Field(description="spent of limit, 0–100 and beyond")]
+    total_cost: float
+    cost_limit: float | None
+    remaining_cost: float | None
+    cost_usage_percentage: Annotated[float | None, Field(description="spent of limit, 0–1 and beyond")]
+    cost_limit_exceeded: bool
+    input_tokens: int
+    output_tokens: int
+    total_tokens_used: int
+    request_count: int
+    has_unpriced_usage: bool
+    projected: Annotated[float | None, Field(description="spent at the window's end if it goes on as it has so far")]
+    exhausted_at: Annotated[
+        datetime | None, Field(description="when the limit is reached at that pace; null: it is not")
+    ]
+    start_time: datetime
+    end_time: datetime | None
+
+
+class Summaries(RootModel[list[PeriodSummary]]):
+    """The asked period first, then every other limited one."""
+
+
+class SummaryQuery(Sent):
+    period: PeriodName | None = None
+
+
+async def summarize(call: Call[SummaryQuery, Nothing]) -> list[dict[str, Any]]:
+    """Show how a budget stands in the windows of this moment."""
+    budget = budget_named(call.services, call.path)
+    now = call.services.clock.now()
+    await call.services.ledger.caught_up()
+    windows = [budget.calendar.window(period, now) for period in periods_of(budget, call.query.period)]
+    keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
+    tallies = await call.services.counters.read(keys)
+    return [element(budget, window, tally, now) for window, tally in zip(windows, tallies, strict=True)]
+
+
+def periods_of(budget: Budget, asked: str | None) -> list[Period]:
+    """Return the asked period, then the limited ones. Nothing asked: daily first, where it or nothing is limited."""
+    limited = list(budget.limits)
+    if asked is None:
+        return sorted(limited, key=lambda period: period != "daily") or ["daily"]
+    first = cast("Period", asked)
+    return [first, *(period for period in limited if period != first)]
+
+
+def element(budget: Budget, window: Window, tally: Tally, now: datetime) -> dict[str, Any]:
+    """Return one element of a summary."""
+    limit = budget.limits.get(window.period)
+    spent, held = tally.spent_nanos, tally.held_nanos
+    remaining = None if limit is None else usd(limit - spent - held)
+    share = _share(spent, limit)
+    return {
+        "budget_id": budget.budget_id,
+        "name": budget.name,
+        "period": window.period,
+        "spent": usd(spent),
+        "held": usd(held),
+        "limit": usd_or_none(limit),
+        "remaining": remaining,
+        "usage_percent": None if share is None else share * 100,
+        "total_cost": usd(spent),
+        "cost_limit": usd_or_none(limit),
+        "remaining_cost": remaining,
+        "cost_usage_percentage": share,
+        "cost_limit_exceeded": limit is not None and spent > limit,
+        "input_tokens": tally.input_tokens,
+        "output_tokens": tally.output_tokens,
+        "total_tokens_used": tally.input_tokens + tally.output_tokens,
+        "request_count": tally.request_count,
+        "has_unpriced_usage": tally.unpriced_count > 0,
+        "projected": usd_or_none(projected(spent, window, now)),
+        "exhausted_at": _iso_or_none(exhausted_at(spent, limit, window, now)),
+        "start_time": iso(window.start),
+        "end_time": _iso_or_none(window.end),
+    }
+
+
+def projected(spent: int, window: Window, now: datetime) -> int | None:
+    """Return what will be spent at the window's end at the present pace; None for a window that never ends."""
+    if window.end is None:
+        return None
+    elapsed = now - window.start
+    if elapsed <= timedelta():
+        return spent
+    return round(spent * ((window.end - window.start) / elapsed))
+
+
+def exhausted_at(spent: int, limit: int | None, window: Window, now: datetime) -> datetime | None:
+    """Return when the limit is reached at the present pace, within this window; in the past where it has been."""
+    if limit is None or spent <= 0 or window.end is None:
+        return None
+    at = window.start + min((now - window.start) * (limit / spent), LATEST - window.start)
+    return at if at < window.end else None
+
+
+def _share(spent: int, limit: int | None) -> float | None:
+    if limit is None:
+        return None
+    return spent / limit if limit else 1.0  # nothing is allowed: all of it is used
+
+
+def _iso_or_none(instant: datetime | None) -> str | None:
+    return None if instant is None else iso(instant)
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET",
+        path="/api/v1/budgets/{budget_id}/summary",
+        handler=summarize,
+        tag="budgets",
+        query=SummaryQuery,
+        response=Summaries,
+    ),
+)

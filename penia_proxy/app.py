@@ -1,0 +1,196 @@
+"""
+Wire the parts together.
+
+Its one job: the composition root; the one place that knows every part, and the order in which they start and stop.
+Rules: at start the ledger is recovered before the counters are loaded, and both before a connection is accepted; at
+the end connections are drained before the ledger is closed. No rule of money is here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from penia_proxy.api.routes import add_routes
+from penia_proxy.api.services import Services
+from penia_proxy.budget.book import BudgetBook
+from penia_proxy.budget.budget import budget_of
+from penia_proxy.budget.engine import Engine
+from penia_proxy.budget.estimate import OutputHabit
+from penia_proxy.budget.prices import PriceBook
+from penia_proxy.budget.record import UsageRecord
+from penia_proxy.clock import Clock, SystemClock
+from penia_proxy.config import RESERVED_NAMES, Config
+from penia_proxy.counters.memory import MemoryCounters
+from penia_proxy.gateway.holding import Books
+from penia_proxy.gateway.proxy import Proxy, Upstream
+from penia_proxy.gateway.relay import Provider, session_for_providers
+from penia_proxy.gateway.routes import RouteTable
+from penia_proxy.ids import new_id
+from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.live import LiveHub
+from penia_proxy.watch.shapes import BudgetStates, record_json
+from penia_proxy.wire.dialects import DIALECTS
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_SECONDS = 30
+"""How long an idle connection is kept, and a request's header may take (reliability.md M8)."""
+
+HABIT_RECORDS = 10_000
+"""Records read at start to know how much each component writes: 256 samples for about forty (component, model)."""
+
+
+class Gateway:
+    """A gateway that runs."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        self.book = BudgetBook()
+        self.counters = MemoryCounters()
+        self.engine = Engine(self.book, self.counters)
+        self.habit = OutputHabit()
+        self.ledger: Ledger
+        self.prices: PriceBook
+        self.hub: LiveHub
+        self._runner: web.AppRunner
+        self._started_monotonic = clock.monotonic()
+
+    async def start(self) -> Self:
+        """
+        Open the ledger, end what a crash left open, and listen.
+
+        Raises ConfigError, or OSError where the port is taken.
+        """
+        directory = self.config.pricing.directory
+        self.prices = PriceBook.load(Path(directory) if directory else None)
+        self.ledger = await Ledger.open(self.config.ledger, self.clock)
+        try:
+            await self._load_books()
+            states = BudgetStates(self.book, self.counters, self.clock)
+            self.hub = LiveHub(states.of, states.ids, self.clock)
+            self._session = session_for_providers()
+            await self._listen()
+        except BaseException:
+            await self.ledger.close()
+            raise
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where it listens, with the port that was given or chosen."""
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    async def stop(self) -> None:
+        """Take no more calls, let those in flight settle within ``drain_seconds``, and close the ledger."""
+        await self._runner.cleanup()
+        await self._services.finished()
+        await self._proxy.finished()
+        await self.hub.close()
+        await self._session.close()
+        await self.ledger.close()
+
+    async def _load_books(self) -> None:
+        expired = await self.ledger.recover()
+        if expired:
+            log.warning("%d calls were in flight when the last process ended; booked as unconfirmed", len(expired))
+        known = await self.ledger.budgets()
+        if not known:
+            now = self.clock.now()
+            for spec in self.config.budgets:
+                budget = budget_of(spec, budget_id=new_id("b"), created_at=now, updated_at=now)
+                await self.ledger.save_budget(budget)
+                known.append(budget)
+        for budget in known:
+            self.book.put(budget)
+        for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
+            log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
+        self.counters.load(await self.ledger.tallies(self.clock.now()))
+        for component, model, output in reversed(await self.ledger.recent_outputs(HABIT_RECORDS)):
+            self.habit.observe(component, model, output)
+
+    async def _listen(self) -> None:
+        app = web.Application(middlewares=[self._planes])
+        self._services = self._control_plane()
+        add_routes(app, self._services)
+        self._proxy = self._data_plane()
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            # A caller that leaves while we wait for its provider is known at once, not at the next write.
+            handler_cancellation=True,
+            # What arrives compressed is forwarded compressed.
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            shutdown_timeout=self.config.server.drain_seconds,
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.config.server.host, self.config.server.port).start()
+
+    def _control_plane(self) -> Services:
+        return Services(
+            config=self.config,
+            clock=self.clock,
+            ledger=self.ledger,
+            counters=self.counters,
+            engine=self.engine,
+            book=self.book,
+            prices=self.prices,
+            hub=self.hub,
+            started_monotonic=self._started_monotonic,
+            habit=self.habit,
+        )
+
+    def _data_plane(self) -> Proxy:
+        upstreams = {}
+        for name, provider in self.config.providers.items():
+            dialect = DIALECTS[provider.format]
+            upstreams[name] = Upstream(
+                Provider(name, provider, self._session), dialect, RouteTable(dialect.routes, provider.free_routes)
+            )
+        books = Books(
+            engine=self.engine,
+            counters=self.counters,
+            ledger=self.ledger,
+            clock=self.clock,
+            habit=self.habit,
+            config=self.config.ledger,
+            published=self._publish,
+            touched=self.hub.touch,
+        )
+        return Proxy(upstreams, self.prices, books, self.config.server)
+
+    @web.middleware
+    async def _planes(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Send a request to its plane by the first segment of its raw path, which no provider shares with ours."""
+        first = request.raw_path[1:].split("/", 1)[0].split("?", 1)[0]
+        if request.raw_path.startswith("/") and (not first or first in RESERVED_NAMES):
+            return await handler(request)
+        return await self._proxy.handle(request)
+
+    def _publish(self, record: UsageRecord) -> None:
+        if self.hub.listening:
+            self.hub.usage(record_json(record), record.budget_ids, record.component)
+
+
+async def serve(
+    config: Config,
+    *,
+    clock: Clock | None = None,
+    on_ready: Callable[[str], None] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Run a gateway until ``stop`` is set; ``on_ready`` is told its URL. Raises as `Gateway.start`."""
+    gateway = await Gateway(config, clock or SystemClock()).start()
+    try:
+        if on_ready is not None:
+            on_ready(gateway.url)
+        await (stop or asyncio.Event()).wait()
+    finally:
+        await gateway.stop()

@@ -1,0 +1,51 @@
+"""
+Price what was used.
+
+Its one job: the usage of one answer, per answering model, as one cost with its basis.
+Rules: each part is rounded once. A part whose model has no price makes the whole `unpriced`: a known half would look
+like a whole. The model that answered is priced; the one asked for only where the answering one has no price.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from penia_proxy.budget.prices import RateCard
+from penia_proxy.budget.usage import CostBasis, Usage
+
+CardOf = Callable[[str], RateCard | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What one call cost. ``cost_nanos`` is None exactly when the basis is ``unpriced``."""
+
+    model: str
+    usage: Usage
+    basis: CostBasis
+    cost_nanos: int | None
+    input_cost_nanos: int | None
+    clamped: bool = False
+    """Whether counts contradicted each other and were clamped to be priced."""
+
+
+def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBasis, card_of: CardOf) -> Bill:
+    """Price the parts; at least one. ``basis`` says how the counts were obtained."""
+    cost = input_cost = 0
+    clamped = False
+    free = priced = True
+    usage: Usage | None = None
+    for model, part in parts:
+        usage = part if usage is None else usage.plus(part)
+        card = (card_of(model) if model else None) or card_of(asked)
+        if card is None:
+            priced = False
+            continue
+        price = card.price(part)
+        cost += price.total_nanos
+        input_cost += price.input_nanos
+        clamped = clamped or price.clamped
+        free = free and card.is_free
+    model = parts[0][0] or asked
+    if not priced or usage is None:
+        return Bill(model, usage or Usage(), "unpriced", None, None, clamped)
+    return Bill(model, usage, "free" if free else basis, cost, input_cost, clamped)

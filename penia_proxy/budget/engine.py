@@ -1,0 +1,227 @@
+"""
+Decide: allow, warn or block.
+
+Its one job: given the budgets that cover a call, what it may cost, and what their windows have seen, reach a verdict.
+Rules: everything that decides is here and pure; where the figures live (`Counters`) is somebody else's. A verdict names
+every budget and figure that led to it. Must not know HTTP, the ledger, or the time.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from penia_proxy.budget.book import BudgetBook
+from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.money import usd_text
+from penia_proxy.budget.record import Tally, UsageRecord
+from penia_proxy.budget.scope import Facts
+from penia_proxy.budget.windows import Window, WindowKey
+
+VerdictKind = Literal["allow", "warn", "block"]
+BlockCode = Literal["budget_exceeded", "budget_busy", "unpriced_model", "unbounded_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a call may cost. Both amounts None: no price is known. Only ``most_nanos`` None: no bound is known."""
+
+    expected_nanos: int | None
+    most_nanos: int | None
+    unbounded_why: str = ""
+    """What in the request has no bound, for the refusal's sentence; never content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One budget's part in a call: the windows it counts in, and the amount this budget's `overrun` rule holds."""
+
+    budget: Budget
+    windows: tuple[Window, ...]
+    amount_nanos: int
+    code: BlockCode | None = None
+    """Set where the amount itself cannot be had; the figures then do not matter."""
+
+    def keys(self) -> list[WindowKey]:
+        """Return the counters' keys of this leg, in the order of ``windows``."""
+        budget_id = self.budget.budget_id
+        return [WindowKey(budget_id, window.period, window.start) for window in self.windows]
+
+
+@dataclass(frozen=True, slots=True)
+class LegVerdict:
+    """One budget and window's word, with the figures at that moment, before this call's own amount."""
+
+    budget: Budget
+    window: Window
+    kind: VerdictKind
+    code: BlockCode | None
+    """Why it blocks, or would if it were not a shadow or a warning."""
+    limit_nanos: int | None
+    spent_nanos: int
+    held_nanos: int
+    amount_nanos: int
+
+    @property
+    def remaining_nanos(self) -> int | None:
+        """Limit − spent − held, without this call; None where there is no limit."""
+        return None if self.limit_nanos is None else self.limit_nanos - self.spent_nanos - self.held_nanos
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer for a call, and everything that led to it."""
+
+    kind: VerdictKind
+    code: BlockCode | None
+    reason: str
+    amount_nanos: int
+    """The largest amount any budget holds for this call."""
+    legs: tuple[Leg, ...]
+    words: tuple[LegVerdict, ...]
+    """One per limited window, and one per budget whose leg has a code."""
+
+    @property
+    def budget_ids(self) -> tuple[str, ...]:
+        """The budgets that apply, most specific first."""
+        return tuple(leg.budget.budget_id for leg in self.legs)
+
+    @property
+    def remaining_nanos(self) -> int | None:
+        """The smallest remaining amount among the limits, this call's hold taken off; None without any limit."""
+        left = [word.remaining_nanos - word.amount_nanos for word in self.words if word.remaining_nanos is not None]
+        return min(left, default=None)
+
+
+class Counters(Protocol):
+    """Spent and held, per budget and window. Each method is one indivisible step."""
+
+    async def reserve(self, legs: Sequence[Leg]) -> list[LegVerdict]:
+        """Judge all legs; hold every amount in every window if none blocks, and nothing anywhere otherwise."""
+        ...
+
+    async def judge(self, legs: Sequence[Leg]) -> list[LegVerdict]:
+        """Judge all legs and hold nothing."""
+        ...
+
+    async def settle(self, legs: Sequence[Leg], record: UsageRecord) -> None:
+        """Turn what the legs hold into the record's spend."""
+        ...
+
+    async def release(self, legs: Sequence[Leg]) -> None:
+        """Give back what the legs hold."""
+        ...
+
+    async def charge(self, record: UsageRecord, budgets: Sequence[Budget]) -> None:
+        """Count a record that had no hold."""
+        ...
+
+    async def read(self, keys: Sequence[WindowKey]) -> list[Tally]:
+        """Return copies of the tallies, zeros for windows that have seen nothing."""
+        ...
+
+
+def leg_of(budget: Budget, ask: Ask, at: datetime) -> Leg:
+    """Return what this budget holds for a call, by its `overrun` and `unpriced` rules."""
+    windows = budget.calendar.windows(at)
+    if ask.expected_nanos is None:
+        return Leg(budget, windows, 0, None if budget.unpriced == "allow" else "unpriced_model")
+    if budget.spec.overrun != "never":
+        return Leg(budget, windows, ask.expected_nanos)
+    if ask.most_nanos is None:
+        return Leg(budget, windows, ask.expected_nanos, "unbounded_call" if budget.blocks else None)
+    return Leg(budget, windows, ask.most_nanos)
+
+
+def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
+    """
+    Judge one budget; ``tallies`` are in the order of ``leg.windows``.
+
+    The condition is DESIGN.md §5's: spent + held + this call > limit. *Exceeded* would not fit even with nothing in
+    flight, *busy* would.
+    """
+    words: list[LegVerdict] = []
+    for window, tally in zip(leg.windows, tallies, strict=True):
+        limit = leg.budget.limits.get(window.period)
+        if limit is None:
+            continue
+        used = tally.spent_nanos + tally.held_nanos + leg.amount_nanos
+        code: BlockCode | None = leg.code
+        if code is None and used > limit:
+            code = "budget_exceeded" if tally.spent_nanos + leg.amount_nanos > limit else "budget_busy"
+        kind = _kind(leg.budget, code, warned=used >= limit * leg.budget.warn_at and used > 0)
+        words.append(
+            LegVerdict(leg.budget, window, kind, code, limit, tally.spent_nanos, tally.held_nanos, leg.amount_nanos)
+        )
+    if leg.code is not None and not words:
+        kind = _kind(leg.budget, leg.code, warned=False)
+        words.append(LegVerdict(leg.budget, leg.windows[-1], kind, leg.code, None, 0, 0, leg.amount_nanos))
+    return words
+
+
+def _kind(budget: Budget, code: BlockCode | None, *, warned: bool) -> VerdictKind:
+    enforcement = budget.spec.enforcement
+    if code == "unpriced_model":
+        # `unpriced` is a rule of its own: a budget that only warns about money may still refuse what it cannot count.
+        return "block" if budget.unpriced == "block" and not budget.spec.shadow else "warn"
+    if enforcement == "track":
+        return "allow"
+    if code is not None:
+        return "block" if budget.blocks and not budget.spec.shadow else "warn"
+    return "warn" if warned else "allow"
+
+
+def blocks(words: Iterable[LegVerdict]) -> bool:
+    """Whether any word refuses the call."""
+    return any(word.kind == "block" for word in words)
+
+
+def verdict_of(legs: Sequence[Leg], words: Sequence[LegVerdict], ask: Ask) -> Verdict:
+    """Sum the words up. A refusal is *busy* only when every budget that refuses is."""
+    amount = max((leg.amount_nanos for leg in legs), default=ask.expected_nanos or 0)
+    refusing = [word for word in words if word.kind == "block"]
+    if refusing:
+        final = [word for word in refusing if word.code != "budget_busy"] or refusing
+        return Verdict("block", final[0].code, _sentence(final[0], ask), amount, tuple(legs), tuple(words))
+    warning = [word for word in words if word.kind == "warn"]
+    if warning:
+        return Verdict("warn", None, _sentence(warning[0], ask), amount, tuple(legs), tuple(words))
+    reason = "Fits every budget that applies." if legs else "No budget applies."
+    return Verdict("allow", None, reason, amount, tuple(legs), tuple(words))
+
+
+def _sentence(word: LegVerdict, ask: Ask) -> str:
+    name = f"Budget '{word.budget.name}'"
+    if word.code == "unpriced_model":
+        return f"{name} requires a price, and none is known for this model."
+    if word.code == "unbounded_call":
+        return f"{name} must never be overrun, and the most this call can cost is not known: {ask.unbounded_why}."
+    limit = word.limit_nanos or 0
+    figures = (
+        f"{word.window.period} ${usd_text(limit)}, of which ${usd_text(word.spent_nanos)} is spent and"
+        f" ${usd_text(word.held_nanos)} held; this call may cost ${usd_text(word.amount_nanos)}"
+    )
+    if word.code == "budget_busy":
+        return f"{name} is busy: {figures}. It fits once calls in flight settle."
+    if word.code == "budget_exceeded":
+        return f"{name} is exhausted for this call: {figures}."
+    return f"{name} is close to its limit: {figures}."
+
+
+class Engine:
+    """The rules over the book of budgets and the counters in force."""
+
+    def __init__(self, book: BudgetBook, counters: Counters) -> None:
+        self._book = book
+        self._counters = counters
+
+    async def reserve(self, facts: Facts, ask: Ask, at: datetime) -> Verdict:
+        """Hold the call in every budget and window that applies, in one step, unless the verdict is ``block``."""
+        legs = [leg_of(budget, ask, at) for budget in self._book.covering(facts)]
+        return verdict_of(legs, await self._counters.reserve(legs), ask)
+
+    async def check(self, facts: Facts, *, expected_nanos: int | None, most_nanos: int | None, at: datetime) -> Verdict:
+        """Return the verdict the call would get, and hold nothing."""
+        ask = Ask(expected_nanos, most_nanos, "the check did not say" if most_nanos is None else "")
+        legs = [leg_of(budget, ask, at) for budget in self._book.covering(facts)]
+        return verdict_of(legs, await self._counters.judge(legs), ask)

@@ -1,0 +1,167 @@
+"""
+Say what a call may cost before it is made.
+
+Its one job: from the size of a request, a rate card and a habit of output, the expected cost and the most it can be.
+Rules: ``most`` is a bound, never a guess: where no bound exists it says why instead. ``expected`` may be wrong, and
+is corrected by what the provider reports. No tokenizer makes more tokens than bytes (byte-level BPE), so bytes bound
+input for free.
+"""
+
+import math
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from penia_proxy.budget.engine import Ask
+from penia_proxy.budget.prices import RateCard
+
+OUTPUT_COLD_START = 1024
+"""Tokens expected of a (component, model) nothing is known about (DESIGN.md §5)."""
+
+HABIT_SAMPLES = 256
+HABIT_KEYS_MAX = 10_000
+
+OVERHEAD_TOKENS = 64
+TOKENS_PER_MESSAGE = 16
+"""wire_formats.md §0.7: 16 a message and 64 a request cover the framing of every family measured but hidden prompts."""
+
+HIDDEN_TOOL_TOKENS = 1_300
+"""
+Prompts that providers add unseen when tools or a schema are given: Nova up to 1,280, Claude up to 540
+(wire_formats.md §3).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How big a request is, as its dialect read it."""
+
+    text_bytes: int
+    """The body without the payloads of its images: bounds every token that is text."""
+    images: int = 0
+    image_tokens_max: int = 0
+    """The most tokens one image can be on this model; 0 where there are none."""
+    messages: int = 0
+    hidden_tokens: int = 0
+    """The most the provider adds unseen."""
+    beyond_body: bool = False
+    """Input that is not in the body (files, stored state): only the context window bounds it."""
+    output_cap: int | None = None
+    """The caller's own cap on one answer's output; None if there is none."""
+    choices: int = 1
+    output_extra: int = 0
+    """Output that is billed on top of the cap (rejected predictions)."""
+    no_output: bool = False
+    """Embeddings: nothing is generated."""
+    service_tier: str | None = None
+    speed: str | None = None
+    cache_1h: bool = False
+    audio: bool = False
+    unbounded_why: str = ""
+    """Not empty: what in this request can cost without bound (hosted tools)."""
+
+    def input_bound(self, context_window: int | None) -> int | None:
+        """Return the most input tokens this can be; None if nothing bounds them."""
+        if self.beyond_body:
+            return context_window
+        # A request beyond the window is refused by the provider and costs nothing, so the window bounds what is billed.
+        tokens = self.text_bytes + self.images * self.image_tokens_max + self.hidden_tokens + OVERHEAD_TOKENS
+        return tokens if context_window is None else min(tokens, context_window)
+
+    def input_expected(self, text_tokens: int, context_window: int | None) -> int:
+        """Return the expected input when the text was counted to be ``text_tokens``."""
+        tokens = (
+            text_tokens
+            + self.images * self.image_tokens_max
+            + self.messages * TOKENS_PER_MESSAGE
+            + self.hidden_tokens
+            + OVERHEAD_TOKENS
+        )
+        bound = self.input_bound(context_window)
+        return tokens if bound is None else min(tokens, bound)
+
+    def output_expected(self, habit: int) -> int:
+        """Return the expected output of all choices, at most what the caller allows."""
+        if self.no_output:
+            return 0
+        return (habit if self.output_cap is None else min(habit, self.output_cap)) * self.choices
+
+    def output_bound(self, context_window: int | None) -> int | None:
+        """Return the most output tokens this can be; None if nothing bounds them."""
+        if self.no_output:
+            return 0
+        cap = context_window if self.output_cap is None else self.output_cap
+        return None if cap is None else cap * self.choices + self.output_extra
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a call is expected to use, and what it may cost."""
+
+    ask: Ask
+    input_tokens: int
+    output_tokens: int
+
+
+def estimate(size: Size, card: RateCard | None, *, habit: int, text_tokens: int | None = None) -> Estimate:
+    """
+    Estimate a call; ``text_tokens`` None takes the byte bound for its input, which costs nothing to know.
+
+    No card: no price is known.
+    """
+    window = card.context_window if card else None
+    bound = size.input_bound(window)
+    tokens_in = size.text_bytes if bound is None else bound
+    if text_tokens is not None:
+        tokens_in = size.input_expected(text_tokens, window)
+    tokens_out = size.output_expected(habit)
+    if card is None:
+        return Estimate(Ask(None, None), tokens_in, tokens_out)
+    expected = card.expected(tokens_in, tokens_out)
+    why = size.unbounded_why
+    output_bound = size.output_bound(window)
+    if not why and bound is None:
+        why = "its input is not in the request, and the model's context window is not known"
+    if not why and output_bound is None:
+        why = "no output cap was sent, and the model's maximum is not known"
+    if why or bound is None or output_bound is None:
+        return Estimate(Ask(expected, None, why), tokens_in, tokens_out)
+    most = card.most(
+        bound,
+        output_bound,
+        service_tier=size.service_tier,
+        speed=size.speed,
+        cache_1h=size.cache_1h,
+        audio=size.audio,
+    )
+    return Estimate(Ask(min(expected, most), most), tokens_in, tokens_out)
+
+
+class OutputHabit:
+    """
+    Remember how much each (component, model) writes: a rolling 95th percentile of the last answers.
+
+    Feeds the hold of `finish` budgets only; a `never` budget holds a bound and does not ask.
+    """
+
+    def __init__(self) -> None:
+        self._samples: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
+
+    def observe(self, component: str, model: str, output_tokens: int) -> None:
+        """Take one answer's output into account."""
+        key = (component, model)
+        samples = self._samples.get(key)
+        if samples is None:
+            samples = self._samples[key] = deque(maxlen=HABIT_SAMPLES)
+            if len(self._samples) > HABIT_KEYS_MAX:
+                self._samples.popitem(last=False)
+        else:
+            self._samples.move_to_end(key)
+        samples.append(output_tokens)
+
+    def p95(self, component: str, model: str) -> int:
+        """Return the 95th percentile of the last answers (nearest rank), OUTPUT_COLD_START where there are none."""
+        samples = self._samples.get((component, model))
+        if not samples:
+            return OUTPUT_COLD_START
+        ordered = sorted(samples)
+        return ordered[math.ceil(0.95 * len(ordered)) - 1]

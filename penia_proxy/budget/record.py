@@ -1,0 +1,93 @@
+"""
+What is written down about one call.
+
+Its one job: the values that cross between the gateway, the counters and the ledger.
+Rule: immutable. A correction is another record whose ``corrects`` names the first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from penia_proxy.budget.usage import CostBasis, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An open hold as the ledger keeps it: enough to turn it into an `unconfirmed` record after a crash."""
+
+    hold_id: str
+    """Also the request's id, and the id of the record to come."""
+    admitted_at: datetime
+    """UTC. The instant that decides the windows in which the call counts."""
+    amount_nanos: int
+    """The largest amount held in any window; what is charged if the process dies."""
+    budget_ids: tuple[str, ...]
+    """Every budget that applied, most specific first."""
+    component: str
+    provider: str
+    model: str
+    task_type: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    streamed: bool = False
+    input_tokens_estimated: int = 0
+    output_tokens_estimated: int = 0
+    pricing_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """One settled call. Money in nano-dollars; ``cost_nanos`` is None exactly when the basis is ``unpriced``."""
+
+    record_id: str
+    timestamp: datetime
+    """UTC, the instant of admission: decides the windows."""
+    component: str
+    provider: str
+    model: str
+    usage: Usage
+    cost_basis: CostBasis
+    cost_nanos: int | None
+    input_cost_nanos: int | None
+    budget_ids: tuple[str, ...] = ()
+    """Every budget charged, most specific first; the first is the record's documented ``budget_id``."""
+    task_type: str | None = None
+    request_id: str | None = None
+    pricing_version: str | None = None
+    estimated_nanos: int | None = None
+    """What was held."""
+    streamed: bool = False
+    status: str = "ok"
+    """``ok``, ``cut`` (the provider's stream broke), ``disconnected`` (the client left), ``error`` (the provider
+    sent an error after output began), ``timeout``, ``crashed`` (expired at a start)."""
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+    """Time to the first byte of the answer's body."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    corrects: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Tally:
+    """
+    What one budget's window has seen.
+
+    ``held_nanos`` lives in the counters only; the ledger has the open holds themselves.
+    """
+
+    spent_nanos: int = 0
+    held_nanos: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    request_count: int = 0
+    unpriced_count: int = 0
+
+    def add(self, record: UsageRecord) -> None:
+        """Count a record. A correction adjusts money and tokens but is not another request."""
+        self.spent_nanos += record.cost_nanos or 0
+        self.input_tokens += record.usage.input_total
+        self.output_tokens += record.usage.output_total
+        self.request_count += record.corrects is None
+        self.unpriced_count += record.cost_basis == "unpriced"

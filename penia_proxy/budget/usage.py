@@ -1,0 +1,94 @@
+"""
+Say what was consumed.
+
+Its one job: one shape for every provider's report, with disjoint counts, so that no reader has to know who includes
+what (DESIGN.md §6).
+Rule: counts are never negative and never overlap. Whoever reads a provider clamps before it builds a Usage.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+CostBasis = Literal["reported", "provider_cost", "partial", "estimated", "unconfirmed", "client", "free", "unpriced"]
+"""How a record's cost was obtained; DESIGN.md §6 defines each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and other units of one answer. All counts are disjoint; ``units`` holds what is not tokens."""
+
+    input: int = 0
+    """Uncached text input."""
+    cache_read: int = 0
+    cache_write: int = 0
+    """Written to a cache at the default lifetime (Anthropic: 5 minutes)."""
+    cache_write_1h: int = 0
+    """Written to a cache kept for an hour, which costs more (Anthropic)."""
+    output: int = 0
+    """Visible text output."""
+    reasoning: int = 0
+    """Thinking that is billed as output and not shown."""
+    input_audio: int = 0
+    output_audio: int = 0
+    input_image: int = 0
+    output_image: int = 0
+    cache_read_audio: int = 0
+    units: Mapping[str, int] = field(default_factory=dict)
+    """Other billed units by name, e.g. ``{"web_searches": 2}``."""
+    service_tier: str | None = None
+    """The tier of the response, which sets the price; never the one that was asked for."""
+    speed: str | None = None
+    """Anthropic's ``usage.speed`` (``fast`` costs more), from the response."""
+    inference_geo: str | None = None
+
+    def with_tier(self, service_tier: str | None) -> "Usage":
+        """Return the same counts at another tier: some answers state it apart from the counts."""
+        return replace(self, service_tier=service_tier)
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Return the sum of the counts, priced as this one."""
+        units = dict(self.units)
+        for name, amount in other.units.items():
+            units[name] = units.get(name, 0) + amount
+        sums = {name: getattr(self, name) + getattr(other, name) for name in TOKEN_COUNTS}
+        return replace(self, units=units, **sums)
+
+    @property
+    def input_total(self) -> int:
+        """All input, cached included: what people call input tokens."""
+        return (
+            self.input
+            + self.cache_read
+            + self.cache_write
+            + self.cache_write_1h
+            + self.input_audio
+            + self.input_image
+            + self.cache_read_audio
+        )
+
+    @property
+    def output_total(self) -> int:
+        """All output, reasoning included."""
+        return self.output + self.reasoning + self.output_audio + self.output_image
+
+    @property
+    def total(self) -> int:
+        """All tokens."""
+        return self.input_total + self.output_total
+
+
+TOKEN_COUNTS = (
+    "input",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "output",
+    "reasoning",
+    "input_audio",
+    "output_audio",
+    "input_image",
+    "output_image",
+    "cache_read_audio",
+)
+"""The names of the disjoint token counts."""

@@ -1,0 +1,230 @@
+"""
+``penia replay``: meter recorded exchanges, and compare.
+
+Its one job: put each recorded request and answer through a whole gateway, the recording answering as the provider, and hold tokens, cost and
+bytes against what the file expects.
+Rules: every exchange is exact, explained or wrong; nothing is left out of the table. The prices are those of the day in ``--at``.
+"""
+
+import asyncio
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from penia_proxy.cli.exits import FAILED, UNUSABLE, stop
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from penia_proxy.sandbox.recordings import Recording
+
+Grade = Literal["exact", "explained", "wrong"]
+
+PRICED_AT = "2026-11-23T12:00:00Z"
+"""The instant at which the recordings' expectations were priced."""
+
+TOKENS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read_tokens": "cache_read_tokens",
+    "cache_write_tokens": "cache_write_tokens",
+    "reasoning_tokens": "reasoning_tokens",
+}
+"""The file's names, and the record's."""
+
+NOT_SPOKEN = "this path is not metered yet, so it is refused (404 unmetered_route)"
+NO_USAGE = "recorded without usage in a stream that had not asked for it; Penia asks, the recording cannot answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one exchange came out, and why if it is not exact."""
+
+    grade: Grade
+    why: str = ""
+
+
+class FixedClock:
+    """A wall clock that stands still, so that prices are those of one instant."""
+
+    def __init__(self, instant: datetime) -> None:
+        from penia_proxy.clock import SystemClock
+
+        self._instant = instant
+        self.monotonic = SystemClock().monotonic
+
+    def now(self) -> datetime:
+        """Return the one instant."""
+        return self._instant
+
+
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="JSON Lines of recorded exchanges, plain or .gz.", exists=True)],
+    chunk: Annotated[int, typer.Option(help="Bytes the recorded provider sends at a time.", min=1)] = 1024,
+    at: Annotated[str, typer.Option(help="The instant whose prices count.")] = PRICED_AT,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also list each exchange of a provider whose format is not spoken yet.")
+    ] = False,
+) -> None:
+    """
+    Put recorded exchanges through the whole gateway and compare tokens, cost and bytes with the file's expectation.
+
+    Exits with 1 if any exchange is wrong.
+    """
+    from penia_proxy.clock import from_iso
+    from penia_proxy.sandbox.recordings import recordings_in
+
+    try:
+        instant = from_iso(at).astimezone(UTC)
+        recordings = [recording for file in files for recording in recordings_in(file)]
+    except ValueError as error:
+        raise stop(f"cannot read the recordings: {error}", UNUSABLE) from None
+    outcomes = asyncio.run(_replay(recordings, chunk, instant))
+    if _show(recordings, outcomes, everything=everything):
+        raise SystemExit(FAILED)
+
+
+async def _replay(recordings: "list[Recording]", chunk: int, at: datetime) -> dict[str, Outcome]:
+    import aiohttp
+
+    from penia_proxy.app import Gateway
+    from penia_proxy.config import KNOWN_FORMATS, Config, LedgerConfig, ProviderConfig, ServerConfig
+    from penia_proxy.sandbox.recordings import RecordedProvider
+
+    by_key = {recording.key: recording for recording in recordings}
+    outcomes: dict[str, Outcome] = {}
+    with tempfile.TemporaryDirectory(prefix="penia-replay-") as folder:
+        async with RecordedProvider(by_key, chunk).running() as provider:
+            names = sorted({recording.provider for recording in recordings} & KNOWN_FORMATS)
+            config = Config(
+                server=ServerConfig(port=0, max_body_mb=256),
+                ledger=LedgerConfig(url=f"sqlite:///{Path(folder) / 'replay.db'}", durability="normal"),
+                providers={name: ProviderConfig(base_url=provider.url, format=name) for name in names},
+            )
+            gateway = await Gateway(config, FixedClock(at)).start()
+            try:
+                async with aiohttp.ClientSession(auto_decompress=False) as session:
+                    for key, recording in by_key.items():
+                        if recording.provider in names:
+                            outcomes[key] = await _exchange(session, gateway.url, recording)
+                        else:
+                            outcomes[key] = Outcome("explained", _foreign(recording))
+            finally:
+                await gateway.stop()
+    return outcomes
+
+
+async def _exchange(session: "aiohttp.ClientSession", url: str, recording: "Recording") -> Outcome:
+    from yarl import URL
+
+    from penia_proxy.sandbox.recordings import REPLAY_ID
+
+    headers = {
+        **recording.request_headers,
+        REPLAY_ID: recording.key,
+        "X-Penia-Request-Id": f"replay-{recording.key}",
+    }
+    for name in [name for name in headers if name.lower() in ("content-length", "content-encoding", "host")]:
+        del headers[name]
+    target = URL(f"{url}/{recording.provider}{recording.path_and_query}", encoded=True)
+    async with session.request(recording.method, target, data=recording.request_body, headers=headers) as answer:
+        body = await answer.read()
+        status, coding = answer.status, answer.headers.get("Content-Encoding")
+        changed = "X-Penia-Changed" in answer.headers
+    if status == 404 and b"unmetered_route" in body:
+        return Outcome("explained", NOT_SPOKEN)
+    if status != recording.status:
+        return Outcome("wrong", f"status {status}, recorded {recording.status}")
+    if not _same_bytes(body, coding, recording, changed=changed):
+        return Outcome("wrong", "the bytes that arrived are not those recorded")
+    async with session.get(f"{url}/api/v1/usage/records/replay-{recording.key}") as answer:
+        record = await answer.json() if answer.status == 200 else None
+    return judge(record, recording)
+
+
+def _same_bytes(body: bytes, coding: str | None, recording: "Recording", *, changed: bool) -> bool:
+    from penia_proxy.wire.decode import decoder_for
+
+    plain = decoder_for(coding).decode(body)
+    if not changed:
+        return plain == recording.body
+    # A stream for which Penia asked for usage has its one usage chunk taken out; a recording rarely has one.
+    return plain == recording.body or len(plain) < len(recording.body)
+
+
+def judge(record: Mapping[str, Any] | None, recording: "Recording") -> Outcome:
+    """Compare a usage record with what the file expects."""
+    expected = recording.expected
+    if expected["billable"] is False:
+        return Outcome("exact") if record is None else Outcome("wrong", "recorded, but nothing was billed")
+    if record is None:
+        return Outcome("wrong", "no record")
+    if expected.get("usage") is None:
+        if record["cost_basis"] not in ("estimated", "unpriced"):
+            return Outcome("wrong", f"the answer has no usage, and the basis is {record['cost_basis']}")
+        return Outcome("explained", NO_USAGE if recording.asked_for_usage is False else "the answer carries no usage")
+    for theirs, ours in TOKENS.items():
+        if record[ours] != expected["usage"].get(theirs, 0):
+            return Outcome("wrong", f"{theirs} {record[ours]}, expected {expected['usage'].get(theirs, 0)}")
+    return _judge_cost(record, expected)
+
+
+def _judge_cost(record: Mapping[str, Any], expected: Mapping[str, Any]) -> Outcome:
+    best = expected.get("best_cost_usd")
+    if best is None:
+        return Outcome("exact") if record["cost"] is None else Outcome("wrong", "a cost where no price is known")
+    if record["cost"] is None:
+        return Outcome("wrong", f"no price, expected {best}")
+    # Each part of an answer is rounded once to a nano-dollar.
+    tolerance = Decimal("0.5e-9") * max(1, len(expected.get("components") or ()))
+    if abs(Decimal(repr(record["cost"])) - Decimal(best)) > tolerance:
+        return Outcome("wrong", f"cost {record['cost']}, expected {best}")
+    return Outcome("exact")
+
+
+def _show(recordings: "list[Recording]", outcomes: Mapping[str, Outcome], *, everything: bool) -> int:
+    """Print the table and the lists; return how many are wrong."""
+    from rich.console import Console
+    from rich.table import Table
+
+    counts: dict[tuple[str, str], Counter[Grade]] = defaultdict(Counter)
+    reasons: dict[str, list[str]] = defaultdict(list)
+    wrong: list[str] = []
+    spoken = {recording.provider for recording in recordings if outcomes[recording.key].why != _foreign(recording)}
+    for recording in recordings:
+        outcome = outcomes[recording.key]
+        if recording.provider in spoken or everything:
+            counts[recording.provider, recording.api][outcome.grade] += 1
+        if outcome.grade == "wrong":
+            wrong.append(f"{recording.key} {recording.provider} {recording.api}: {outcome.why}")
+        elif outcome.grade == "explained" and (recording.provider in spoken or everything):
+            reasons[outcome.why].append(recording.key)
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table("provider", "endpoint", box=None, pad_edge=False)
+    for name in ("exchanges", "exact", "explained", "wrong"):
+        table.add_column(name, justify="right")
+    for (provider, api), grades in sorted(counts.items()):
+        figures = [grades.total(), grades["exact"], grades["explained"], grades["wrong"]]
+        table.add_row(provider, api, *map(str, figures))
+    total = sum(counts.values(), Counter[Grade]())
+    table.add_row("all", "", str(total.total()), str(total["exact"]), str(total["explained"]), str(total["wrong"]))
+    console.print(table)
+    for why, keys in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        console.print(f"\nexplained ({len(keys)}): {why}\n  {' '.join(keys)}")
+    left_out = sum(recording.provider not in spoken for recording in recordings)
+    if left_out and not everything:
+        console.print(f"\n{left_out} exchanges are of providers whose format is not spoken yet (--all lists them).")
+    for line in wrong:
+        console.print(f"\n[red]wrong[/red]: {line}")
+    return len(wrong)
+
+
+def _foreign(recording: "Recording") -> str:
+    return f"provider '{recording.provider}': format not spoken yet"

@@ -1,0 +1,56 @@
+"""
+The configuration: `schema` says what it is, `load` reads config.yaml and the environment, `document` any YAML.
+
+Rule: everybody else imports from here; only `document` is imported by name, by whoever reads another file of people's.
+"""
+
+from penia_proxy.config.load import DEFAULT_FILE, load_config
+from penia_proxy.config.schema import (
+    DEFAULTS,
+    KNOWN_FORMATS,
+    RESERVED_NAMES,
+    USD_MAX,
+    AuthConfig,
+    BudgetSpec,
+    Config,
+    CountersConfig,
+    Enforcement,
+    LedgerConfig,
+    Limit,
+    Overrun,
+    Period,
+    PricingConfig,
+    ProviderConfig,
+    ScopeSpec,
+    Section,
+    ServerConfig,
+    TimeoutsConfig,
+    Unpriced,
+    Weekday,
+)
+
+__all__ = [
+    "DEFAULTS",
+    "DEFAULT_FILE",
+    "KNOWN_FORMATS",
+    "RESERVED_NAMES",
+    "USD_MAX",
+    "AuthConfig",
+    "BudgetSpec",
+    "Config",
+    "CountersConfig",
+    "Enforcement",
+    "LedgerConfig",
+    "Limit",
+    "Overrun",
+    "Period",
+    "PricingConfig",
+    "ProviderConfig",
+    "ScopeSpec",
+    "Section",
+    "ServerConfig",
+    "TimeoutsConfig",
+    "Unpriced",
+    "Weekday",
+    "load_config",
+]

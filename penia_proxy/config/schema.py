@@ -1,0 +1,361 @@
+"""
+Say what the configuration is.
+
+Its one job: config.yaml as checked models, and the sentence each wrong value gets.
+Rules: unknown keys are errors. What is not built yet is refused by name, never ignored. Nothing here opens a file, a
+socket or a database. Secrets are `SecretStr`, so that they never reach a log by accident.
+"""
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+USD_MAX = 1_000_000_000
+"""The largest limit or cost accepted from outside; keeps every sum of a ledger inside 64 bits."""
+
+KNOWN_FORMATS = frozenset({"openai", "anthropic"})
+"""The dialects that are built (`penia_proxy/wire/`)."""
+
+RESERVED_NAMES = frozenset({"api", "ws", "health", "ready", "metrics", "docs", "mcp", "dashboard", "static", "assets"})
+"""First path segments that are Penia's own, so that no provider can have them."""
+
+SECONDS_MAX = 86_400
+"""The longest wait that can be configured: everything is bounded."""
+
+Period = Literal["hourly", "daily", "weekly", "monthly", "total"]
+Enforcement = Literal["track", "warn", "block", "approve"]
+Overrun = Literal["never", "finish", "truncate"]
+Unpriced = Literal["block", "warn", "allow"]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+
+def _number(value: object) -> object:
+    # YAML's `yes` and JSON's `true` would otherwise be 1.
+    if isinstance(value, bool):
+        raise PydanticCustomError("not_a_number", "a number is expected, not true or false")
+    return value
+
+
+def _printable(text: str) -> str:
+    # Names travel in response headers and in terminals.
+    if not text.isprintable():
+        raise PydanticCustomError("not_printable", "control characters are not allowed")
+    return text
+
+
+Amount = Annotated[float, BeforeValidator(_number)]
+Count = Annotated[int, BeforeValidator(_number)]
+Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=SECONDS_MAX)]
+Limit = Annotated[float, BeforeValidator(_number), Field(ge=0, le=USD_MAX)]
+"""USD."""
+
+Glob = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Globs = Annotated[tuple[Glob, ...], Field(max_length=100)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, and so are NaN and infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ScopeSpec(Section):
+    """Which calls a budget covers. Globs (``*``, ``?``, ``[…]``); an empty list covers everything."""
+
+    components: Globs = ()
+    providers: Globs = ()
+    models: Globs = ()
+    tags: dict[Glob, Glob] = Field(default_factory=dict, max_length=20)
+
+
+class BudgetSpec(Section):
+    """A budget as people write it, in config.yaml and over the API (api.md §2)."""
+
+    name: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_printable)
+    ]
+    description: str | None = Field(default=None, max_length=2000)
+    owner: str | None = Field(default=None, max_length=200)
+    hourly_limit: Limit | None = None
+    daily_limit: Limit | None = None
+    weekly_limit: Limit | None = None
+    monthly_limit: Limit | None = None
+    total_limit: Limit | None = None
+    scope: ScopeSpec = ScopeSpec()
+    enforcement: Enforcement = "warn"
+    overrun: Overrun = "finish"
+    unpriced: Unpriced | None = None
+    """None: ``block`` for blocking budgets and ``warn`` otherwise."""
+    shadow: bool = False
+    warn_at: Annotated[Amount, Field(gt=0, le=1)] = 0.8
+    timezone: str = "UTC"
+    week_start: Weekday = "monday"
+    month_start_day: Annotated[Count, Field(ge=1, le=31)] = 1
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("enforcement")
+    @classmethod
+    def _enforcement_is_built(cls, value: Enforcement) -> Enforcement:
+        if value == "approve":
+            raise PydanticCustomError("not_built_yet", "'approve' comes later; use track, warn or block")
+        return value
+
+    @field_validator("overrun")
+    @classmethod
+    def _overrun_is_built(cls, value: Overrun) -> Overrun:
+        if value == "truncate":
+            raise PydanticCustomError("not_built_yet", "'truncate' comes later; use never or finish")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, OSError, ValueError) as error:  # not found; a directory; a path that leaves the database
+            raise PydanticCustomError(
+                "unknown_timezone",
+                "no such time zone: {name}; use an IANA name such as Europe/Berlin",
+                {"name": repr(value[:64])},
+            ) from error
+        return value
+
+
+class ServerConfig(Section):
+    """Where and how Penia listens."""
+
+    host: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = "127.0.0.1"
+    port: Annotated[Count, Field(ge=0, le=65535)] = 8113
+    """0: any free port."""
+    allow_open: bool = False
+    """Without keys Penia listens on loopback only, unless this says otherwise: who reaches the port can spend."""
+    max_body_mb: Annotated[Amount, Field(gt=0, le=1024)] = 32
+    body_timeout_s: Seconds = 30
+    drain_seconds: Annotated[Amount, Field(ge=0, le=SECONDS_MAX)] = 30
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
+    ] = "info"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the port."""
+        try:
+            return ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
+
+
+class LedgerConfig(Section):
+    """Where what is durable is kept."""
+
+    url: str = "sqlite:///penia.db"
+    """``sqlite:///relative/path`` or ``sqlite:////absolute/path``."""
+    durability: Literal["full", "normal"] = "full"
+    retention_months: Annotated[Count, Field(ge=1, le=1200)] = 24
+    on_store_failure: Literal["block", "allow"] = "block"
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_a_file(cls, value: str) -> str:
+        path = value.removeprefix("sqlite:///")
+        if path == value or path.strip("/") in {"", ".", ":memory:"} or not _is_plain(path):
+            # The value is not quoted: a database URL can hold a password.
+            raise PydanticCustomError(
+                "ledger_url", "only SQLite files are built: sqlite:///path, or sqlite:////path from the root"
+            )
+        return value
+
+
+class CountersConfig(Section):
+    """Where spent and held are counted."""
+
+    url: str = "memory://"
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_built(cls, value: str) -> str:
+        if value != "memory://":
+            raise PydanticCustomError("not_built_yet", "only memory:// is built yet")
+        return value
+
+
+class AuthConfig(Section):
+    """Who may call."""
+
+    required: bool = False
+
+    @field_validator("required")
+    @classmethod
+    def _keys_are_not_built(cls, value: bool) -> bool:  # noqa: FBT001 - pydantic's own calling convention
+        if value:
+            raise PydanticCustomError("not_built_yet", "keys are not built yet; use false, and bind to loopback")
+        return value
+
+
+class TimeoutsConfig(Section):
+    """Seconds."""
+
+    connect: Seconds = 10
+    first_byte: Seconds = 600
+    idle: Seconds = 300
+
+
+FreeRoute = Annotated[str, StringConstraints(pattern=r"^(GET|POST|PUT|PATCH|DELETE|HEAD) /[!-~]*$", max_length=500)]
+
+
+class ProviderConfig(Section):
+    """An upstream."""
+
+    base_url: Annotated[str, StringConstraints(max_length=500)]
+    format: str
+    api_key: SecretStr | None = None
+    on_disconnect: Literal["cancel", "drain"] | None = None
+    """None: by dialect."""
+    timeout_seconds: TimeoutsConfig = TimeoutsConfig()
+    prices: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    """The catalogue's name for this provider where it differs from ours."""
+    free_routes: Annotated[tuple[FreeRoute, ...], Field(max_length=100)] = ()
+    """Additional ``METHOD /path`` that cost nothing and pass unmetered."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_is_plain(cls, value: str) -> str:
+        why = _base_url_problem(value)
+        if why:
+            # The URL is not quoted: userinfo is a password.
+            raise PydanticCustomError("base_url", "{why}", {"why": why})
+        return value.rstrip("/")
+
+    @field_validator("format")
+    @classmethod
+    def _format_is_built(cls, value: str) -> str:
+        if value not in KNOWN_FORMATS:
+            raise PydanticCustomError(
+                "unknown_format",
+                "format {value} is not built yet: {known}",
+                {"value": repr(value[:64]), "known": ", ".join(sorted(KNOWN_FORMATS, reverse=True))},
+            )
+        return value
+
+
+def _base_url_problem(url: str) -> str:
+    """Return why the URL cannot be a provider's base, or nothing."""
+    try:
+        parts = urlsplit(url)
+        port_is_valid = parts.port != 0
+    except ValueError:
+        return "not a URL"
+    if not _is_plain(url):
+        return "a base URL has no spaces, controls, backslashes, query or fragment"
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return "a base URL is http:// or https:// and a host"
+    if "@" in parts.netloc:
+        return "a base URL has no user or password; use api_key"
+    if not port_is_valid:
+        return "port 0 cannot be called"
+    if any(part in {".", ".."} for part in parts.path.split("/")) or "//" in parts.path.rstrip("/"):
+        return "a base URL's path has no '.', '..' or empty parts"
+    return ""
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and not re.search(r"[\s\\?#]", text)
+
+
+class PricingConfig(Section):
+    """Where prices come from beside the catalogue."""
+
+    directory: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """None: the project's own ``pricing/``, which travels inside the package. Relative to the working directory."""
+    refresh_hours: Annotated[Amount, Field(ge=0)] = 0
+
+    @field_validator("refresh_hours")
+    @classmethod
+    def _refresh_is_not_built(cls, value: float) -> float:
+        if value:
+            raise PydanticCustomError("not_built_yet", "refreshing prices comes later; use 0")
+        return value
+
+
+def _provider_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise PydanticCustomError(
+            "provider_name",
+            "a provider's name is at most 64 of a-z, 0-9, '-' and '_', and begins with a letter or digit",
+        )
+    if name in RESERVED_NAMES:
+        raise PydanticCustomError("provider_name", "{name} is a path of Penia's own", {"name": repr(name)})
+    return name
+
+
+ProviderName = Annotated[str, AfterValidator(_provider_name)]
+
+
+class Config(Section):
+    """The whole of config.yaml."""
+
+    server: ServerConfig = ServerConfig()
+    ledger: LedgerConfig = LedgerConfig()
+    counters: CountersConfig = CountersConfig()
+    auth: AuthConfig = AuthConfig()
+    providers: dict[ProviderName, ProviderConfig] = Field(default_factory=dict)
+    budgets: tuple[BudgetSpec, ...] = ()
+    pricing: PricingConfig = PricingConfig()
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        if not (self.server.is_loopback or self.auth.required or self.server.allow_open):
+            raise _at(
+                ("server", "host"),
+                "without keys Penia listens on loopback only: whoever reaches the port can spend; "
+                "use 127.0.0.1, or say so with server.allow_open: true",
+            )
+        names: set[str] = set()
+        for index, budget in enumerate(self.budgets):
+            if budget.name in names:
+                raise _at(("budgets", index, "name"), f"another budget has the name {budget.name!r}")
+            names.add(budget.name)
+        return self
+
+
+def _at(place: tuple[str | int, ...], message: str) -> PydanticCustomError:
+    """Return an error of the whole that belongs to one place of it; ``ctx["place"]`` says which."""
+    # {message} keeps braces in a name from being read as a template.
+    return PydanticCustomError("config", "{message}", {"message": message, "place": place})
+
+
+DEFAULTS: Mapping[str, Any] = {
+    "providers": {
+        "openai": {"base_url": "https://api.openai.com", "format": "openai"},
+        "anthropic": {"base_url": "https://api.anthropic.com", "format": "anthropic"},
+    },
+    "budgets": [
+        {
+            "name": "Default",
+            "daily_limit": 5.0,
+            "weekly_limit": 25.0,
+            "monthly_limit": 100.0,
+            "enforcement": "warn",
+            "warn_at": 0.8,
+        }
+    ],
+}
+"""What holds where there is no config.yaml: the same as the shipped one says."""

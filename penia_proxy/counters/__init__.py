@@ -1,0 +1,1 @@
+"""Spent and held: in memory for one process; later shared between many."""

@@ -1,0 +1,1 @@
+"""The data plane: caller, route, call, estimate, hold, relay, settle, publish (DESIGN.md §1)."""

@@ -1,0 +1,258 @@
+"""
+Pass one answer on, read it as it passes, and book what it cost.
+
+Its one job: from the provider's headers to the settled hold.
+Rules: bytes go to the caller as they come and as they are, but for the one usage chunk we asked for. A caller that
+leaves is never free and never billed for what was not made. Once an answer has begun it can only be passed on or
+visibly cut, never replaced.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+
+from penia_proxy.budget.engine import Verdict
+from penia_proxy.clock import Clock
+from penia_proxy.gateway.booking import End, book
+from penia_proxy.gateway.holding import Holding
+from penia_proxy.gateway.relay import ReachedError, chunks_of, to_caller
+from penia_proxy.gateway.stamp import Stamp
+from penia_proxy.wire.call import Call, Meter
+from penia_proxy.wire.decode import Decoder, decoder_for
+
+WHOLE_BYTES_MAX = 8 * 1024 * 1024
+"""
+An answer that does not stream is kept whole up to here, so that its cost can be a header; a longer one is passed on
+without.
+"""
+
+DRAIN_SECONDS_MAX = 60
+DRAIN_BYTES_MAX = 64 * 1024 * 1024
+DRAINS_MAX = 100
+"""Answers read on after their callers left, at a time; a further one is cancelled instead."""
+
+T = TypeVar("T")
+
+
+class Drains:
+    """How many answers are read on without a caller."""
+
+    def __init__(self) -> None:
+        self.running = 0
+
+
+class Answering:
+    """The answer to one metered call."""
+
+    def __init__(self, request: web.Request, stamp: Stamp, clock: Clock, drains: Drains | None) -> None:
+        """``drains`` None: hang up on the provider when the caller leaves."""
+        self._request = request
+        self._stamp = stamp
+        self._clock = clock
+        self._drains = drains
+        self._first_byte_at: float | None = None
+        self._booked: Booked
+
+    def admitted(self, verdict: Verdict, call: Call) -> None:
+        """Take what the hold said; the call leaves now."""
+        self._stamp.admitted(verdict, call.changed)
+        self._stamp.sent()
+
+    async def metered(
+        self, answer: aiohttp.ClientResponse, hold: Holding, call: Call, meter_of: Callable[..., Meter]
+    ) -> web.StreamResponse:
+        """
+        Pass a metered call's answer on and end its hold.
+
+        Raises ReachedError if it broke before the caller saw any of it.
+        """
+        self._stamp.answered()
+        if not 200 <= answer.status < 300:
+            # An error bills nothing (wire_formats.md §1); the money is free before its text has passed.
+            await hold.release()
+            return await pass_through(self._request, answer, self._stamp)
+        is_stream = answer.content_type == "text/event-stream"
+        meter = meter_of(call, stream=is_stream)
+        self._booked = Booked(self, hold, call, meter, is_stream=is_stream)
+        decoder = decoder_for(answer.headers.get("Content-Encoding"))
+        if is_stream:
+            return await self._streamed(answer, decoder, [], strip=call.strip_usage and not decoder.broken)
+        return await self._whole(answer, decoder)
+
+    async def _whole(self, answer: aiohttp.ClientResponse, decoder: Decoder) -> web.StreamResponse:
+        kept: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in chunks_of(answer):
+                self._seen_first_byte()
+                kept.append(chunk)
+                size += len(chunk)
+                if size > WHOLE_BYTES_MAX:
+                    return await self._streamed(answer, decoder, kept, strip=False)
+                self._booked.meter.feed(decoder.decode(chunk))
+        except ReachedError as failure:
+            await self._booked.at(_end_of(failure))
+            raise
+        except asyncio.CancelledError:  # how aiohttp says that the caller left while we wait
+            await self._caller_left(answer, decoder)
+            raise
+        await self._booked.at("ok")
+        response = web.Response(status=answer.status, reason=answer.reason, body=b"".join(kept))
+        self._head(response, answer)
+        self._stamp.put_cost(response.headers, self._booked.cost_nanos)
+        return response
+
+    async def _streamed(
+        self, answer: aiohttp.ClientResponse, decoder: Decoder, kept: list[bytes], *, strip: bool
+    ) -> web.StreamResponse:
+        """Pass chunks on as they come, ``kept`` first. With ``strip`` the meter says what is passed on, decoded."""
+        response = web.StreamResponse(status=answer.status, reason=answer.reason)
+        self._head(response, answer)
+        if strip:
+            response.headers.popall("Content-Encoding", None)
+        meter = self._booked.meter
+        try:
+            await response.prepare(self._request)
+            for chunk in kept[:-1]:
+                await response.write(chunk)  # read by the meter before
+            for chunk in kept[-1:]:
+                meter.feed(decoder.decode(chunk))
+                await response.write(chunk)
+            async for chunk in chunks_of(answer):
+                self._seen_first_byte()
+                passed = meter.feed(decoder.decode(chunk))
+                if not strip:
+                    passed = chunk
+                if passed:
+                    await response.write(passed)
+            rest = meter.end()
+            if strip and rest:
+                await response.write(rest)
+            # Before the end is sent, so that whoever has seen the end finds the record.
+            await self._booked.at("ok", ended=True)
+            await response.write_eof()
+        except ReachedError as failure:
+            await self._booked.at(_end_of(failure))
+            self._cut()
+        except asyncio.CancelledError:
+            await self._caller_left(answer, decoder)
+            raise
+        except ConnectionResetError:  # and while we write
+            await self._caller_left(answer, decoder)
+        return response
+
+    def _head(self, response: web.StreamResponse, answer: aiohttp.ClientResponse) -> None:
+        head(response.headers, answer, self._stamp)
+
+    def _seen_first_byte(self) -> None:
+        if self._first_byte_at is None:
+            self._first_byte_at = self._clock.monotonic()
+
+    @property
+    def ttft_ms(self) -> float | None:
+        """Milliseconds from the request to the first byte of the answer's body."""
+        return self._stamp.since_start_ms(self._first_byte_at)
+
+    def _cut(self) -> None:
+        """End the connection without the ending of a whole answer: nobody must take a part for the whole."""
+        if self._request.transport is not None:
+            self._request.transport.close()
+
+    async def _caller_left(self, answer: aiohttp.ClientResponse, decoder: Decoder) -> None:
+        if self._drains is not None and self._drains.running < DRAINS_MAX:
+            await through_cancellation(self._drain(answer, decoder, self._drains))
+        await self._booked.at("disconnected", drained=self._drains is not None)
+
+    async def _drain(self, answer: aiohttp.ClientResponse, decoder: Decoder, drains: Drains) -> None:
+        """Read on to the usage, bounded: hanging up would not stop this provider's bill."""
+        drains.running += 1
+        size = 0
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS_MAX):
+                async for chunk in chunks_of(answer):
+                    size += len(chunk)
+                    if size > DRAIN_BYTES_MAX:
+                        return
+                    self._booked.meter.feed(decoder.decode(chunk))
+        except (ReachedError, TimeoutError):
+            return
+        finally:
+            drains.running -= 1
+
+
+class Booked:
+    """Books one answer, once."""
+
+    def __init__(self, answering: Answering, hold: Holding, call: Call, meter: Meter, *, is_stream: bool) -> None:
+        self._answering = answering
+        self._hold = hold
+        self._call = call
+        self._is_stream = is_stream
+        self.meter = meter
+        self.cost_nanos: int | None = None
+
+    async def at(self, end: End, *, ended: bool = False, drained: bool = False) -> None:
+        """Settle by what the meter has read; ``ended`` says that the meter's end has been asked for."""
+        if not ended:
+            self.meter.end()
+        reading = self.meter.reading()
+        metadata: dict[str, Any] = {"drained": True} if drained else {}
+        booking = book(
+            self._hold,
+            self._call,
+            reading,
+            end,
+            is_stream=self._is_stream,
+            ttft_ms=self._answering.ttft_ms,
+            metadata=metadata,
+        )
+        # A complete reading is booked without waiting for anything; counting the text of a cut one takes a moment.
+        bill = await booking if reading.complete else await through_cancellation(booking)
+        self.cost_nanos = None if bill is None else bill.cost_nanos
+
+
+async def through_cancellation(work: Coroutine[Any, Any, T]) -> T:
+    """Finish ``work`` whoever cancels us, then be cancelled. For endings, which are bounded in time."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return task.result()
+
+
+def head(headers: CIMultiDict[str], answer: aiohttp.ClientResponse, stamp: Stamp) -> None:
+    """Put the provider's headers and ours."""
+    headers.extend(to_caller(answer.headers))
+    stamp.put(headers)
+
+
+async def pass_through(request: web.Request, answer: aiohttp.ClientResponse, stamp: Stamp) -> web.StreamResponse:
+    """Pass an unmetered answer on as it comes."""
+    response = web.StreamResponse(status=answer.status, reason=answer.reason)
+    head(response.headers, answer, stamp)
+    if "Content-Length" in answer.headers:
+        response.headers["Content-Length"] = answer.headers["Content-Length"]
+    try:
+        await response.prepare(request)
+        async for chunk in chunks_of(answer):
+            await response.write(chunk)
+        await response.write_eof()
+    except ConnectionResetError:
+        pass  # the caller left: nobody is billed for this answer
+    except ReachedError:
+        if request.transport is not None:
+            request.transport.close()
+    return response
+
+
+def _end_of(failure: ReachedError) -> End:
+    return "timeout" if failure.error.status == 504 else "cut"

@@ -1,0 +1,80 @@
+"""
+Decide what an answer cost by how it ended.
+
+Its one job: a meter's reading and the way the exchange ended → one ending of the hold, with its basis (DESIGN.md §6).
+Rules: unknown is never zero and never a full refund; an error before any output bills nothing; what was not made is
+not billed.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any, Literal
+
+from penia_proxy.budget.bill import Bill
+from penia_proxy.budget.usage import CostBasis, Usage
+from penia_proxy.gateway.counting import tokens_of
+from penia_proxy.gateway.holding import Holding
+from penia_proxy.wire.call import Call, Reading
+
+CUT_OUTPUT_FACTOR = 1.1
+"""Headroom on the counted output of a cut stream: tokens made but not passed (wire_formats.md §1.7)."""
+
+End = Literal["ok", "cut", "timeout", "disconnected"]
+"""How the exchange ended: whole, broken off, stalled, or left by the caller."""
+
+
+async def book(
+    hold: Holding,
+    call: Call,
+    reading: Reading,
+    end: End,
+    *,
+    is_stream: bool,
+    ttft_ms: float | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Bill | None:
+    """End the hold by what is known; return the bill, or None if nothing was billed."""
+    if reading.failed and not reading.wrote and not reading.complete:
+        await hold.release()
+        return None
+    if reading.complete:
+        bill = hold.bill(reading.parts, "reported")
+    else:
+        basis: CostBasis = "partial" if is_stream and (end != "ok" or reading.failed) else "estimated"
+        parts = await _counted(hold, call, reading, whole=basis == "estimated", is_stream=is_stream)
+        bill = hold.bill(parts, basis)
+    status = "error" if reading.failed else end
+    await hold.settle(bill, status=status, ttft_ms=ttft_ms, metadata=metadata or {})
+    return bill
+
+
+async def _counted(
+    hold: Holding, call: Call, reading: Reading, *, whole: bool, is_stream: bool
+) -> tuple[tuple[str | None, Usage], ...]:
+    """Return usage with what the provider did not say counted or estimated."""
+    if reading.parts:
+        model, usage = reading.parts[0]
+    else:
+        model, usage = reading.model, Usage(input=(await hold.recounted()).input_tokens)
+    if call.size.no_output:
+        output = 0
+    elif reading.wrote:
+        output = await _output_tokens(call, reading, model or call.model, factor=1 if whole else CUT_OUTPUT_FACTOR)
+    elif is_stream and not reading.finished:
+        output = 0
+    else:
+        # An answer was made, and nothing of it could be read.
+        output = hold.estimate.output_tokens
+    output = max(output, usage.output_total)
+    return ((model, replace(usage, output=output, reasoning=0, output_audio=0, output_image=0)), *reading.parts[1:])
+
+
+async def _output_tokens(call: Call, reading: Reading, model: str, *, factor: float) -> int:
+    text = reading.passed_text
+    tokens = await tokens_of(text, model)
+    kept = len(text.encode("utf-8", "surrogatepass"))
+    if kept < reading.passed_bytes:
+        tokens = math.ceil(tokens * reading.passed_bytes / max(kept, 1))
+    tokens = math.ceil(tokens * factor)
+    cap = call.size.output_cap
+    return tokens if cap is None else min(tokens, cap * call.size.choices)

@@ -1,0 +1,279 @@
+"""
+Hold money for one call, and end the hold exactly once.
+
+Its one job: an async context manager: entering it reserves or raises, leaving it settles or releases, whatever
+happens between.
+Rules: the life of a hold is the table TRANSITIONS and nothing else; ending twice equals once. The hold is durable
+before ``sent`` may be said. Ending a hold never waits, so a cancellation cannot come between; the ledger's move is
+queued, not awaited.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime  # noqa: TC003 - annotates an attribute
+from enum import Enum
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from penia_proxy.budget.bill import Bill, CardOf, bill_of
+from penia_proxy.budget.engine import Counters, Engine, Verdict
+from penia_proxy.budget.estimate import Estimate, OutputHabit
+from penia_proxy.budget.record import Hold, UsageRecord
+from penia_proxy.budget.scope import Facts
+from penia_proxy.budget.usage import CostBasis, Usage
+from penia_proxy.clock import Clock
+from penia_proxy.config import LedgerConfig
+from penia_proxy.errors import InvariantError, StoreUnavailable
+from penia_proxy.gateway.caller import Caller
+from penia_proxy.gateway.refusal import refusal_of
+from penia_proxy.ledger.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+
+class State(Enum):
+    """Where a hold is in its life."""
+
+    HELD = "held"
+    """Durable; no byte has left for the provider."""
+    SENT = "sent"
+    """The provider may have seen the call, and may bill it."""
+    SETTLED = "settled"
+    RELEASED = "released"
+
+
+Move = Literal["send", "settle", "release"]
+
+TRANSITIONS: dict[tuple[State, Move], State] = {
+    (State.HELD, "send"): State.SENT,
+    (State.HELD, "release"): State.RELEASED,
+    (State.SENT, "settle"): State.SETTLED,
+    # The provider was not reached after all, or answered with an error that bills nothing.
+    (State.SENT, "release"): State.RELEASED,
+    (State.SETTLED, "settle"): State.SETTLED,
+    (State.SETTLED, "release"): State.SETTLED,
+    (State.RELEASED, "settle"): State.RELEASED,
+    (State.RELEASED, "release"): State.RELEASED,
+}
+"""What is not listed is a defect: money cannot be settled for a call that was never sent."""
+
+ENDED = frozenset({State.SETTLED, State.RELEASED})
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a hold moves: the engine's counters, the ledger, and whoever is told about it."""
+
+    engine: Engine
+    counters: Counters
+    ledger: Ledger
+    clock: Clock
+    habit: OutputHabit
+    config: LedgerConfig
+    published: Callable[[UsageRecord], None]
+    """Called after a record is durable; must not raise."""
+    touched: Callable[[tuple[str, ...]], None]
+    """Called with the budgets whose held or spent moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the hold is for."""
+
+    caller: Caller
+    provider: str
+    """As named in the configuration."""
+    model: str
+    streamed: bool
+    pricing_version: str
+    card_of: CardOf
+    estimate: Estimate
+    recount: Callable[[], Awaitable[Estimate]]
+    """Estimate again with the text's tokens counted; asked for only when the cheap estimate does not fit."""
+
+
+class Holding:
+    """One call's hold."""
+
+    def __init__(self, books: Books, held: Held) -> None:
+        self._books = books
+        self._held = held
+        self._state = State.HELD
+        self._started = books.clock.monotonic()
+        self.estimate = held.estimate
+        self.verdict: Verdict
+        self.admitted_at: datetime
+
+    async def __aenter__(self) -> Self:
+        """Reserve. Raises the refusal a blocking verdict is, DuplicateRequest, or StoreUnavailable."""
+        self.admitted_at = self._books.clock.now()
+        self.verdict = await self._admit()
+        try:
+            await self._make_durable()
+        except BaseException:
+            # Also when cancelled: the ledger's queue keeps order, so this release follows the reserve it undoes.
+            await self._books.counters.release(self.verdict.legs)
+            self._state = State.RELEASED
+            self._books.touched(self.verdict.budget_ids)
+            raise
+        self._books.touched(self.verdict.budget_ids)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the hold if nobody has: released if nothing was sent, else settled at what was held."""
+        if self._state is State.HELD:
+            await self.release()
+        elif self._state is State.SENT:
+            await self.settle_unconfirmed("error")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the hold has been settled or released."""
+        return self._state in ENDED
+
+    async def recounted(self) -> Estimate:
+        """Return the estimate with the request's text counted."""
+        return await self._held.recount()
+
+    def sent(self) -> None:
+        """Say that bytes may reach the provider from here on."""
+        self._move("send")
+
+    async def release(self) -> None:
+        """Give the hold back: nothing was or will be billed."""
+        if not self._move("release"):
+            return
+        await self._books.counters.release(self.verdict.legs)
+        _forget(self._books.ledger.release(self._held.caller.request_id))
+        self._books.touched(self.verdict.budget_ids)
+
+    def bill(self, parts: tuple[tuple[str | None, Usage], ...], basis: CostBasis) -> Bill:
+        """Price an answer of this call."""
+        return bill_of(parts, self._held.model, basis, self._held.card_of)
+
+    async def settle(self, bill: Bill, *, status: str, ttft_ms: float | None, metadata: dict[str, Any]) -> None:
+        """Book what the call cost."""
+        if not self._move("settle"):
+            return
+        held = self._held
+        if bill.clamped:
+            metadata = {**metadata, "usage_clamped": True}
+        if bill.model != held.model:
+            metadata = {**metadata, "model_requested": held.model}
+        record = UsageRecord(
+            record_id=held.caller.request_id,
+            timestamp=self.admitted_at,
+            component=held.caller.component,
+            provider=held.provider,
+            model=bill.model,
+            usage=bill.usage,
+            cost_basis=bill.basis,
+            cost_nanos=bill.cost_nanos,
+            input_cost_nanos=bill.input_cost_nanos,
+            budget_ids=self.verdict.budget_ids,
+            task_type=held.caller.task_type,
+            request_id=held.caller.request_id,
+            pricing_version=held.pricing_version,
+            estimated_nanos=self.verdict.amount_nanos,
+            streamed=held.streamed,
+            status=status,
+            latency_ms=round((self._books.clock.monotonic() - self._started) * 1000, 3),
+            ttft_ms=ttft_ms,
+            tags=held.caller.tags,
+            metadata=metadata,
+        )
+        await self._books.counters.settle(self.verdict.legs, record)
+        if status == "ok" and bill.basis != "estimated":
+            self._books.habit.observe(record.component, held.model, record.usage.output_total)
+        self._tell(record)
+
+    async def settle_unconfirmed(self, status: str) -> None:
+        """Book what was held: the provider may have billed the call, and nobody said how much."""
+        usage = Usage(input=self.estimate.input_tokens, output=self.estimate.output_tokens)
+        bill = replace(
+            self.bill(((None, usage),), "unconfirmed"),
+            cost_nanos=self.verdict.amount_nanos,
+            input_cost_nanos=None,
+        )
+        if bill.basis == "unpriced":
+            bill = replace(bill, cost_nanos=None)
+        await self.settle(bill, status=status, ttft_ms=None, metadata={})
+
+    async def _admit(self) -> Verdict:
+        """Judge and hold; near a limit, count the text before refusing an expected cost that was only a bound."""
+        held = self._held
+        facts = Facts(held.caller.component, held.provider, held.model, held.caller.tags)
+        verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
+        if verdict.kind == "block" and _expected_decided(verdict):
+            self.estimate = await held.recount()
+            verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
+        if verdict.kind == "block":
+            raise refusal_of(verdict)
+        return verdict
+
+    async def _make_durable(self) -> None:
+        held = self._held
+        hold = Hold(
+            hold_id=held.caller.request_id,
+            admitted_at=self.admitted_at,
+            amount_nanos=self.verdict.amount_nanos,
+            budget_ids=self.verdict.budget_ids,
+            component=held.caller.component,
+            provider=held.provider,
+            model=held.model,
+            task_type=held.caller.task_type,
+            tags=held.caller.tags,
+            streamed=held.streamed,
+            input_tokens_estimated=self.estimate.input_tokens,
+            output_tokens_estimated=self.estimate.output_tokens,
+            pricing_version=held.pricing_version,
+        )
+        try:
+            await asyncio.shield(self._books.ledger.reserve(hold, unique=held.caller.chose_id))
+        except asyncio.CancelledError:
+            _forget(self._books.ledger.release(hold.hold_id))
+            raise
+        except StoreUnavailable:
+            if self._books.config.on_store_failure == "block" or any(leg.budget.blocks for leg in self.verdict.legs):
+                raise
+            log.warning("the ledger cannot write; forwarding a call that no blocking budget covers")
+
+    def _tell(self, record: UsageRecord) -> None:
+        def durable(done: "asyncio.Future[None]") -> None:
+            if done.cancelled() or done.exception() is not None:
+                log.error("record %s could not be written", record.record_id)
+                return
+            self._books.published(record)
+
+        self._books.ledger.settle(record).add_done_callback(durable)
+        self._books.touched(self.verdict.budget_ids)
+
+    def _move(self, move: Move) -> bool:
+        """
+        Make a move of the table; return whether it changed anything.
+
+        Raises InvariantError for a move that is not there.
+        """
+        before = self._state
+        after = TRANSITIONS.get((before, move))
+        if after is None:
+            raise InvariantError(f"a hold that is {before.value} cannot {move}")
+        self._state = after
+        return before not in ENDED
+
+
+def _expected_decided(verdict: Verdict) -> bool:
+    """Whether only expected amounts stand in the way: a bound, or a missing price, is not cured by counting."""
+    refusing = [word for word in verdict.words if word.kind == "block"]
+    return all(
+        word.budget.spec.overrun != "never" and word.code in ("budget_exceeded", "budget_busy") for word in refusing
+    )
+
+
+def _forget(future: "asyncio.Future[None]") -> None:
+    """Let a queued move run; a failure is the ledger's to retry and log, and must not warn as never retrieved."""
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,0 +1,204 @@
+"""
+Take one call from the caller to the provider and back.
+
+Its one job: DESIGN.md §1 in a straight line: caller, route, call, estimate, hold, relay, settle.
+Rules: nothing is forwarded outside the hold's ``async with``. Whatever happens to the caller, the provider or this
+task, the hold ends by what is known then. Nothing of a request or an answer is logged.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from penia_proxy.budget.estimate import Estimate, estimate
+from penia_proxy.budget.prices import PriceBook
+from penia_proxy.config import ServerConfig
+from penia_proxy.errors import (
+    InvalidRequest,
+    PayloadTooLarge,
+    PeniaError,
+    RequestTimeout,
+    UnknownProvider,
+    UpstreamError,
+)
+from penia_proxy.gateway.answer import Answering, Drains, pass_through, through_cancellation
+from penia_proxy.gateway.booking import book
+from penia_proxy.gateway.caller import Caller, caller_of
+from penia_proxy.gateway.counting import tokens_of
+from penia_proxy.gateway.holding import Books, Held, Holding
+from penia_proxy.gateway.refusal import respond
+from penia_proxy.gateway.relay import Provider, ReachedError, to_provider
+from penia_proxy.gateway.routes import RouteTable, Target, target_of
+from penia_proxy.gateway.stamp import Stamp
+from penia_proxy.ids import new_id
+from penia_proxy.wire.call import Call, Dialect, Reading
+from penia_proxy.wire.decode import decoded_request
+from penia_proxy.wire.dialects import DIALECTS
+
+MEGABYTE = 1024 * 1024
+
+Send = Callable[[], AbstractAsyncContextManager[aiohttp.ClientResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A provider with its dialect and routes."""
+
+    provider: Provider
+    dialect: Dialect
+    routes: RouteTable
+
+    @property
+    def catalogue(self) -> str:
+        """The provider's name in the price book."""
+        return self.provider.config.prices or self.provider.name
+
+    @property
+    def drains(self) -> bool:
+        """Whether an answer is read on after its caller left."""
+        return (self.provider.config.on_disconnect or self.dialect.on_disconnect) == "drain"
+
+
+class Proxy:
+    """The data plane's one handler."""
+
+    def __init__(
+        self, upstreams: Mapping[str, Upstream], prices: PriceBook, books: Books, server: ServerConfig
+    ) -> None:
+        self._upstreams = upstreams
+        self._prices = prices
+        self._books = books
+        self._server = server
+        self._drains = Drains()
+        self._outliving: set[asyncio.Task[web.StreamResponse]] = set()
+        self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request of the data plane; every error becomes a refusal in the provider's shape."""
+        dialect: Dialect = DIALECTS["openai"]
+        request_id = new_id("r")
+        try:
+            target = target_of(request.raw_path)
+            upstream = self._upstream(target)
+            dialect = upstream.dialect
+            caller = caller_of(request.headers, target.component)
+            request_id = caller.request_id
+            return await self._forward(request, target, upstream, caller)
+        except ReachedError as failure:
+            return respond(failure.error, dialect, request_id, {})
+        except PeniaError as error:
+            return respond(error, dialect, request_id, {})
+
+    def _upstream(self, target: Target) -> Upstream:
+        upstream = self._upstreams.get(target.provider)
+        if upstream is None:
+            known = ", ".join(sorted(self._upstreams)) or "none"
+            raise UnknownProvider(f"No such provider is configured. The first part of the path names one of: {known}.")
+        return upstream
+
+    async def _forward(
+        self, request: web.Request, target: Target, upstream: Upstream, caller: Caller
+    ) -> web.StreamResponse:
+        stamp = Stamp(self._books.clock, caller.request_id)
+        route = upstream.routes.match(request.method, target.path)
+        body = await self._body(request)
+        headers = to_provider(request.headers)
+        send = partial(upstream.provider.exchange, request.method, target.path, target.query)
+        if route.operation is None:
+            stamp.sent()
+            async with send(headers, body) as answer:
+                stamp.answered()
+                return await pass_through(request, answer, stamp)
+        plain = decoded_request(body, request.headers.get("Content-Encoding"), self._body_bytes_max)
+        call = upstream.dialect.call(route.operation, plain)
+        if call.changed:
+            body = call.body
+            headers.popall("Content-Encoding", None)
+        answering = Answering(request, stamp, self._books.clock, self._drains if upstream.drains else None)
+        holding = Holding(self._books, self._held(call, caller, upstream))
+        exchange = self._exchange(partial(send, headers, body), holding, call, upstream, answering)
+        # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
+        return await (self._outlive(exchange) if upstream.drains else exchange)
+
+    async def _exchange(
+        self, send: Send, holding: Holding, call: Call, upstream: Upstream, answering: Answering
+    ) -> web.StreamResponse:
+        """Hold, relay, settle: from here on every way out ends the hold."""
+        async with holding as hold:
+            answering.admitted(hold.verdict, call)
+            hold.sent()
+            try:
+                async with send() as answer:
+                    return await answering.metered(answer, hold, call, upstream.dialect.meter)
+            except UpstreamError:
+                # The provider was never reached.
+                await hold.release()
+                raise
+            except ReachedError as failure:
+                await hold.settle_unconfirmed("timeout" if failure.error.status == 504 else "cut")
+                raise
+            except asyncio.CancelledError:
+                # The caller left before the answer began. Once it has begun, `Answering` has ended the hold.
+                if not hold.ended:
+                    await through_cancellation(book(hold, call, Reading(), "disconnected", is_stream=call.stream))
+                raise
+
+    async def finished(self) -> None:
+        """Wait for answers that are read on without their callers; bounded by the drain's own limits."""
+        if self._outliving:
+            await asyncio.wait(self._outliving)
+
+    async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
+        task = asyncio.ensure_future(exchange)
+        self._outliving.add(task)
+        task.add_done_callback(self._outliving.discard)
+        return await asyncio.shield(task)
+
+    def _held(self, call: Call, caller: Caller, upstream: Upstream) -> Held:
+        at = self._books.clock.now()
+        catalogue = upstream.catalogue
+        card = self._prices.card(catalogue, call.model, at)
+        habit = self._books.habit.p95(caller.component, call.model)
+
+        async def recount() -> Estimate:
+            tokens = await tokens_of(call.text(), call.model)
+            return estimate(call.size, card, habit=habit, text_tokens=tokens)
+
+        return Held(
+            caller=caller,
+            provider=upstream.provider.name,
+            model=call.model,
+            streamed=call.stream,
+            pricing_version=self._prices.version,
+            card_of=lambda model: self._prices.card(catalogue, model, at),
+            estimate=estimate(call.size, card, habit=habit),
+            recount=recount,
+        )
+
+    async def _body(self, request: web.Request) -> bytes:
+        """Read the body, bounded in size and time. Raises PayloadTooLarge, RequestTimeout, InvalidRequest."""
+        if not request.can_read_body:
+            return b""
+        too_large = PayloadTooLarge(f"The body is larger than {self._server.max_body_mb:g} MB.")
+        if (request.content_length or 0) > self._body_bytes_max:
+            raise too_large
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._server.body_timeout_s):
+                while piece := await request.content.readany():
+                    size += len(piece)
+                    if size > self._body_bytes_max:
+                        raise too_large
+                    pieces.append(piece)
+        except TimeoutError as error:
+            raise RequestTimeout("The body did not arrive in time.") from error
+        except (OSError, web.RequestPayloadError) as error:
+            raise InvalidRequest("The body broke off.") from error
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)

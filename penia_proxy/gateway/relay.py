@@ -1,0 +1,160 @@
+"""
+Carry a call to its provider and the answer back.
+
+Its one job: one HTTP exchange with a provider, headers and bytes as they are.
+Rules: hosts come from the configuration only; no redirects, no proxies from the environment, no decompression.
+Hop-by-hop headers and our own never cross. Whether the provider was reached is part of every failure, because it
+decides who pays.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from penia_proxy.config import ProviderConfig
+from penia_proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""RFC 9110 §7.6.1, and what ``Connection`` names."""
+
+NOT_TO_PROVIDER = HOP_BY_HOP | {
+    "host",
+    "content-length",
+    "expect",
+    "cookie",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "via",
+}
+"""Ours to set, or nobody's business."""
+
+NOT_TO_CALLER = HOP_BY_HOP | {"content-length", "set-cookie", "alt-svc", "strict-transport-security"}
+"""Statements about the provider's own origin, which ours is not."""
+
+CONNECTIONS_MAX = 1_000
+
+
+class ReachedError(Exception):
+    """The exchange failed after bytes may have reached the provider; ``error`` is what the caller is told."""
+
+    def __init__(self, error: UpstreamError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Provider:
+    """One configured provider, ready to be called."""
+
+    def __init__(self, name: str, config: ProviderConfig, session: aiohttp.ClientSession) -> None:
+        self.name = name
+        self.config = config
+        self._session = session
+        self._origin = URL(config.base_url).origin()
+        self._prefix = URL(config.base_url).raw_path.rstrip("/")
+
+    @asynccontextmanager
+    async def exchange(
+        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """
+        Send the request and yield the answer once its headers are there.
+
+        Raises UpstreamUnreachable or UpstreamTimeout where the provider was not reached, ReachedError where it may
+        have been.
+        """
+        limits = self.config.timeout_seconds
+        url = self._origin.join(URL.build(path=self._prefix + path, query_string=query, encoded=True))
+        timeout = aiohttp.ClientTimeout(sock_connect=limits.connect, sock_read=limits.first_byte)
+        try:
+            answer = await self._session.request(
+                method,
+                url,
+                data=body or None,
+                headers=headers,
+                allow_redirects=False,
+                timeout=timeout,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            )
+        except aiohttp.ConnectionTimeoutError as error:
+            raise UpstreamTimeout(f"'{self.name}' did not accept a connection in time.") from error
+        except (aiohttp.ClientConnectorError, ssl.SSLError) as error:
+            raise UpstreamUnreachable(f"'{self.name}' cannot be reached.") from error
+        except TimeoutError as error:
+            raise ReachedError(UpstreamTimeout(f"'{self.name}' did not answer in time.")) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ReachedError(UpstreamUnreachable(f"'{self.name}' hung up before it answered.")) from error
+        try:
+            if answer.connection is not None and answer.connection.protocol is not None:
+                answer.connection.protocol.read_timeout = limits.idle
+            yield answer
+        finally:
+            # Closes the connection unless the answer was read to its end: hanging up is what stops a provider's bill.
+            answer.close()
+
+
+async def chunks_of(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield the answer's bytes as they come. Raises ReachedError when the provider stalls or breaks off."""
+    try:
+        while chunk := await answer.content.readany():
+            yield chunk
+    except TimeoutError as error:
+        raise ReachedError(UpstreamTimeout("The provider's answer stalled.")) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ReachedError(UpstreamUnreachable("The provider broke its answer off.")) from error
+
+
+def to_provider(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    """Return the request headers that cross."""
+    dropped = NOT_TO_PROVIDER | _named_by_connection(headers)
+    return CIMultiDict(
+        (name, value)
+        for name, value in headers.items()
+        if (lower := name.lower()) not in dropped and not lower.startswith("x-penia-")
+    )
+
+
+def to_caller(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    """Return the answer headers that cross."""
+    dropped = NOT_TO_CALLER | _named_by_connection(headers)
+    return CIMultiDict(
+        (name, value)
+        for name, value in headers.items()
+        if (lower := name.lower()) not in dropped and not lower.startswith("x-penia-")
+    )
+
+
+def _named_by_connection(headers: Mapping[str, str]) -> set[str]:
+    named = headers.get("Connection")
+    return {token.strip().lower() for token in named.split(",")} if named else set()
+
+
+def session_for_providers() -> aiohttp.ClientSession:
+    """Return the one session that provider calls go through."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=0, keepalive_timeout=60),
+        auto_decompress=False,
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        max_line_size=65_536,
+        max_field_size=65_536,
+    )

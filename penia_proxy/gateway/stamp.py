@@ -1,0 +1,84 @@
+"""
+Put Penia's headers on an answer.
+
+Its one job: api.md §1's ``X-Penia-*`` and ``Server-Timing``.
+Rules: what a person named (budgets) is percent-encoded where it is not printable ASCII, so that no header can be
+forged by a name.
+"""
+
+from urllib.parse import quote
+
+from multidict import CIMultiDict
+
+from penia_proxy.budget.engine import LegVerdict, Verdict
+from penia_proxy.budget.money import usd_text
+from penia_proxy.clock import Clock
+
+_PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "%;")
+
+
+class Stamp:
+    """The headers of one answer, filled in as its call goes on."""
+
+    def __init__(self, clock: Clock, request_id: str) -> None:
+        self._clock = clock
+        self._request_id = request_id
+        self._started = clock.monotonic()
+        self._sent: float | None = None
+        self._answered: float | None = None
+        self._verdict: Verdict | None = None
+        self._changed: tuple[str, ...] = ()
+
+    def admitted(self, verdict: Verdict, changed: tuple[str, ...]) -> None:
+        """Take the verdict and what we set in the request."""
+        self._verdict = verdict
+        self._changed = changed
+
+    def sent(self) -> None:
+        """Take the instant the call left."""
+        self._sent = self._clock.monotonic()
+
+    def answered(self) -> None:
+        """Take the instant the provider's headers came."""
+        self._answered = self._clock.monotonic()
+
+    def since_start_ms(self, instant: float | None) -> float | None:
+        """Return milliseconds between the request and a monotonic instant."""
+        return None if instant is None else round((instant - self._started) * 1000, 3)
+
+    def put(self, headers: CIMultiDict[str]) -> None:
+        """Write the headers that are known when an answer begins."""
+        headers["X-Penia-Request-Id"] = self._request_id
+        verdict = self._verdict
+        headers["X-Penia-Verdict"] = verdict.kind if verdict else "allow"
+        headers["X-Penia-Estimated-Cost"] = usd_text(verdict.amount_nanos if verdict else 0)
+        if verdict is not None:
+            if verdict.remaining_nanos is not None:
+                headers["X-Penia-Remaining"] = usd_text(verdict.remaining_nanos)
+            for word in verdict.words:
+                if word.kind == "warn":
+                    headers.add("X-Penia-Budget-Warning", _warning(word))
+        if self._changed:
+            headers["X-Penia-Changed"] = ", ".join(self._changed)
+        headers.add("Server-Timing", self._timing())
+
+    def put_cost(self, headers: CIMultiDict[str], cost_nanos: int | None) -> None:
+        """Write what the call cost, where it is known before the answer is sent."""
+        if cost_nanos is not None:
+            headers["X-Penia-Cost"] = usd_text(cost_nanos)
+
+    def _timing(self) -> str:
+        now = self._clock.monotonic()
+        sent = self._sent if self._sent is not None else now
+        answered = self._answered if self._answered is not None else now
+        upstream = answered - sent
+        return f"penia;dur={(now - self._started - upstream) * 1000:.2f}, upstream;dur={upstream * 1000:.2f}"
+
+
+def _warning(word: LegVerdict) -> str:
+    name = quote(word.budget.name, safe=_PRINTABLE)
+    if word.code == "unpriced_model":
+        return f"{name}; {word.window.period}; unpriced"
+    used = word.spent_nanos + word.held_nanos + word.amount_nanos
+    percent = 100 * used / word.limit_nanos if word.limit_nanos else 100
+    return f"{name}; {word.window.period}; {percent:.0f}%"

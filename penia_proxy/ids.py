@@ -1,0 +1,20 @@
+"""
+Make and check identifiers.
+
+Its one job: names for records, budgets and requests that are unique without coordination.
+Rule: an identifier that a caller chose is checked here before it is used anywhere.
+"""
+
+import os
+import re
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+"""What a caller may send as ``X-Penia-Request-Id`` or ``record_id``: no control characters, no markup, bounded."""
+
+COMPONENT = re.compile(r"[A-Za-z0-9._:/ @+-]{1,128}")
+"""A component's, task type's or tag's name at the proxy's edge, where it travels in a header."""
+
+
+def new_id(prefix: str) -> str:
+    """Return ``prefix_`` and 128 random bits in hex, e.g. ``r_9f…`` for a record, ``b_…`` for a budget."""
+    return f"{prefix}_{os.urandom(16).hex()}"

@@ -1,0 +1,189 @@
+"""
+Open the ledger's file.
+
+Its one job: from ``ledger.url`` to a checked, migrated, locked SQLite file and its connections.
+Rules: a file is created when there is none, and never replaced: what cannot be used is refused with a ConfigError that says
+what to do. One process writes, kept apart by a lock file; readers take no lock and open read-only.
+"""
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.util.exc import CommandError
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from penia_proxy.config import LedgerConfig
+from penia_proxy.errors import ConfigError
+from penia_proxy.ledger.schema import REVISION
+
+BUSY_TIMEOUT_S = 1.0
+"""How long a write waits for another process's lock, e.g. a backup's, before it counts as failed."""
+JOURNAL_BYTES_MAX = 64 * 1024 * 1024
+"""What the write-ahead log shrinks back to after a long reader let it grow."""
+
+_SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
+
+
+def path_of(url: str) -> Path:
+    """Return the file that a ``sqlite:///`` URL names. Raises ConfigError for anything else."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        raise ConfigError("ledger.url must name a file: sqlite:///path, or sqlite:////path from the root")
+    return Path(str(parsed.database)).absolute()
+
+
+class FileLock:
+    """The right to write to a file, held by one open ledger. Ends with the process, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock of a database file. Raises ConfigError if another process has it, OSError if it cannot be made."""
+        self._descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _lock(self._descriptor)
+        except OSError as error:
+            owner = os.read(self._descriptor, 32).decode(errors="replace").strip() or "unknown"
+            os.close(self._descriptor)
+            raise ConfigError(
+                f"{path} is in use by another gateway (process {owner}): stop it, or give this one its own ledger.url"
+            ) from error
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, str(os.getpid()).encode())
+
+    def release(self) -> None:
+        """Let others write. The lock file stays: removing it would race with whoever waits for it."""
+        os.close(self._descriptor)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def open_for_writing(config: LedgerConfig) -> tuple[Path, FileLock, sqlite3.Connection]:
+    """Lock, create if missing, check and migrate the file; return the one connection that writes. Raises ConfigError."""
+    path = path_of(config.url)
+    with explained(path):
+        lock = FileLock(path)
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _prepare(path)
+            return path, lock, _writer(path, config.durability)
+        except BaseException:
+            lock.release()
+            raise
+
+
+def read_only(path: Path) -> str:
+    """Return the URI under which SQLite opens the file for reading only."""
+    return f"{path.as_uri()}?mode=ro"
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the system says about an unusable file into a ConfigError that says what to do."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise ConfigError(_remedy(path, str(error.orig))) from error
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigError(_remedy(path, str(error))) from error
+
+
+def revision_of(connection: sqlite3.Connection) -> str | None:
+    """Return the migration a file is at; None for a new one. Raises ConfigError for a database that is not a ledger."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return None
+    row = None
+    if "alembic_version" in tables and "usage_records" in tables:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    if row is None:
+        raise ConfigError("ledger.url names a database of something else: use a file of its own; nothing was changed")
+    return str(row[0])
+
+
+def _prepare(path: Path) -> None:
+    connection = _connect(path)
+    try:
+        # A damaged page is found now and not under a call; reading the file once is the price.
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(f"malformed: {verdict}")
+        revision = revision_of(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()
+    if revision != REVISION:
+        _migrate(path)
+
+
+def _migrate(path: Path) -> None:
+    """Bring the tables up to date in one transaction."""
+    scripts = AlembicConfig()
+    scripts.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    engine = create_engine("sqlite://", creator=lambda: _connect(path), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            # Spelled out, because sqlite3's own transactions do not cover DDL.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            scripts.attributes["connection"] = connection
+            command.upgrade(scripts, "head")
+            connection.commit()
+    except CommandError as error:
+        raise ConfigError(
+            f"{path} was written by a newer Penia: run that version, or restore a backup; nothing was changed"
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+
+
+def _writer(path: Path, durability: str) -> sqlite3.Connection:
+    connection = _connect(path)
+    try:
+        connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        # Without it, INSERT OR REPLACE would delete past the append-only triggers.
+        connection.execute("PRAGMA recursive_triggers = ON")
+        connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
+        # A file that can be read but not written is found here.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _remedy(path: Path, problem: str) -> str:
+    if "malformed" in problem or "not a database" in problem:
+        advice = "it is damaged or not a ledger: restore it from a backup, or name another file in ledger.url"
+    elif "locked" in problem or "busy" in problem:
+        advice = "another program holds it locked: let that finish, then start again"
+    elif "readonly" in problem or "Permission" in problem or "unable to open" in problem or "No such" in problem:
+        advice = "check that its directory exists and that this user may write to both"
+    else:
+        advice = "see what the system says, and start again"
+    return f"{path} cannot be used ({problem}): {advice}; nothing was changed"

@@ -1,0 +1,108 @@
+"""
+Name what can be asked of the ledger's writer.
+
+Its one job: one value per move, which applies itself to a transaction.
+Rule: a lasting move may not be refused by a failing database: it stays queued until it is on disk. The others fail, and
+leave nothing behind.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.record import Hold, UsageRecord
+from penia_proxy.ledger.transaction import Transaction
+
+
+class Move(Protocol):
+    """Something to write."""
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the move is retried until it is durable."""
+        ...
+
+    def apply(self, to: Transaction) -> object:
+        """Gather what is to be written; return the answer. Raises the refusal, having gathered nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Open a hold."""
+
+    lasting: ClassVar[bool] = False
+    hold: Hold
+    unique: bool
+
+    def apply(self, to: Transaction) -> None:
+        to.reserve(self.hold, unique=self.unique)
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """End a hold with what it cost."""
+
+    lasting: ClassVar[bool] = True
+    record: UsageRecord
+
+    def apply(self, to: Transaction) -> None:
+        to.settle(self.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """End a hold that cost nothing."""
+
+    lasting: ClassVar[bool] = True
+    hold_id: str
+
+    def apply(self, to: Transaction) -> None:
+        to.release(self.hold_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Count a record that was posted."""
+
+    lasting: ClassVar[bool] = False
+    record: UsageRecord
+    fingerprint: str
+
+    def apply(self, to: Transaction) -> bool:
+        return to.append(self.record, self.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """End every hold of a process that died."""
+
+    lasting: ClassVar[bool] = False
+
+    def apply(self, to: Transaction) -> list[UsageRecord]:
+        return to.expire()
+
+
+@dataclass(frozen=True, slots=True)
+class SaveBudget:
+    """Insert or update a budget."""
+
+    lasting: ClassVar[bool] = False
+    budget: Budget
+    audit: Mapping[str, Any] | None
+    at: datetime
+
+    def apply(self, to: Transaction) -> None:
+        to.save_budget(self.budget, self.audit, self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """Nothing: done when everything asked for before it is."""
+
+    lasting: ClassVar[bool] = True
+
+    def apply(self, to: Transaction) -> None:
+        """Gather nothing."""

@@ -1,0 +1,226 @@
+"""
+Turn values into rows, and rows into values.
+
+Its one job: `UsageRecord`, `Hold` and `Budget` ↔ the columns of `schema`.
+Rules: what is written is plain SQL values (JSON already as text), because the writer binds them without SQLAlchemy. A row
+read back gives the value that was written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from penia_proxy.budget.budget import Budget, budget_of
+from penia_proxy.budget.record import Hold, Tally, UsageRecord
+from penia_proxy.budget.usage import Usage
+from penia_proxy.clock import from_iso, iso
+from penia_proxy.config import BudgetSpec
+
+Row = Mapping[str, Any]
+
+MEASURES = (
+    "request_count",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_nanos",
+    "unpriced_count",
+)
+"""What `rollups` sums, in this order everywhere."""
+
+TALLIED = ("spent_nanos", "input_tokens", "output_tokens", "request_count", "unpriced_count")
+"""What `spend` sums: the durable part of a Tally."""
+
+_USAGE_FIELDS = tuple(field.name for field in fields(Usage))
+
+
+def json_text(value: object) -> str:
+    """Return compact JSON. Raises TypeError for what JSON cannot say."""
+    return orjson.dumps(value, default=_plain).decode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"not JSON: {type(value).__name__}")
+
+
+def record_row(record: UsageRecord, seq: int, fingerprint: str | None) -> dict[str, Any]:
+    """Return the columns of `usage_records`."""
+    usage = record.usage
+    return {
+        "seq": seq,
+        "record_id": record.record_id,
+        "budget_id": record.budget_ids[0] if record.budget_ids else None,
+        "component": record.component,
+        "provider": record.provider,
+        "model": record.model,
+        "task_type": record.task_type,
+        "request_id": record.request_id,
+        "input_tokens": usage.input_total,
+        "cache_read_tokens": usage.cache_read + usage.cache_read_audio,
+        "cache_write_tokens": usage.cache_write + usage.cache_write_1h,
+        "output_tokens": usage.output_total,
+        "reasoning_tokens": usage.reasoning,
+        "total_tokens": usage.total,
+        "input_cost_nanos": record.input_cost_nanos,
+        "cost_nanos": record.cost_nanos,
+        "cost_basis": record.cost_basis,
+        "pricing_version": record.pricing_version,
+        "estimated_nanos": record.estimated_nanos,
+        "streamed": record.streamed,
+        "status": record.status,
+        "latency_ms": record.latency_ms,
+        "ttft_ms": record.ttft_ms,
+        "timestamp": iso(record.timestamp),
+        "tags": json_text(record.tags),
+        "usage": json_text({name: value for name in _USAGE_FIELDS if (value := getattr(usage, name))}),
+        "corrects": record.corrects,
+        "fingerprint": fingerprint,
+        "metadata": json_text(record.metadata),
+    }
+
+
+def record_of(row: Row, budget_ids: Sequence[str]) -> UsageRecord:
+    """Return the record of a row of `usage_records` whose JSON columns are read, and its charges in order."""
+    return UsageRecord(
+        record_id=row["record_id"],
+        timestamp=from_iso(row["timestamp"]),
+        component=row["component"],
+        provider=row["provider"],
+        model=row["model"],
+        usage=Usage(**row["usage"]),
+        cost_basis=row["cost_basis"],
+        cost_nanos=row["cost_nanos"],
+        input_cost_nanos=row["input_cost_nanos"],
+        budget_ids=tuple(budget_ids),
+        task_type=row["task_type"],
+        request_id=row["request_id"],
+        pricing_version=row["pricing_version"],
+        estimated_nanos=row["estimated_nanos"],
+        streamed=bool(row["streamed"]),
+        status=row["status"],
+        latency_ms=row["latency_ms"],
+        ttft_ms=row["ttft_ms"],
+        tags=row["tags"],
+        corrects=row["corrects"],
+        metadata=row["metadata"],
+    )
+
+
+def measures_of(row: Row) -> tuple[int, ...]:
+    """Return what a row of `usage_records` adds to its rollup, in the order of MEASURES."""
+    return (
+        int(row["corrects"] is None),
+        row["input_tokens"],
+        row["cache_read_tokens"],
+        row["cache_write_tokens"],
+        row["output_tokens"],
+        row["reasoning_tokens"],
+        row["cost_nanos"] or 0,
+        int(row["cost_basis"] == "unpriced"),
+    )
+
+
+def count(tally: Tally, row: Row) -> None:
+    """Add a row of `usage_records` to a tally exactly as `Tally.add` adds its record."""
+    tally.spent_nanos += row["cost_nanos"] or 0
+    tally.input_tokens += row["input_tokens"]
+    tally.output_tokens += row["output_tokens"]
+    tally.request_count += row["corrects"] is None
+    tally.unpriced_count += row["cost_basis"] == "unpriced"
+
+
+def rollup_key(row: Row) -> tuple[str, str, str, str, str]:
+    """Return hour, component, provider, model and task type of a row of `usage_records`."""
+    return hour_of(row["timestamp"]), row["component"], row["provider"], row["model"], row["task_type"] or ""
+
+
+def hour_of(timestamp: str) -> str:
+    """Return the text of the UTC hour that contains the instant; both as `clock.iso` writes them."""
+    return timestamp[:14] + "00:00.000000Z"
+
+
+HOUR = timedelta(hours=1)
+
+
+def hold_row(hold: Hold) -> dict[str, Any]:
+    """Return the columns of `holds`."""
+    return {
+        "hold_id": hold.hold_id,
+        "admitted_at": iso(hold.admitted_at),
+        "amount_nanos": hold.amount_nanos,
+        "budget_ids": json_text(hold.budget_ids),
+        "component": hold.component,
+        "provider": hold.provider,
+        "model": hold.model,
+        "task_type": hold.task_type,
+        "tags": json_text(hold.tags),
+        "streamed": hold.streamed,
+        "input_tokens_estimated": hold.input_tokens_estimated,
+        "output_tokens_estimated": hold.output_tokens_estimated,
+        "pricing_version": hold.pricing_version,
+    }
+
+
+def expired(row: Row) -> UsageRecord:
+    """
+    Return the record that an open hold (a row with JSON as text) becomes when its process died.
+
+    The provider may have billed the call, so it costs what was held. Nothing held means that no price was known, or that
+    the price is zero: which of the two is not known any more, so the cost is null rather than a quiet zero.
+    """
+    amount: int = row["amount_nanos"]
+    return UsageRecord(
+        record_id=row["hold_id"],
+        timestamp=from_iso(row["admitted_at"]),
+        component=row["component"],
+        provider=row["provider"],
+        model=row["model"],
+        usage=Usage(input=row["input_tokens_estimated"], output=row["output_tokens_estimated"]),
+        cost_basis="unconfirmed" if amount else "unpriced",
+        cost_nanos=amount or None,
+        input_cost_nanos=None,
+        budget_ids=tuple(orjson.loads(row["budget_ids"])),
+        task_type=row["task_type"],
+        request_id=row["hold_id"],
+        pricing_version=row["pricing_version"],
+        estimated_nanos=amount,
+        streamed=bool(row["streamed"]),
+        status="crashed",
+        tags=orjson.loads(row["tags"]),
+    )
+
+
+def budget_row(budget: Budget) -> dict[str, Any]:
+    """Return the columns of `budgets`."""
+    spec = budget.spec
+    return {
+        "budget_id": budget.budget_id,
+        "name": spec.name,
+        "hourly_limit": spec.hourly_limit,
+        "daily_limit": spec.daily_limit,
+        "weekly_limit": spec.weekly_limit,
+        "monthly_limit": spec.monthly_limit,
+        "total_limit": spec.total_limit,
+        "spec": spec.model_dump_json(),
+        "is_active": budget.is_active,
+        "created_at": iso(budget.created_at),
+        "updated_at": iso(budget.updated_at),
+    }
+
+
+def budget_from(row: Row) -> Budget:
+    """Return the budget of a row whose ``spec`` is read. Raises ValueError or InvalidRequest for one that is no more valid."""
+    return budget_of(
+        BudgetSpec.model_validate(row["spec"]),
+        budget_id=row["budget_id"],
+        created_at=from_iso(row["created_at"]),
+        updated_at=from_iso(row["updated_at"]),
+        is_active=bool(row["is_active"]),
+    )

@@ -1,0 +1,199 @@
+"""
+Say what the tables are.
+
+Its one job: the ledger's tables, columns and indexes as SQLAlchemy Core, for statements and for comparison with what the
+migrations build (a test holds the two equal).
+Rules: documented names stay (api.md §6). Money is integer nano-dollars; ``cost REAL`` is generated from it. Instants are
+`clock.iso` text, so that their order is the order of time. `usage_records`, `charges` and `audit_log` are append-only, by
+triggers that the migrations create.
+"""
+
+from sqlalchemy import (
+    JSON,
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeEngine
+
+REVISION = "0001"
+"""The newest migration; a file that says another one is migrated, or refused as newer."""
+
+APPEND_ONLY = ("usage_records", "charges", "audit_log")
+
+metadata = MetaData()
+
+_Real = Double().with_variant(REAL(), "sqlite")
+_Seq = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself in an INTEGER only
+
+
+def _text(name: str, *, null: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=null)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def _maybe(name: str, kind: TypeEngine[float] | TypeEngine[int]) -> Column[float] | Column[int]:
+    return Column(name, kind, nullable=True)
+
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("budget_id", Text, primary_key=True),
+    _text("name"),
+    _maybe("hourly_limit", _Real),
+    _maybe("daily_limit", _Real),
+    _maybe("weekly_limit", _Real),
+    _maybe("monthly_limit", _Real),
+    _maybe("total_limit", _Real),
+    Column("spec", JSON, nullable=False),  # the source of truth; the limits beside it are for people
+    Column("is_active", Boolean, nullable=False),
+    _text("created_at"),
+    _text("updated_at"),
+)
+
+usage_records = Table(
+    "usage_records",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    Column("record_id", Text, nullable=False, unique=True),
+    Column("budget_id", Text, ForeignKey("budgets.budget_id"), nullable=True),  # the most specific that applied
+    _text("component"),
+    _text("provider"),
+    _text("model"),
+    _text("task_type", null=True),
+    _text("request_id", null=True),
+    _count("input_tokens"),  # all input
+    _count("cache_read_tokens"),
+    _count("cache_write_tokens"),  # of both lifetimes
+    _count("output_tokens"),  # all output
+    _count("reasoning_tokens"),
+    _count("total_tokens"),
+    _maybe("input_cost_nanos", BigInteger()),
+    _maybe("cost_nanos", BigInteger()),
+    Column("cost", _Real, Computed("cost_nanos / 1000000000.0")),
+    _text("cost_basis"),
+    _text("pricing_version", null=True),
+    _maybe("estimated_nanos", BigInteger()),
+    Column("streamed", Boolean, nullable=False),
+    _text("status"),
+    _maybe("latency_ms", _Real),
+    _maybe("ttft_ms", _Real),
+    _text("timestamp"),
+    Column("tags", JSON, nullable=False),
+    Column("usage", JSON, nullable=False),  # the disjoint counts that are not zero
+    Column("corrects", Text, ForeignKey("usage_records.record_id"), nullable=True),
+    _text("fingerprint", null=True),
+    Column("metadata", JSON, nullable=False),
+    Index("usage_records_newest", "timestamp"),
+    Index("usage_records_component", "component", "timestamp"),
+    Index("usage_records_provider", "provider", "timestamp"),
+    Index("usage_records_model", "model", "timestamp"),
+    Index("usage_records_task_type", "task_type", "timestamp"),
+    Index("usage_records_cost_basis", "cost_basis", "timestamp"),
+    sqlite_autoincrement=True,
+)
+
+charges = Table(
+    "charges",
+    metadata,
+    Column("record_seq", _Seq, ForeignKey("usage_records.seq"), primary_key=True, autoincrement=False),
+    Column("budget_id", Text, ForeignKey("budgets.budget_id"), primary_key=True),
+    _text("timestamp"),  # the record's, so that a budget's newest are found by one index
+    _count("position"),  # 0 is the most specific
+    Index("charges_newest", "budget_id", "timestamp"),
+    sqlite_with_rowid=False,
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("hold_id", Text, primary_key=True),
+    _text("admitted_at"),
+    _count("amount_nanos"),
+    Column("budget_ids", JSON, nullable=False),
+    _text("component"),
+    _text("provider"),
+    _text("model"),
+    _text("task_type", null=True),
+    Column("tags", JSON, nullable=False),
+    Column("streamed", Boolean, nullable=False),
+    _count("input_tokens_estimated"),
+    _count("output_tokens_estimated"),
+    _text("pricing_version", null=True),
+)
+
+spend = Table(
+    "spend",
+    metadata,
+    Column("budget_id", Text, ForeignKey("budgets.budget_id"), primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("window_start", Text, primary_key=True),
+    _count("spent_nanos"),
+    _count("input_tokens"),
+    _count("output_tokens"),
+    _count("request_count"),
+    _count("unpriced_count"),
+    sqlite_with_rowid=False,
+)
+
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("hour", Text, primary_key=True),
+    Column("component", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("task_type", Text, primary_key=True),  # '' for none
+    _count("request_count"),
+    _count("input_tokens"),
+    _count("cache_read_tokens"),
+    _count("cache_write_tokens"),
+    _count("output_tokens"),
+    _count("reasoning_tokens"),
+    _count("cost_nanos"),
+    _count("unpriced_count"),
+    sqlite_with_rowid=False,
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("budget_id", Text, ForeignKey("budgets.budget_id"), nullable=True),
+    _text("alert_type"),
+    _maybe("threshold_percent", _Real),
+    _text("period", null=True),
+    _text("severity"),
+    _text("title"),
+    _text("message"),
+    Column("is_dismissed", Boolean, nullable=False),
+    Column("acknowledged", Boolean, nullable=False),
+    _text("created_at"),
+    Column("details", JSON, nullable=False),
+    Index("alerts_newest", "created_at"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    _text("at"),
+    _text("actor"),
+    _text("action"),
+    _text("subject"),  # the id of what was changed
+    Column("details", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,244 @@
+"""
+Make one transaction out of many moves.
+
+Its one job: decide each move in the order it was asked for, gather what it writes, and write the whole with one statement
+per table: a hundred calls of a batch touch a budget's counter once.
+Rules: a refused move raises before it has gathered anything, so the others of its batch are untouched. What the writer
+knows of the file changes only when the file has (`commit`). All of it runs in the writer's thread.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.record import Hold, Tally, UsageRecord
+from penia_proxy.budget.windows import Calendar, WindowKey
+from penia_proxy.clock import from_iso, iso
+from penia_proxy.errors import Conflict, DuplicateRequest, InvariantError, NotFound
+from penia_proxy.ledger import statements as sql
+from penia_proxy.ledger.rows import (
+    MEASURES,
+    TALLIED,
+    Row,
+    budget_row,
+    count,
+    expired,
+    hold_row,
+    json_text,
+    measures_of,
+    record_row,
+    rollup_key,
+)
+
+RollupKey = tuple[str, str, str, str, str]
+
+
+@dataclass(slots=True)
+class Known:
+    """What the writer knows of the file without asking. Its own, since no second process may write."""
+
+    holds: set[str]
+    """The ids of the open holds."""
+    calendars: dict[str, Calendar]
+    """By budget id."""
+    seq: int
+    """The newest record's."""
+
+
+class Transaction:
+    """Gathers moves; `commit` writes them, all or none. Begun by whoever made it, and rolled back by the same."""
+
+    def __init__(self, connection: sqlite3.Connection, known: Known) -> None:
+        self._connection = connection
+        self._known = known
+        self._seq = known.seq
+        self._opened: set[str] = set()
+        self._closed: set[str] = set()
+        self._calendars: dict[str, Calendar] = {}
+        self._fingerprints: dict[str, str | None] = {}
+        """Of the records of this transaction."""
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self._hold_inserts: dict[str, dict[str, Any]] = {}
+        self._hold_deletes: set[str] = set()
+        self._records: list[dict[str, Any]] = []
+        self._charges: list[dict[str, Any]] = []
+        self._spend: dict[WindowKey, Tally] = {}
+        self._rollups: dict[RollupKey, list[int]] = {}
+
+    def reserve(self, hold: Hold, *, unique: bool) -> None:
+        """Open a hold. Raises DuplicateRequest for an id that is open, or, if it must be unique, was ever settled."""
+        self._require(hold.budget_ids)
+        if self._is_open(hold.hold_id) or (unique and self._is_recorded(hold.hold_id)):
+            raise DuplicateRequest(f"the request id {hold.hold_id!r} belongs to an earlier call")
+        self._hold_inserts[hold.hold_id] = hold_row(hold)
+        self._opened.add(hold.hold_id)
+        self._closed.discard(hold.hold_id)
+
+    def release(self, hold_id: str) -> None:
+        """Close a hold; one that is not open is closed already."""
+        if self._hold_inserts.pop(hold_id, None) is None:
+            self._hold_deletes.add(hold_id)
+        self._opened.discard(hold_id)
+        self._closed.add(hold_id)
+
+    def settle(self, record: UsageRecord) -> None:
+        """Close the record's hold and count the record, unless its id is recorded already."""
+        if not self._is_recorded(record.record_id):
+            self._insert(record, None)
+        self.release(record.record_id)
+
+    def append(self, record: UsageRecord, fingerprint: str) -> bool:
+        """Count a posted record; return False if the same one is there. Raises Conflict, or NotFound for what it corrects."""
+        if self._is_open(record.record_id):
+            raise Conflict(f"the record id {record.record_id!r} belongs to a call in flight")
+        if self._is_recorded(record.record_id):
+            if self._fingerprints[record.record_id] != fingerprint:
+                raise Conflict(f"the record id {record.record_id!r} was used before, with another content")
+            return False
+        if record.corrects is not None and not self._is_recorded(record.corrects):
+            raise NotFound(f"no usage record {record.corrects!r} to correct")
+        self._insert(record, fingerprint)
+        return True
+
+    def expire(self) -> list[UsageRecord]:
+        """Turn every open hold into the record of a crashed call."""
+        self._flush()
+        records = [expired(row) for row in self._rows(sql.OPEN_HOLDS)]
+        for record in records:
+            self.settle(record)
+        return records
+
+    def save_budget(self, budget: Budget, audit: Mapping[str, Any] | None, at: datetime) -> None:
+        """Insert or update a budget; recount its windows if its calendar moved them."""
+        self._flush()
+        before = next(self._rows(sql.FIND_BUDGET, budget_id=budget.budget_id), None)
+        self._connection.execute(sql.SAVE_BUDGET, budget_row(budget))
+        previous = self._calendar(budget.budget_id)
+        self._calendars[budget.budget_id] = budget.calendar
+        if previous is not None and previous != budget.calendar:
+            self._recount(budget)
+        if audit is not None:
+            self._connection.execute(sql.INSERT_AUDIT, _audit_row(budget, before, audit, at))
+
+    def commit(self) -> None:
+        """Make it durable, then known."""
+        self._flush()
+        self._connection.execute("COMMIT")
+        self._known.holds -= self._closed
+        self._known.holds |= self._opened
+        self._known.calendars.update(self._calendars)
+        self._known.seq = self._seq
+
+    def _is_open(self, hold_id: str) -> bool:
+        return hold_id in self._opened or (hold_id in self._known.holds and hold_id not in self._closed)
+
+    def _is_recorded(self, record_id: str) -> bool:
+        if record_id not in self._fingerprints:
+            row = next(self._rows(sql.FIND_RECORD, record_id=record_id), None)
+            if row is None:
+                return False
+            self._fingerprints[record_id] = row["fingerprint"]
+        return True
+
+    def _calendar(self, budget_id: str) -> Calendar | None:
+        return self._calendars.get(budget_id) or self._known.calendars.get(budget_id)
+
+    def _require(self, budget_ids: Iterable[str]) -> dict[str, Calendar]:
+        """Return the calendars of budgets, each once, in order."""
+        calendars = {}
+        for budget_id in budget_ids:
+            calendar = self._calendar(budget_id)
+            if calendar is None:
+                raise InvariantError(f"the ledger has no budget {budget_id!r}")
+            calendars[budget_id] = calendar
+        return calendars
+
+    def _insert(self, record: UsageRecord, fingerprint: str | None) -> None:
+        calendars = self._require(record.budget_ids)
+        windows = {budget_id: calendar.windows(record.timestamp) for budget_id, calendar in calendars.items()}
+        row = record_row(record, self._seq + 1, fingerprint)
+        self._seq += 1
+        self._records.append(row)
+        self._fingerprints[record.record_id] = fingerprint
+        for position, (budget_id, its_windows) in enumerate(windows.items()):
+            self._charges.append(
+                {
+                    "record_seq": self._seq,
+                    "budget_id": budget_id,
+                    "timestamp": row["timestamp"],
+                    "position": position,
+                }
+            )
+            for window in its_windows:
+                key = WindowKey(budget_id, window.period, window.start)
+                self._spend.setdefault(key, Tally()).add(record)
+        sums = self._rollups.setdefault(rollup_key(row), [0] * len(MEASURES))
+        for index, amount in enumerate(measures_of(row)):
+            sums[index] += amount
+
+    def _recount(self, budget: Budget) -> None:
+        """Make a budget's counters anew from its charges: the windows of its new calendar begin and end elsewhere."""
+        tallies: dict[WindowKey, Tally] = {}
+        for row in self._rows(sql.CHARGED, budget_id=budget.budget_id):
+            for window in budget.calendar.windows(from_iso(row["timestamp"])):
+                key = WindowKey(budget.budget_id, window.period, window.start)
+                count(tallies.setdefault(key, Tally()), row)
+        self._connection.execute(sql.CLEAR_SPEND, {"budget_id": budget.budget_id})
+        self._connection.executemany(sql.ADD_SPEND, _spend_rows(tallies))
+
+    def _flush(self) -> None:
+        """Write what was gathered. Deletes come first: an id may be released and reserved again in one batch."""
+        write = self._connection.executemany
+        if self._hold_deletes:
+            write(sql.DELETE_HOLD, [{"hold_id": hold_id} for hold_id in self._hold_deletes])
+        if self._hold_inserts:
+            write(sql.INSERT_HOLD, list(self._hold_inserts.values()))
+        if self._records:
+            write(sql.INSERT_RECORD, self._records)
+            write(sql.INSERT_CHARGE, self._charges)
+            write(sql.ADD_SPEND, _spend_rows(self._spend))
+            write(sql.ADD_ROLLUP, _rollup_rows(self._rollups))
+        self._fresh()
+
+    def _rows(self, statement: str, **parameters: object) -> Iterator[Row]:
+        cursor = self._connection.execute(statement, parameters)
+        names = [column[0] for column in cursor.description]
+        return (dict(zip(names, values, strict=True)) for values in cursor)
+
+
+def _spend_rows(tallies: Mapping[WindowKey, Tally]) -> list[dict[str, Any]]:
+    return [
+        {
+            "budget_id": key.budget_id,
+            "period": key.period,
+            "window_start": iso(key.start),
+            **{name: getattr(tally, name) for name in TALLIED},
+        }
+        for key, tally in tallies.items()
+    ]
+
+
+def _rollup_rows(rollups: Mapping[RollupKey, list[int]]) -> list[dict[str, Any]]:
+    names = ("hour", "component", "provider", "model", "task_type", *MEASURES)
+    return [dict(zip(names, (*key, *sums), strict=True)) for key, sums in rollups.items()]
+
+
+def _audit_row(budget: Budget, before: Row | None, audit: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    """Return who did what to which budget, with what it was and what it is; other members of ``audit`` are kept."""
+    details = {name: value for name, value in audit.items() if name not in ("actor", "action")}
+    details["old"] = before and {"is_active": bool(before["is_active"]), "spec": orjson.loads(before["spec"])}
+    details["new"] = {"is_active": budget.is_active, "spec": budget.spec.model_dump(mode="json")}
+    return {
+        "at": iso(at),
+        "actor": str(audit.get("actor", "unknown")),
+        "action": str(audit.get("action", "update" if before else "create")),
+        "subject": budget.budget_id,
+        "details": json_text(details),
+    }

@@ -1,0 +1,219 @@
+"""
+Write, in one thread, whatever waits.
+
+Its one job: the queue between the event loop and the one connection that writes, and group commit: what arrived while the
+last commit ran is the next transaction, one hop to the thread and one back for all of it.
+Rules: nothing waits to be batched, nothing queued is ever cancelled. A move that is refused fails alone. When the database
+fails, the batch is rolled back: moves that may fail do, and lasting ones are tried again until they are on disk.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from penia_proxy.errors import InvariantError, PeniaError, StoreUnavailable
+from penia_proxy.ledger.moves import Barrier, Move, Release, Reserve
+from penia_proxy.ledger.transaction import Known, Transaction
+
+log = logging.getLogger(__name__)
+
+BATCH_MAX = 1000
+QUEUE_MAX = 10_000
+"""Moves that wait before new holds are refused; settlements are never refused, and there is at most one per hold."""
+BACKOFF_S_MIN = 0.05
+BACKOFF_S_MAX = 1.0
+STOP_ATTEMPTS_MAX = 5
+"""How often a failing database is tried again once the writer was told to stop."""
+
+_OWN_FAULTS = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.NotSupportedError,
+)
+"""A statement's fault. Every other sqlite3.Error (full, busy, I/O, corrupt, read-only) is the database's."""
+
+
+class Ticket(NamedTuple):
+    """A move in the queue, and who waits for it."""
+
+    move: Move
+    done: "asyncio.Future[Any] | None"
+
+
+class Outcome(NamedTuple):
+    """How a move ended."""
+
+    ticket: Ticket
+    value: object
+    error: Exception | None
+
+
+class Writer:
+    """The queue, and the thread behind it. All public members belong to the event loop."""
+
+    def __init__(self, connection: sqlite3.Connection, known: Known) -> None:
+        self._connection = connection
+        self._known = known
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Ticket] = deque()
+        self._arrived = threading.Condition()
+        self._stopping = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="penia-ledger", daemon=True)
+        self.healthy = True
+        """Whether the last write succeeded."""
+        self.depth = 0
+        """Moves that are not durable yet."""
+        self._thread.start()
+
+    @property
+    def holds_open(self) -> int:
+        return len(self._known.holds)
+
+    def submit(self, move: Move) -> "asyncio.Future[Any]":
+        """Queue a move, in this step; the future ends when it is durable or has failed. Cancelling it changes nothing."""
+        done: asyncio.Future[Any] = self._loop.create_future()
+        if self.depth >= QUEUE_MAX and not move.lasting:
+            done.set_exception(StoreUnavailable("the ledger is behind: too many writes are waiting"))
+            return done
+        with self._arrived:
+            if self._ended:
+                done.set_exception(StoreUnavailable("the ledger is closed"))
+                return done
+            self._queue.append(Ticket(move, done))
+            self._arrived.notify()
+        self.depth += 1
+        return done
+
+    async def stop(self) -> None:
+        """Write what is queued, then end the thread and close the connection."""
+        self._stopping.set()
+        with self._arrived:
+            self._arrived.notify()
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.sleep(0)  # its last answers are on their way
+
+    def _run(self) -> None:
+        kept: list[Ticket] = []
+        attempts = 0
+        try:
+            while tickets := [*kept, *self._take(wait=not kept)]:
+                kept = self._write(tickets)
+                attempts = attempts + 1 if kept else 0
+                if self._stopping.is_set() and attempts >= STOP_ATTEMPTS_MAX:
+                    break
+                if kept:
+                    self._stopping.wait(min(BACKOFF_S_MIN * 2 ** min(attempts - 1, 10), BACKOFF_S_MAX))
+        finally:
+            self._end(kept)
+
+    def _take(self, *, wait: bool) -> list[Ticket]:
+        with self._arrived:
+            while wait and not self._queue and not self._stopping.is_set():
+                self._arrived.wait()
+            return [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
+
+    def _end(self, kept: Sequence[Ticket]) -> None:
+        with self._arrived:
+            self._ended = True
+            left = [*kept, *self._queue]
+            self._queue.clear()
+        lost = sum(ticket.done is not None for ticket in left)
+        if lost:
+            log.error("the ledger ended with %d moves unwritten; open holds are charged at the next start", lost)
+        error = StoreUnavailable("the ledger is closed")
+        self._tell([Outcome(ticket, None, error) for ticket in left], healthy=False)
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as failure:
+            log.warning("the ledger's log could not be folded into its file: %s", failure)
+        self._connection.close()
+
+    def _write(self, tickets: Sequence[Ticket]) -> list[Ticket]:
+        """Commit a batch; return what must be tried again."""
+        outcomes: list[Outcome] = []
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(self._connection, self._known)
+            outcomes.extend(self._apply(ticket, transaction) for ticket in tickets)
+            transaction.commit()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the batch is rolled back and everybody is told
+            self._roll_back()
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _OWN_FAULTS):
+                return self._refuse(tickets, outcomes, error)
+            if len(tickets) > 1:
+                return self._one_by_one(tickets)
+            outcomes = [self._fault(tickets[0], error)]
+        self._tell(outcomes, healthy=True)
+        return []
+
+    def _apply(self, ticket: Ticket, transaction: Transaction) -> Outcome:
+        try:
+            return Outcome(ticket, ticket.move.apply(transaction), None)
+        except PeniaError as refusal:
+            return Outcome(ticket, None, refusal)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - a value that cannot be written; it has gathered nothing
+            return self._fault(ticket, error)
+
+    def _fault(self, ticket: Ticket, error: Exception) -> Outcome:
+        # Only the kinds are named: a message could quote what was to be written.
+        kind, problem = type(ticket.move).__name__, type(error).__name__
+        log.error("the ledger cannot write a %s (%s)", kind, problem)
+        return Outcome(ticket, None, InvariantError(f"the ledger cannot write this {kind.lower()}: {problem}"))
+
+    def _one_by_one(self, tickets: Sequence[Ticket]) -> list[Ticket]:
+        """Find the move that spoils a batch, by giving each a transaction of its own."""
+        for index, ticket in enumerate(tickets):
+            kept = self._write([ticket])
+            if kept:
+                return kept + self._refuse(tickets[index + 1 :], [], None)
+        return []
+
+    def _refuse(
+        self, tickets: Sequence[Ticket], outcomes: Sequence[Outcome], error: sqlite3.Error | None
+    ) -> list[Ticket]:
+        """Fail the moves that may fail. Keep the rest, and a release for each hold of which a failed commit left a trace."""
+        if self.healthy and error is not None:
+            log.error("the ledger cannot write: %s (%s)", error, getattr(error, "sqlite_errorname", "unknown"))
+        refusal = StoreUnavailable("the ledger cannot write")
+        refused = [Outcome(ticket, None, refusal) for ticket in tickets if not ticket.move.lasting]
+        self._tell(refused, healthy=False)
+        kept = [ticket for ticket in tickets if ticket.move.lasting]
+        for outcome in outcomes:
+            if isinstance(outcome.ticket.move, Reserve) and outcome.error is None:
+                kept.append(Ticket(Release(outcome.ticket.move.hold.hold_id), None))
+        return kept or [Ticket(Barrier(), None)]  # so that recovery is noticed without a call
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            log.error("the ledger cannot roll back: %s", error)
+
+    def _tell(self, outcomes: Sequence[Outcome], *, healthy: bool) -> None:
+        self.healthy = healthy
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, outcomes)
+        except RuntimeError:  # the loop is closed: nobody is left to be told
+            log.debug("nobody waits for the ledger any more")
+
+    def _deliver(self, outcomes: Sequence[Outcome]) -> None:
+        for (_, done), value, error in outcomes:
+            if done is None:
+                continue
+            self.depth -= 1
+            if done.done():  # whoever waited was cancelled
+                continue
+            if error is None:
+                done.set_result(value)
+            else:
+                done.set_exception(error)

@@ -1,0 +1,127 @@
+"""
+Answer with recordings.
+
+Its one job: a provider that answers each request with the exchange recorded under its ``X-Replay-Id``.
+Rules: bodies are compressed as they were on the wire and sent in small pieces, so that what reads them is tested as in life. A
+recording is data of its owner's: nothing of it is logged or kept.
+"""
+
+import base64
+import gzip
+import json
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import brotli  # type: ignore[import-untyped]  # ships no types
+import zstandard
+from aiohttp import web
+
+REPLAY_ID = "X-Replay-Id"
+
+_NOT_SENT = frozenset({"content-length", "content-encoding", "transfer-encoding", "connection", "keep-alive", "date"})
+_COMPRESS = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress, "zstd": zstandard.compress}
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recorded exchange, and what an independent reading says it cost."""
+
+    key: str
+    provider: str
+    api: str
+    method: str
+    path_and_query: str
+    request_headers: Mapping[str, str]
+    request_body: bytes
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    content_encoding: str | None
+    expected: Mapping[str, Any]
+    asked_for_usage: bool | None
+    """Whether a chat stream was recorded with ``include_usage``; None where that does not apply."""
+
+
+def recordings_in(path: Path) -> Iterator[Recording]:
+    """Yield the recordings of a JSON Lines file, plain or gzip. Raises ValueError with the line's number."""
+    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    with opened as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                yield _recording(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"line {number} is no recording: {type(error).__name__} {error}") from error
+
+
+def _recording(row: dict[str, Any]) -> Recording:
+    request, response = row["request"], row["response"]
+    _, _, rest = request["url"].partition("://")
+    _, slash, path = rest.partition("/")
+    return Recording(
+        key=row["id"],
+        provider=row["provider"],
+        api=row["api"],
+        method=request["method"],
+        path_and_query=slash + path,
+        request_headers=request.get("headers", {}),
+        request_body=_body(request),
+        status=response["status"],
+        headers=response.get("headers", {}),
+        body=_body(response),
+        content_encoding=row.get("orig_content_encoding"),
+        expected=row["expected"],
+        asked_for_usage=row.get("include_usage"),
+    )
+
+
+def _body(part: Mapping[str, Any]) -> bytes:
+    if part.get("body_b64") is not None:
+        return base64.b64decode(part["body_b64"])
+    text = part.get("body") or ""
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else json.dumps(text).encode()
+
+
+class RecordedProvider:
+    """A provider on loopback that knows one file of recordings."""
+
+    def __init__(self, recordings: Mapping[str, Recording], chunk_bytes: int) -> None:
+        self._recordings = recordings
+        self._chunk_bytes = chunk_bytes
+        self.url = ""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["RecordedProvider"]:
+        """Listen while the context lasts; ``url`` says where."""
+        app = web.Application(client_max_size=1024**3)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        recording = self._recordings.get(request.headers.get(REPLAY_ID, ""))
+        if recording is None:
+            return web.Response(status=404, text="no such recording")
+        await request.read()
+        kept = {name: value for name, value in recording.headers.items() if name.lower() not in _NOT_SENT}
+        response = web.StreamResponse(status=recording.status, headers=kept)
+        body = recording.body
+        if recording.content_encoding in _COMPRESS:
+            response.headers["Content-Encoding"] = recording.content_encoding
+            body = _COMPRESS[recording.content_encoding](body)
+        await response.prepare(request)
+        for at in range(0, len(body), self._chunk_bytes):
+            await response.write(body[at : at + self._chunk_bytes])
+        await response.write_eof()
+        return response

@@ -1,0 +1,1 @@
+"""What follows a call: may fail without harm."""

@@ -1,0 +1,115 @@
+"""
+What a dialect says about a request and about an answer.
+
+Its one job: the values between the wire and the rules of money, and the interface every dialect implements.
+Rules: a Call never outlives its request and is never logged; a Reading has counts only.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from penia_proxy.budget.estimate import Size
+from penia_proxy.budget.usage import Usage
+from penia_proxy.errors import PeniaError
+
+PASSED_BYTES_MAX = 262_144
+"""Output text a meter keeps, in memory, to count a cut answer's tokens; what is beyond is extrapolated by bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as its dialect understands it."""
+
+    operation: str
+    """``chat``, ``embeddings``, ``messages``."""
+    model: str
+    stream: bool
+    size: Size
+    body: bytes
+    """What is sent upstream: the caller's bytes, or those with the fields in ``changed`` set."""
+    text: Callable[[], str]
+    """Return the request's text, for counting; called only near a limit or when an answer lacks its usage."""
+    changed: tuple[str, ...] = ()
+    """Request fields that we set, for ``X-Penia-Changed``."""
+    strip_usage: bool = False
+    """Take the one usage chunk out again that the caller had not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What passed by: the last word of a meter."""
+
+    parts: tuple[tuple[str | None, Usage], ...] = ()
+    """
+    Usage per answering model (None: the model asked for); more than one where one answer bills several. Empty: none
+    was reported.
+    """
+    complete: bool = False
+    """The usage is final: nothing after it can change the bill."""
+    finished: bool = False
+    """The answer's own end was seen."""
+    failed: bool = False
+    """The provider sent an error where an answer was due."""
+    passed_text: str = ""
+    passed_bytes: int = 0
+    model: str | None = None
+
+    @property
+    def wrote(self) -> bool:
+        """Whether any output passed."""
+        return self.passed_bytes > 0
+
+
+class Meter(Protocol):
+    """Reads a copy of an answer as it passes. Never raises on a provider's bytes; memory is bounded."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next decoded bytes; return those to pass on (all of them, but for a chunk to take out)."""
+        ...
+
+    def end(self) -> bytes:
+        """Return bytes still held back at the end of the answer."""
+        ...
+
+    def reading(self) -> Reading:
+        """Return what has been read so far; may be asked at any time, also of a cut answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One (method, path) of a provider. ``{}`` stands for one path segment, whatever it says."""
+
+    method: str
+    path: str
+    operation: str | None
+    """None: costs nothing, passes unmetered."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalShape:
+    """A refusal in a provider's own form."""
+
+    body: Mapping[str, object]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Dialect(Protocol):
+    """The API shape a provider speaks."""
+
+    name: str
+    routes: tuple[Route, ...]
+    on_disconnect: Literal["cancel", "drain"]
+
+    def call(self, operation: str, body: bytes) -> Call:
+        """Read a metered request. Raises InvalidRequest; what it says quotes no content."""
+        ...
+
+    def meter(self, call: Call, *, stream: bool) -> Meter:
+        """Return a meter for a successful answer; ``stream`` says whether it came as an event stream."""
+        ...
+
+    def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
+        """Return the error in the provider's shape, with ``penia`` inside."""
+        ...

@@ -1,0 +1,33 @@
+"""
+Walk the JSON of a request or an answer.
+
+Its one job: the pieces of loosely typed content that several dialects look for.
+Rule: what has another type than expected is skipped, never an error: the provider judges its own requests.
+"""
+
+from typing import Any
+
+
+def dicts(value: object) -> list[dict[str, Any]]:
+    """Return the objects of a list, nothing for anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text_of(value: object) -> str:
+    """Return every string, key and number inside, one a line, without data URLs and base64 payloads: for counting."""
+    pieces: list[str] = []
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, str):
+            if not node.startswith("data:"):
+                pieces.append(node)
+        elif isinstance(node, dict):
+            is_payload = node.get("type") == "base64"
+            stack += [child for name, child in node.items() if not (is_payload and name == "data")]
+            pieces += node.keys()
+        elif isinstance(node, list):
+            stack += node
+        elif isinstance(node, int | float) and not isinstance(node, bool):
+            pieces.append(str(node))
+    return "\n".join(pieces)

@@ -1,0 +1,95 @@
+"""
+Meter an answer, whatever its dialect.
+
+Its one job: two shapes of answer, one JSON document and one event stream, read by a dialect's own reader.
+Rules: see `penia_proxy.wire.call.Meter`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from penia_proxy.wire.call import Reading
+from penia_proxy.wire.reported import json_of
+from penia_proxy.wire.sse import SseFramer
+
+JSON_BYTES_MAX = 32 * 1024 * 1024
+"""A JSON answer that is read; a longer one passes and is settled at an estimate."""
+
+
+class Reader(Protocol):
+    """A dialect's own understanding of one answer."""
+
+    def document(self, answer: Mapping[str, Any]) -> None:
+        """Take the whole answer of a call that does not stream."""
+        ...
+
+    def event(self, payload: bytes) -> bool:
+        """Take one event's data; return whether the event is to be passed on."""
+        ...
+
+    def reading(self) -> Reading:
+        """Return what is known so far."""
+        ...
+
+
+class JsonMeter:
+    """Reads an answer that is one JSON document."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        self._size += len(data)
+        if self._size <= JSON_BYTES_MAX:
+            self._pieces.append(data)
+        else:
+            self._pieces.clear()
+        return data
+
+    def end(self) -> bytes:
+        answer = json_of(b"".join(self._pieces))
+        self._pieces.clear()
+        if isinstance(answer, dict):
+            self._reader.document(answer)
+        return b""
+
+    def reading(self) -> Reading:
+        return self._reader.reading()
+
+
+class SseMeter:
+    """Reads an answer that is an event stream; with ``strip`` holds an incomplete event back until it is known."""
+
+    def __init__(self, reader: Reader, *, strip: bool = False) -> None:
+        self._reader = reader
+        self._framer = SseFramer()
+        self._strip = strip
+
+    def feed(self, data: bytes) -> bytes:
+        if not self._strip:
+            for _, payload in self._framer.feed(data):
+                if payload:
+                    self._reader.event(payload)
+            return data
+        passed = []
+        for raw, payload in self._framer.feed(data):
+            if not payload or self._reader.event(payload):
+                passed.append(raw)
+        return b"".join(passed)
+
+    def end(self) -> bytes:
+        rest = self._framer.rest()
+        # An answer of type text/event-stream can be one plain JSON error (wire_formats.md §1.6).
+        answer = json_of(rest) if rest.lstrip()[:1] == b"{" else None
+        if isinstance(answer, dict):
+            self._reader.document(answer)
+        elif rest:
+            for _, payload in SseFramer().feed(rest + b"\n\n"):
+                if payload:
+                    self._reader.event(payload)
+        return rest if self._strip else b""
+
+    def reading(self) -> Reading:
+        return self._reader.reading()

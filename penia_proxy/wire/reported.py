@@ -1,0 +1,75 @@
+"""
+Read the counts a provider reports, and the text that passed.
+
+Its one job: turn loosely typed JSON into counts that can be believed, or into None.
+Rules: absent is 0, an explicit 0 is 0, and what is negative, fractional, absurd or not a number is not a count.
+Floats that are whole are counts (Titan reports 28.0, wire_formats.md §1.4).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from penia_proxy.wire.call import PASSED_BYTES_MAX
+
+COUNT_MAX = 10**12
+"""No answer has a trillion tokens; a larger figure is garbage, and must not become money."""
+
+
+def whole(value: object) -> int | None:
+    """Return a count, or None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 <= value <= COUNT_MAX or value != int(value):
+        return None
+    return int(value)
+
+
+def count_in(report: Mapping[str, Any], *names: str) -> int:
+    """Return the count at a path of members, 0 where it is absent, null or none."""
+    value: Any = report
+    for name in names:
+        if not isinstance(value, dict):
+            return 0
+        value = value.get(name)
+    return whole(value) or 0
+
+
+def required(report: Mapping[str, Any], name: str) -> int | None:
+    """Return a main count: 0 where absent or null, None where it is there and cannot be believed."""
+    value = report.get(name)
+    return 0 if value is None else whole(value)
+
+
+def json_of(data: bytes) -> Any:
+    """Return what the bytes say, or None where they are not JSON."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+
+
+class Passed:
+    """Collects output text as it passes: its bytes all, its characters up to a bound."""
+
+    __slots__ = ("_kept", "_pieces", "bytes")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._kept = 0
+        self._pieces: list[str] = []
+
+    def add(self, text: object) -> None:
+        """Take a piece; what is no string is nothing."""
+        if not isinstance(text, str) or not text:
+            return
+        self.bytes += len(text.encode("utf-8", "surrogatepass"))
+        if self._kept < PASSED_BYTES_MAX:
+            self._pieces.append(text)
+            self._kept += len(text)
+
+    @property
+    def text(self) -> str:
+        """The text kept."""
+        return "".join(self._pieces)

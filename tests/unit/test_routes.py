@@ -1,0 +1,78 @@
+"""A path is matched exactly as it was sent."""
+
+import pytest
+
+from penia_proxy.errors import InvalidRequest, UnmeteredRoute
+from penia_proxy.gateway.routes import RouteTable, Target, target_of
+from penia_proxy.wire.call import Route
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "/openai/v1/../v1/models",
+        "/openai/v1/chat/completions/../files",
+        "/openai/v1/./models",
+        "/openai/v1/..",
+        "/openai/v1/%2e%2e/models",
+        "/openai/v1/%2E./models",
+        "/openai/v1%2fmodels",
+        "/openai/v1%5cmodels",
+        "/openai/v1\\models",
+        "/openai//v1/models",
+        "//evil.example/v1/models",
+        "/openai/v1/models#x",
+        "/openai/v1/mod%00els",
+        "/openai/v1/%252e%252e/models",
+        "/openai/v1/models\x7f",
+        "/openai/v1/möbel",
+        "http://evil.example/v1/models",
+        "*",
+        "",
+        "/@/openai/v1/models",
+        "/@a%0db/openai/v1/models",
+        f"/@{'x' * 129}/openai/v1/models",
+    ],
+)
+def test_ambiguous_targets_are_refused(raw: str) -> None:
+    """Dot segments, encoded separators, other forms than a path: refused, never normalised."""
+    with pytest.raises(InvalidRequest):
+        target_of(raw)
+
+
+def test_a_target_is_taken_apart() -> None:
+    """Component, provider, path and query, the path raw."""
+    assert target_of("/@team%20a/openai/v1/models/ft:gpt%3Ax?a=/../b") == Target(
+        "team a", "openai", "/v1/models/ft:gpt%3Ax", "a=/../b"
+    )
+    assert target_of("/openai") == Target(None, "openai", "", "")
+
+
+TABLE = RouteTable([Route("POST", "/v1/chat", "chat"), Route("GET", "/v1/models/{}", None)], ["GET /v1/files"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/chat/"),
+        ("GET", "/v1/chat"),
+        ("POST", "/v1/chats"),
+        ("POST", "/V1/chat"),
+        ("GET", "/v1/models/"),
+        ("GET", "/v1/models/a/b"),
+        ("DELETE", "/v1/models/a"),
+        ("POST", "/v1/files"),
+        ("POST", ""),
+    ],
+)
+def test_only_what_is_listed_passes(method: str, path: str) -> None:
+    """Another method, a slash more, another case: not a route."""
+    with pytest.raises(UnmeteredRoute):
+        TABLE.match(method, path)
+
+
+def test_listed_routes_pass() -> None:
+    """Exact ones, patterns, and those the operator calls free."""
+    assert TABLE.match("POST", "/v1/chat").operation == "chat"
+    assert TABLE.match("GET", "/v1/models/ft:x").operation is None
+    assert TABLE.match("GET", "/v1/files").operation is None
