@@ -23,6 +23,7 @@ from penia_proxy.budget.engine import Engine
 from penia_proxy.budget.estimate import OutputHabit
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.budget.record import UsageRecord
+from penia_proxy.budget.tokens import load_vocabulary
 from penia_proxy.clock import Clock, SystemClock
 from penia_proxy.config import RESERVED_NAMES, Config
 from penia_proxy.counters.memory import MemoryCounters
@@ -67,6 +68,7 @@ class Gateway:
 
         Raises ConfigError, or OSError where the port is taken.
         """
+        load_vocabulary()
         directory = self.config.pricing.directory
         self.prices = PriceBook.load(Path(directory) if directory else None)
         self.ledger = await Ledger.open(self.config.ledger, self.clock)
@@ -75,7 +77,11 @@ class Gateway:
             states = BudgetStates(self.book, self.counters, self.clock)
             self.hub = LiveHub(states.of, states.ids, self.clock)
             self._session = session_for_providers()
-            await self._listen()
+            try:
+                await self._listen()
+            except BaseException:
+                await self._session.close()
+                raise
         except BaseException:
             await self.ledger.close()
             raise

@@ -50,8 +50,8 @@ BudgetChange = create_model(
     __doc__="""
     What to change; null clears a limit.
 
-    The whole of a budget may be sent back: what cannot be changed must then be as it is, and an `updated_at` that is not
-    the budget's own means that somebody else was faster (409).
+    The whole of a budget may be sent back: what cannot be changed must then be as it is, and an `updated_at` that is
+    not the budget's own means that somebody else was faster (409).
     """,
     **_optional(BudgetBody),
     is_active=(bool | None, None),

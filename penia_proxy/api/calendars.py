@@ -31,11 +31,13 @@ async def move_windows(services: Services, before: Budget, after: Budget, audit:
     for _ in range(ATTEMPTS_MAX):
         seen = await _total(services, after)
         await services.ledger.caught_up()
-        tallies = await services.ledger.tallies(services.clock.now())
+        now = services.clock.now()
+        tallies = await services.ledger.tallies(now)
         # Every calendar has the same total: where it has not moved, the ledger's figures are of this very moment.
         if not seen.held_nanos and await _total(services, after) == seen:
-            services.counters.forget(after.budget_id)
-            services.counters.load({key: tally for key, tally in tallies.items() if key.budget_id == after.budget_id})
+            present = (WindowKey(after.budget_id, one.period, one.start) for one in after.calendar.windows(now))
+            own = {key: tally for key, tally in tallies.items() if key.budget_id == after.budget_id}
+            services.counters.load({**dict.fromkeys(present, Tally()), **own})
             return
     await services.ledger.save_budget(before, {**audit, "action": "undo"})
     raise _in_flight()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
-from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
+from swagger_ui_bundle import swagger_ui_path
 
 from penia_proxy.api.endpoint import json_response
 from penia_proxy.api.security import HEADERS
@@ -93,7 +93,8 @@ def as_openapi_3_0(document: Mapping[str, Any]) -> dict[str, Any]:
     Return an OpenAPI 3.1 document as the bundled Swagger UI can draw it.
 
     swagger-ui-bundle 1.1 ships Swagger UI 4.15.5, which draws only documents that say 3.0 (3.1 came with 5.0). The
-    differences that our documents use: null as a type, const, and exclusive bounds as numbers.
+    differences that our documents use: null as a type, const,
+    exclusive bounds as numbers, and bounds of an object's keys, which 3.0 cannot say.
     """
     drawn = {name: _schema_3_0(value) for name, value in document.items()}
     drawn["openapi"] = "3.0.3"
@@ -108,6 +109,9 @@ def _schema_3_0(node: Any) -> Any:
     old = {name: _schema_3_0(child) for name, child in node.items()}
     if old.get("type") == "null":
         return {"nullable": True, "enum": [None]}
+    old.pop("propertyNames", None)
+    if "patternProperties" in old:
+        old["additionalProperties"] = next(iter(old.pop("patternProperties").values()))
     if "const" in old:
         old["enum"] = [old.pop("const")]
     for bound in ("Minimum", "Maximum"):
@@ -118,8 +122,8 @@ def _schema_3_0(node: Any) -> Any:
     if isinstance(choices, list) and {"type": "null"} in node["anyOf"]:
         kept = [new for new, was in zip(choices, node["anyOf"], strict=True) if was != {"type": "null"}]
         del old["anyOf"]
-        # 3.0 ignores what stands beside a $ref, so that a lone one is wrapped.
-        lone = kept[0] if len(kept) == 1 else {"anyOf": kept}
-        old.update({"allOf": kept} if "$ref" in lone else lone)
+        old.update(kept[0] if len(kept) == 1 else {"anyOf": kept})
         old["nullable"] = True
+    if "$ref" in old and len(old) > 1:
+        old["allOf"] = [{"$ref": old.pop("$ref")}]  # 3.0 ignores what stands beside a $ref
     return old

@@ -20,6 +20,7 @@ from penia_proxy.errors import Forbidden, NotFound, PayloadTooLarge, PeniaError,
 Json = dict[str, Any]
 
 _REF = "#/components/schemas/{model}"
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _DESCRIPTION = """\
 The control plane of Penia, an LLM gateway that meters spend inline.
@@ -65,8 +66,18 @@ def document(endpoints: Iterable[Endpoint]) -> Json:
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(row.tag for row in rows)],
         "paths": paths,
-        "components": {"schemas": definitions.get("$defs", {})},
+        "components": {"schemas": _bounded(definitions.get("$defs", {}))},
     }
+
+
+def _bounded(node: Any) -> Any:
+    """Return schemas with their bounds in JSON Schema's words: pydantic 2.14 leaves those around a validator."""
+    if isinstance(node, list):
+        return [_bounded(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    is_number = node.get("type") in {"number", "integer"}
+    return {_BOUNDS.get(name, name) if is_number else name: _bounded(child) for name, child in node.items()}
 
 
 def _name(row: Endpoint) -> str:
@@ -87,11 +98,20 @@ def _query_parameters(row: Endpoint) -> list[Json]:
     needed = schema.get("required", [])
     parameters = []
     for name, field in schema.get("properties", {}).items():
-        shape = dict(field)
+        shape = _without_null(field)
         shape.pop("title", None)
         about = {"description": shape.pop("description")} if "description" in shape else {}
         parameters.append({"name": name, "in": "query", "required": name in needed, "schema": shape, **about})
     return parameters
+
+
+def _without_null(field: Json) -> Json:
+    """Return the schema of a query field: a query cannot say null, it leaves out."""
+    shape = {name: value for name, value in field.items() if name != "anyOf" and (name, value) != ("default", None)}
+    for choice in field.get("anyOf", ()):
+        if choice != {"type": "null"}:
+            shape.update(choice)
+    return shape
 
 
 def _responses(row: Endpoint, refs: Any) -> Json:

@@ -8,7 +8,7 @@ move only for what the ledger has acknowledged as new. What has no known price i
 
 import hashlib
 from datetime import timedelta
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import orjson
 from pydantic import Field, model_validator
@@ -18,13 +18,14 @@ from penia_proxy.api.fields import Instant, Metadata, Name, Nothing, RecordId, S
 from penia_proxy.api.services import Services
 from penia_proxy.api.shown import RecordShown
 from penia_proxy.budget.bill import bill_of
-from penia_proxy.budget.money import nanos_of_usd
+from penia_proxy.budget.money import NANOS_PER_USD, nanos_of_usd
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import Usage
 from penia_proxy.config import Limit
 from penia_proxy.errors import Conflict, SchemaViolation, StoreUnavailable
 from penia_proxy.ids import new_id
+from penia_proxy.ledger.ledger import RECORD_NANOS_MAX
 from penia_proxy.watch.shapes import record_json
 
 AHEAD_MAX = timedelta(minutes=5)
@@ -47,7 +48,7 @@ class RecordBody(Sent):
     cache_read_tokens: Tokens = 0
     cache_write_tokens: Tokens = 0
     total_tokens: Tokens | None = None
-    cost: Limit | None = None
+    cost: Annotated[Limit | None, Field(le=RECORD_NANOS_MAX // NANOS_PER_USD)] = None
     timestamp: Instant | None = None
     task_type: Name | None = None
     request_id: RecordId | None = None
@@ -96,7 +97,7 @@ class RecordBody(Sent):
     @property
     def fingerprint(self) -> str:
         """Of what was said, however it was written."""
-        said = self.model_dump(mode="json", exclude_unset=True)
+        said = self.model_dump(exclude_unset=True)
         return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

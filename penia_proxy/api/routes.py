@@ -7,7 +7,9 @@ path that does not exist is a 404, as JSON both.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import cache
 from itertools import groupby
+from typing import Any
 
 from aiohttp import web
 
@@ -35,6 +37,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 def add_routes(app: web.Application, services: Services) -> None:
     """Let an application answer the control plane, guarded (`security`): no middleware is needed."""
     app[SERVICES] = services
+    # Live clients never leave by themselves, and a drain would wait for them to its last second.
+    app.on_shutdown.append(lambda _app: services.hub.close())
+    app.on_cleanup.append(lambda _app: services.finished())
     hosts = hosts_of(services.config.server.host)
     rows = sorted(ENDPOINTS, key=_order)
     for path, group in groupby(rows, key=lambda row: row.path):
@@ -47,7 +52,7 @@ def add_routes(app: web.Application, services: Services) -> None:
                 resource.add_route(method, handler)
                 methods.append(method)
         resource.add_route("*", guarded(_not_allowed(methods), hosts))
-    docs = Docs(document(ENDPOINTS))
+    docs = Docs(_document())
     for path, page in (
         ("/api/v1/openapi.json", docs.openapi),
         ("/docs", docs.page),
@@ -58,6 +63,11 @@ def add_routes(app: web.Application, services: Services) -> None:
         resource.add_route("GET", guarded(page, hosts))
         resource.add_route("*", guarded(_not_allowed(["GET"]), hosts))
     app.router.add_route("*", "/{nothing:.*}", guarded(_not_found, hosts))
+
+
+@cache
+def _document() -> dict[str, Any]:
+    return document(ENDPOINTS)
 
 
 def _order(row: Endpoint) -> tuple[int, str]:

@@ -32,7 +32,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def hosts_of(bound: str) -> frozenset[str] | None:
-    """Return the names we answer to when bound to an address; None: to any, since others reach us by names of theirs."""
+    """Return the names we answer to when bound to an address; None: to any, others have names for us."""
     try:
         address = ipaddress.ip_address(bound)
     except ValueError:

@@ -27,14 +27,10 @@ T = TypeVar("T")
 
 
 class LoadedCounters(Counters, Protocol):
-    """Counters that can take a budget's figures anew."""
+    """Counters that can take figures anew."""
 
     def load(self, tallies: Mapping[WindowKey, Tally]) -> None:
-        """Take the ledger's figures; what is held stays held."""
-        ...
-
-    def forget(self, budget_id: str) -> object:
-        """Drop a budget's figures."""
+        """Take the ledger's figures for these windows; what is held in them stays held."""
         ...
 
 

@@ -7,20 +7,21 @@ the window through now; it knows no weekends and no trends.
 """
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import Field, RootModel
 
 from penia_proxy.api.budgets import budget_named
 from penia_proxy.api.endpoint import Call, Endpoint
-from penia_proxy.api.fields import LATEST, Nothing, PeriodName, Sent, Shown
+from penia_proxy.api.fields import Nothing, PeriodName, Sent, Shown
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.record import Tally
 from penia_proxy.budget.windows import Window, WindowKey
 from penia_proxy.clock import iso
-from penia_proxy.config import Period
 from penia_proxy.watch.shapes import usd_or_none
+
+MICROSECOND = timedelta(microseconds=1)
 
 
 class PeriodSummary(Shown):
@@ -71,13 +72,12 @@ async def summarize(call: Call[SummaryQuery, Nothing]) -> list[dict[str, Any]]:
     return [element(budget, window, tally, now) for window, tally in zip(windows, tallies, strict=True)]
 
 
-def periods_of(budget: Budget, asked: str | None) -> list[Period]:
+def periods_of(budget: Budget, asked: PeriodName | None) -> list[PeriodName]:
     """Return the asked period, then the limited ones. Nothing asked: daily first, where it or nothing is limited."""
     limited = list(budget.limits)
     if asked is None:
         return sorted(limited, key=lambda period: period != "daily") or ["daily"]
-    first = cast("Period", asked)
-    return [first, *(period for period in limited if period != first)]
+    return [asked, *(period for period in limited if period != asked)]
 
 
 def element(budget: Budget, window: Window, tally: Tally, now: datetime) -> dict[str, Any]:
@@ -126,8 +126,10 @@ def exhausted_at(spent: int, limit: int | None, window: Window, now: datetime) -
     """Return when the limit is reached at the present pace, within this window; in the past where it has been."""
     if limit is None or spent <= 0 or window.end is None:
         return None
-    at = window.start + min((now - window.start) * (limit / spent), LATEST - window.start)
-    return at if at < window.end else None
+    elapsed, length = ((instant - window.start) // MICROSECOND for instant in (now, window.end))
+    if elapsed * limit >= length * spent:
+        return None
+    return window.start + elapsed * limit // spent * MICROSECOND
 
 
 def _share(spent: int, limit: int | None) -> float | None:

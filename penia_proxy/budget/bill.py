@@ -26,6 +26,8 @@ class Bill:
     input_cost_nanos: int | None
     clamped: bool = False
     """Whether counts contradicted each other and were clamped to be priced."""
+    unrated: tuple[str, ...] = ()
+    """Names of counts that no price is known for; the cost is then a lower bound."""
 
 
 def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBasis, card_of: CardOf) -> Bill:
@@ -33,6 +35,7 @@ def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBa
     cost = input_cost = 0
     clamped = False
     free = priced = True
+    unrated: set[str] = set()
     usage: Usage | None = None
     for model, part in parts:
         usage = part if usage is None else usage.plus(part)
@@ -44,8 +47,9 @@ def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBa
         cost += price.total_nanos
         input_cost += price.input_nanos
         clamped = clamped or price.clamped
+        unrated.update(price.unrated)
         free = free and card.is_free
     model = parts[0][0] or asked
     if not priced or usage is None:
         return Bill(model, usage or Usage(), "unpriced", None, None, clamped)
-    return Bill(model, usage, "free" if free else basis, cost, input_cost, clamped)
+    return Bill(model, usage, "free" if free else basis, cost, input_cost, clamped, tuple(sorted(unrated)))

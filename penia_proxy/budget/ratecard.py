@@ -337,7 +337,7 @@ def _dearest(rates: Mapping[str, int | None], cache_1h: bool, audio: bool) -> in
     return max(
         rate or 0
         for name, rate in rates.items()
-        if name != "cache_write_1h" and (audio or name not in _AUDIO)
+        if (cache_1h or name != "cache_write_1h") and (audio or name not in _AUDIO)
     )
 
 

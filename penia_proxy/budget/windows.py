@@ -140,7 +140,7 @@ def _calendar(timezone: str, week_start: Weekday, month_start_day: int) -> Calen
 
 @cache
 def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    return frozenset(available_timezones()) - {"localtime"}  # this machine's setting, under a name that is no zone's
 
 
 def _bisect(before: datetime, after: datetime, reached: Callable[[datetime], bool]) -> datetime:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from penia_proxy import __version__
-from penia_proxy.cli import budgets, check, demo, exits, serve, status, usage, verify
+from penia_proxy.cli import budgets, check, demo, exits, replay, serve, status, usage, verify
 from penia_proxy.cli.client import GatewayError
 from penia_proxy.errors import ConfigError
 
@@ -33,6 +33,7 @@ app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(check.check)
 app.command()(verify.verify)
+app.command()(replay.replay)
 app.command()(status.status)
 app.command()(usage.usage)
 app.add_typer(budgets.app, name="budgets")
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(None if arguments is None else list(arguments), prog_name="penia")
     except ConfigError as error:
-        raise exits.stop(f"the configuration cannot be used:\n{error}", exits.UNUSABLE) from None
+        problems = str(error)
+        if "\n" in problems:
+            problems = f"the configuration cannot be used:\n{problems}"
+        raise exits.stop(problems, exits.UNUSABLE) from None
     except GatewayError as error:
         raise exits.stop(str(error), exits.FAILED) from None

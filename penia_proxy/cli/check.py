@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from penia_proxy.cli.serve import ConfigPath, address_of, load
+from penia_proxy.cli.serve import ConfigPath, load
 
 if TYPE_CHECKING:
     from penia_proxy.budget.prices import PriceBook
@@ -38,7 +38,7 @@ def check(config_path: ConfigPath = None) -> None:
 
 def _parts(config: "Config", prices: "PriceBook") -> Iterator[tuple[str, list[str]]]:
     server, ledger = config.server, config.ledger
-    yield "listens on", [address_of(config)]
+    yield "listens on", [f"{server.host}:{server.port}"]
     yield (
         "limits",
         [f"bodies {server.max_body_mb:g} MB in {server.body_timeout_s:g} s, drain {server.drain_seconds:g} s"],

@@ -29,11 +29,11 @@ def print_json(answer: Any) -> None:
 
 
 def money(usd: float | None) -> str:
-    """Return ``$1,234.50``, ``$0.0421`` or ``$0.000012``, whichever shows what matters."""
+    """Return ``$1,234.50``, ``$0.05``, ``$0.0421`` or ``$0.000012``, whichever shows what matters."""
     if usd is None:
         return "–"
     sign, usd = ("-", -usd) if usd < 0 else ("", usd)
-    if usd == 0 or usd >= 1:
+    if usd >= 1 or usd == round(usd, 2):
         return f"{sign}${usd:,.2f}"
     return f"{sign}${usd:.4f}" if usd >= SMALL_USD else f"{sign}${usd:.6f}"
 

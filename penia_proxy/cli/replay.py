@@ -7,6 +7,7 @@ Rules: every exchange is exact, explained or wrong; nothing is left out of the t
 """
 
 import asyncio
+import json
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -39,6 +40,8 @@ TOKENS = {
 }
 """The file's names, and the record's."""
 
+KEYS_SHOWN = 20
+
 NOT_SPOKEN = "this path is not metered yet, so it is refused (404 unmetered_route)"
 NO_USAGE = "recorded without usage in a stream that had not asked for it; Penia asks, the recording cannot answer"
 
@@ -70,7 +73,7 @@ def replay(
     chunk: Annotated[int, typer.Option(help="Bytes the recorded provider sends at a time.", min=1)] = 1024,
     at: Annotated[str, typer.Option(help="The instant whose prices count.")] = PRICED_AT,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also list each exchange of a provider whose format is not spoken yet.")
+        bool, typer.Option("--all", help="List every exchange that is not exact, those of providers not spoken yet as well.")
     ] = False,
 ) -> None:
     """
@@ -153,10 +156,19 @@ def _same_bytes(body: bytes, coding: str | None, recording: "Recording", *, chan
     from penia_proxy.wire.decode import decoder_for
 
     plain = decoder_for(coding).decode(body)
-    if not changed:
-        return plain == recording.body
-    # A stream for which Penia asked for usage has its one usage chunk taken out; a recording rarely has one.
-    return plain == recording.body or len(plain) < len(recording.body)
+    if plain == recording.body:
+        return True
+    # A stream for which Penia asked for usage has its one usage chunk taken out, and nothing else.
+    events = recording.body.split(b"\n\n")
+    return changed and plain == b"\n\n".join(event for event in events if not _is_usage_chunk(event))
+
+
+def _is_usage_chunk(event: bytes) -> bool:
+    try:
+        chunk = json.loads(event.removeprefix(b"data: "))
+    except ValueError:
+        return False
+    return isinstance(chunk, dict) and chunk.get("choices") == [] and chunk.get("usage") is not None
 
 
 def judge(record: Mapping[str, Any] | None, recording: "Recording") -> Outcome:
@@ -217,7 +229,9 @@ def _show(recordings: "list[Recording]", outcomes: Mapping[str, Outcome], *, eve
     table.add_row("all", "", str(total.total()), str(total["exact"]), str(total["explained"]), str(total["wrong"]))
     console.print(table)
     for why, keys in sorted(reasons.items(), key=lambda item: -len(item[1])):
-        console.print(f"\nexplained ({len(keys)}): {why}\n  {' '.join(keys)}")
+        shown = keys if everything else keys[:KEYS_SHOWN]
+        more = f" … and {len(keys) - len(shown)} more (--all)" if len(shown) < len(keys) else ""
+        console.print(f"\nexplained ({len(keys)}): {why}\n  {' '.join(shown)}{more}")
     left_out = sum(recording.provider not in spoken for recording in recordings)
     if left_out and not everything:
         console.print(f"\n{left_out} exchanges are of providers whose format is not spoken yet (--all lists them).")

@@ -8,6 +8,7 @@ lets calls in flight settle, the second does not wait. The gateway itself is pen
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import signal
 import sys
@@ -52,19 +53,22 @@ def serve(config_path: ConfigPath = None) -> None:
         if not config.providers:
             typer.echo("No provider is configured: every call will be refused. See config.yaml.", err=True)
 
-    run(lambda ended: serve_gateway(config, on_ready=ready, stop=ended), address=address_of(config))
+    run(
+        lambda ended: serve_gateway(config, on_ready=ready, stop=ended),
+        address=f"{config.server.host}:{config.server.port}",
+        choose="server.port or BUDGET_PORT",
+        log_level=config.server.log_level,
+    )
     typer.echo("Stopped; everything in flight has settled.")
 
 
-def address_of(config: "Config") -> str:
-    """Return ``host:port`` for a message."""
-    return f"{config.server.host}:{config.server.port}"
+def run(serving: Callable[[asyncio.Event], Awaitable[None]], *, address: str, choose: str, log_level: str) -> None:
+    """
+    Run until a signal sets the event and ``serving`` has returned; ``choose``: what would choose another port.
 
-
-def run(serving: Callable[[asyncio.Event], Awaitable[None]], *, address: str) -> None:
-    """Run until a signal sets the event and ``serving`` has returned. A taken port is a sentence and exit code 1."""
-    # The ledger says who spent what; nobody but its owner reads it (reliability.md §7, 24).
-    os.umask(0o077)
+    A taken port, and a second signal that does not wait, end the command with a sentence and exit code 1.
+    """
+    _log(log_level)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_until_signalled(serving))
@@ -74,12 +78,17 @@ def run(serving: Callable[[asyncio.Event], Awaitable[None]], *, address: str) ->
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise stop(
-                f"{address} is taken: is a gateway already running? Choose another port (server.port, BUDGET_PORT).",
-                FAILED,
+                f"{address} is taken: is a gateway running already? Choose another port: {choose}.", FAILED
             ) from None
         if error.errno in {errno.EACCES, errno.EADDRNOTAVAIL}:
             raise stop(f"cannot listen on {address}: {error.strerror or error}", UNUSABLE) from None
         raise
+
+
+def _log(level: str) -> None:
+    """Write our log to stderr. Of others only warnings: what they say below is about them, and may quote requests."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("penia_proxy").setLevel(level.upper())
 
 
 async def _until_signalled(serving: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -91,8 +100,11 @@ async def _until_signalled(serving: Callable[[asyncio.Event], Awaitable[None]]) 
             task.cancel()
         ended.set()
 
-    with _signals(on_signal), contextlib.suppress(asyncio.CancelledError):
-        await task
+    with _signals(on_signal):
+        await asyncio.wait({task})
+    if task.cancelled():
+        raise stop("stopped without waiting; calls in flight are settled at the next start", FAILED)
+    task.result()
 
 
 @contextlib.contextmanager

@@ -26,10 +26,7 @@ def status(
 
     gateway = GatewayClient(url)
     health = gateway.get("/health", accept=frozenset({UNHEALTHY}))
-    budgets = [
-        {**budget, "periods": gateway.get(f"/api/v1/budgets/{budget['budget_id']}/summary")}
-        for budget in gateway.items("/api/v1/budgets", {"is_active": "true"})
-    ]
+    budgets = standing(gateway)
     if as_json:
         display.print_json({"health": health, "budgets": budgets})
     else:
@@ -43,14 +40,23 @@ def status(
             soft_wrap=True,
         )
         if budgets:
-            out.print(_table(budgets))
+            out.print(standing_table(budgets))
         else:
             out.print("No budgets yet: penia budgets create NAME --daily 5")
     if health["status"] == "unhealthy":
         raise SystemExit(FAILED)
 
 
-def _table(budgets: list[dict[str, Any]]) -> "Table":
+def standing(gateway: GatewayClient) -> list[dict[str, Any]]:
+    """Return the active budgets, each with its summaries as ``periods``."""
+    return [
+        {**budget, "periods": gateway.get(f"/api/v1/budgets/{budget['budget_id']}/summary")}
+        for budget in gateway.items("/api/v1/budgets", {"is_active": "true"})
+    ]
+
+
+def standing_table(budgets: list[dict[str, Any]]) -> "Table":
+    """Return where budgets stand as a table: a line per limited period."""
     from penia_proxy.cli import display
 
     table = display.table(

@@ -5,14 +5,18 @@ Its one job: the usage summary of a running gateway, by one attribute. Rule: eve
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from penia_proxy.cli.client import DEFAULT_URL, GatewayClient, Url
 from penia_proxy.clock import SystemClock, from_iso, iso
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 UNITS_S = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -32,9 +36,12 @@ def start_of(since: str, now: datetime) -> datetime:
     if span:
         return now - timedelta(seconds=int(span[1]) * UNITS_S[span[2]])
     try:
-        return from_iso(since)
+        start = from_iso(since)
     except ValueError:
         raise typer.BadParameter(f"{since!r} is neither 30m, 24h, 7d, 4w nor a date", param_hint="--since") from None
+    if start >= now:
+        raise typer.BadParameter(f"{since} is still to come", param_hint="--since")
+    return start
 
 
 def usage(
@@ -53,11 +60,17 @@ def usage(
     if as_json:
         display.print_json(summary)
         return
-    out = display.console()
-    groups: dict[str, Any] = summary["groups"].get(by.value, {})
-    if not groups:
-        out.print(f"No usage since {since}. See penia status, or change --since.")
-        return
+    if summary["groups"].get(by.value):
+        display.console().print(usage_table(summary, by))
+    else:
+        display.console().print(f"No usage since {since}. See penia status, or change --since.")
+
+
+def usage_table(summary: Mapping[str, Any], by: By) -> "Table":
+    """Return a usage summary as a table, dearest first."""
+    from penia_proxy.cli import display
+
+    groups: dict[str, Any] = summary["groups"][by.value]
     total = summary["total_cost"]
     table = display.table(
         by.value, ("Calls", "right"), ("Input", "right"), ("Output", "right"), ("Cost", "right"), ("Share", "right")
@@ -81,4 +94,4 @@ def usage(
         "",
         style="bold",
     )
-    out.print(table)
+    return table

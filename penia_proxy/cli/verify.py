@@ -18,15 +18,20 @@ def verify(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print differences only.")] = False,
 ) -> None:
     """Recompute every counter from the records; exit 1 if any differs."""
-    import asyncio
-
     config = load(config_path)
-    from penia_proxy.ledger.verify import verify as differences_of
+    from penia_proxy.ledger.verify import examine
 
-    differences = asyncio.run(differences_of(config.ledger.url))
-    for difference in differences:
+    findings = examine(config.ledger.url)
+    for difference in findings.differences:
         typer.echo(str(difference))
-    if differences:
-        raise SystemExit(FAILED)
     if not quiet:
-        typer.echo("No difference: every counter equals the sum of its records, and nothing is held twice.")
+        typer.echo(
+            f"{_number(findings.records, 'record')}, {_number(findings.holds_open, 'open hold')}: "
+            f"{_number(len(findings.differences), 'difference')}"
+        )
+    if findings.differences:
+        raise SystemExit(FAILED)
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -69,7 +69,7 @@ class _Source:
         self._written: dict[Place, tuple[str, str]] = {}
         self._variables: dict[Place, str] = {}
         self.values = self._file_values()
-        for name in sorted(environ, key=lambda name: (name.startswith("PENIA_"), name)):
+        for name in sorted(environ):  # PENIA_ comes after BUDGET_, and so wins
             if environ[name]:
                 self._override(name)
 

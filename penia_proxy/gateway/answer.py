@@ -48,8 +48,11 @@ class Drains:
 class Answering:
     """The answer to one metered call."""
 
-    def __init__(self, request: web.Request, stamp: Stamp, clock: Clock, drains: Drains | None) -> None:
+    def __init__(
+        self, request: web.Request, stamp: Stamp, clock: Clock, *, idle_s: float, drains: Drains | None
+    ) -> None:
         """``drains`` None: hang up on the provider when the caller leaves."""
+        self._idle_s = idle_s
         self._request = request
         self._stamp = stamp
         self._clock = clock
@@ -74,8 +77,11 @@ class Answering:
         if not 200 <= answer.status < 300:
             # An error bills nothing (wire_formats.md §1); the money is free before its text has passed.
             await hold.release()
-            return await pass_through(self._request, answer, self._stamp)
-        is_stream = answer.content_type == "text/event-stream"
+            return await pass_through(self._request, answer, self._stamp, self._idle_s)
+        # What was asked for as a stream and is not said to be JSON is read as one: some servers leave the type out.
+        is_stream = answer.content_type == "text/event-stream" or (
+            call.stream and answer.content_type != "application/json"
+        )
         meter = meter_of(call, stream=is_stream)
         self._booked = Booked(self, hold, call, meter, is_stream=is_stream)
         decoder = decoder_for(answer.headers.get("Content-Encoding"))
@@ -87,7 +93,7 @@ class Answering:
         kept: list[bytes] = []
         size = 0
         try:
-            async for chunk in chunks_of(answer):
+            async for chunk in chunks_of(answer, self._idle_s):
                 self._seen_first_byte()
                 kept.append(chunk)
                 size += len(chunk)
@@ -122,7 +128,7 @@ class Answering:
             for chunk in kept[-1:]:
                 meter.feed(decoder.decode(chunk))
                 await response.write(chunk)
-            async for chunk in chunks_of(answer):
+            async for chunk in chunks_of(answer, self._idle_s):
                 self._seen_first_byte()
                 passed = meter.feed(decoder.decode(chunk))
                 if not strip:
@@ -173,7 +179,7 @@ class Answering:
         size = 0
         try:
             async with asyncio.timeout(DRAIN_SECONDS_MAX):
-                async for chunk in chunks_of(answer):
+                async for chunk in chunks_of(answer, self._idle_s):
                     size += len(chunk)
                     if size > DRAIN_BYTES_MAX:
                         return
@@ -235,7 +241,9 @@ def head(headers: CIMultiDict[str], answer: aiohttp.ClientResponse, stamp: Stamp
     stamp.put(headers)
 
 
-async def pass_through(request: web.Request, answer: aiohttp.ClientResponse, stamp: Stamp) -> web.StreamResponse:
+async def pass_through(
+    request: web.Request, answer: aiohttp.ClientResponse, stamp: Stamp, idle_s: float
+) -> web.StreamResponse:
     """Pass an unmetered answer on as it comes."""
     response = web.StreamResponse(status=answer.status, reason=answer.reason)
     head(response.headers, answer, stamp)
@@ -243,7 +251,7 @@ async def pass_through(request: web.Request, answer: aiohttp.ClientResponse, sta
         response.headers["Content-Length"] = answer.headers["Content-Length"]
     try:
         await response.prepare(request)
-        async for chunk in chunks_of(answer):
+        async for chunk in chunks_of(answer, idle_s):
             await response.write(chunk)
         await response.write_eof()
     except ConnectionResetError:

@@ -37,6 +37,9 @@ async def book(
     if reading.failed and not reading.wrote and not reading.complete:
         await hold.release()
         return None
+    if is_stream and end == "ok" and not reading.finished:
+        # It ended in good order, and its own last word never came.
+        end = "cut"
     if reading.complete:
         bill = hold.bill(reading.parts, "reported")
     else:

@@ -162,6 +162,8 @@ class Holding:
         held = self._held
         if bill.clamped:
             metadata = {**metadata, "usage_clamped": True}
+        if bill.unrated:
+            metadata = {**metadata, "usage_unrated": list(bill.unrated)}
         if bill.model != held.model:
             metadata = {**metadata, "model_requested": held.model}
         record = UsageRecord(

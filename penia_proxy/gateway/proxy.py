@@ -109,18 +109,20 @@ class Proxy:
         route = upstream.routes.match(request.method, target.path)
         body = await self._body(request)
         headers = to_provider(request.headers)
+        idle_s = upstream.provider.config.timeout_seconds.idle
         send = partial(upstream.provider.exchange, request.method, target.path, target.query)
         if route.operation is None:
             stamp.sent()
             async with send(headers, body) as answer:
                 stamp.answered()
-                return await pass_through(request, answer, stamp)
+                return await pass_through(request, answer, stamp, idle_s)
         plain = decoded_request(body, request.headers.get("Content-Encoding"), self._body_bytes_max)
         call = upstream.dialect.call(route.operation, plain)
         if call.changed:
             body = call.body
             headers.popall("Content-Encoding", None)
-        answering = Answering(request, stamp, self._books.clock, self._drains if upstream.drains else None)
+        drains = self._drains if upstream.drains else None
+        answering = Answering(request, stamp, self._books.clock, idle_s=idle_s, drains=drains)
         holding = Holding(self._books, self._held(call, caller, upstream))
         exchange = self._exchange(partial(send, headers, body), holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.

@@ -7,6 +7,7 @@ Hop-by-hop headers and our own never cross. Whether the provider was reached is 
 decides who pays.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -83,17 +84,17 @@ class Provider:
         """
         limits = self.config.timeout_seconds
         url = self._origin.join(URL.build(path=self._prefix + path, query_string=query, encoded=True))
-        timeout = aiohttp.ClientTimeout(sock_connect=limits.connect, sock_read=limits.first_byte)
         try:
-            answer = await self._session.request(
-                method,
-                url,
-                data=body or None,
-                headers=headers,
-                allow_redirects=False,
-                timeout=timeout,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            )
+            async with asyncio.timeout(limits.first_byte):
+                answer = await self._session.request(
+                    method,
+                    url,
+                    data=body or None,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(sock_connect=min(limits.connect, limits.first_byte)),
+                    skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+                )
         except aiohttp.ConnectionTimeoutError as error:
             raise UpstreamTimeout(f"'{self.name}' did not accept a connection in time.") from error
         except (aiohttp.ClientConnectorError, ssl.SSLError) as error:
@@ -103,18 +104,21 @@ class Provider:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise ReachedError(UpstreamUnreachable(f"'{self.name}' hung up before it answered.")) from error
         try:
-            if answer.connection is not None and answer.connection.protocol is not None:
-                answer.connection.protocol.read_timeout = limits.idle
             yield answer
         finally:
             # Closes the connection unless the answer was read to its end: hanging up is what stops a provider's bill.
             answer.close()
 
 
-async def chunks_of(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def chunks_of(answer: aiohttp.ClientResponse, idle_s: float) -> AsyncIterator[bytes]:
     """Yield the answer's bytes as they come. Raises ReachedError when the provider stalls or breaks off."""
     try:
-        while chunk := await answer.content.readany():
+        while True:
+            # Not aiohttp's sock_read: its timer is set when bytes arrive, and would be the first byte's.
+            async with asyncio.timeout(idle_s):
+                chunk = await answer.content.readany()
+            if not chunk:
+                return
             yield chunk
     except TimeoutError as error:
         raise ReachedError(UpstreamTimeout("The provider's answer stalled.")) from error

@@ -2,8 +2,8 @@
 Open the ledger's file.
 
 Its one job: from ``ledger.url`` to a checked, migrated, locked SQLite file and its connections.
-Rules: a file is created when there is none, and never replaced: what cannot be used is refused with a ConfigError that says
-what to do. One process writes, kept apart by a lock file; readers take no lock and open read-only.
+Rules: a file is created when there is none, and never replaced: what cannot be used is refused with a ConfigError that
+says what to do. One process writes, kept apart by a lock file; readers take no lock and open read-only.
 """
 
 import os
@@ -17,8 +17,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.util.exc import CommandError
 from sqlalchemy import create_engine
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from penia_proxy.config import LedgerConfig
@@ -34,21 +33,18 @@ _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 
 
 def path_of(url: str) -> Path:
-    """Return the file that a ``sqlite:///`` URL names. Raises ConfigError for anything else."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        parsed = None
-    if parsed is None or parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+    """Return the file that a ``sqlite:///`` URL names, as it is written. Raises ConfigError for anything else."""
+    name = url.removeprefix("sqlite:///")
+    if name == url or name.strip("/") in ("", ".", ":memory:") or "\0" in name:
         raise ConfigError("ledger.url must name a file: sqlite:///path, or sqlite:////path from the root")
-    return Path(str(parsed.database)).absolute()
+    return Path(name).absolute()
 
 
 class FileLock:
     """The right to write to a file, held by one open ledger. Ends with the process, however it ends."""
 
     def __init__(self, path: Path) -> None:
-        """Take the lock of a database file. Raises ConfigError if another process has it, OSError if it cannot be made."""
+        """Take the lock of a database file. Raises ConfigError if another has it, OSError if it cannot be made."""
         self._descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _lock(self._descriptor)
@@ -79,7 +75,7 @@ else:
 
 
 def open_for_writing(config: LedgerConfig) -> tuple[Path, FileLock, sqlite3.Connection]:
-    """Lock, create if missing, check and migrate the file; return the one connection that writes. Raises ConfigError."""
+    """Lock, create if missing, check and migrate the file; return the connection that writes. Raises ConfigError."""
     path = path_of(config.url)
     with explained(path):
         lock = FileLock(path)

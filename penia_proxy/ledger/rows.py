@@ -2,16 +2,16 @@
 Turn values into rows, and rows into values.
 
 Its one job: `UsageRecord`, `Hold` and `Budget` ↔ the columns of `schema`.
-Rules: what is written is plain SQL values (JSON already as text), because the writer binds them without SQLAlchemy. A row
-read back gives the value that was written.
+Rules: what is written is plain SQL values (JSON already as text), because the writer binds them without SQLAlchemy. A
+row read back gives the value that was written.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import timedelta
 from typing import Any
 
 import orjson
+from sqlalchemy import RowMapping
 
 from penia_proxy.budget.budget import Budget, budget_of
 from penia_proxy.budget.record import Hold, Tally, UsageRecord
@@ -19,7 +19,7 @@ from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import BudgetSpec
 
-Row = Mapping[str, Any]
+Row = Mapping[str, Any] | RowMapping
 
 MEASURES = (
     "request_count",
@@ -136,6 +136,10 @@ def count(tally: Tally, row: Row) -> None:
     tally.unpriced_count += row["cost_basis"] == "unpriced"
 
 
+HOUR_WIDTH = len("2026-11-23T10:")
+HOUR_REST = "00:00.000000Z"
+
+
 def rollup_key(row: Row) -> tuple[str, str, str, str, str]:
     """Return hour, component, provider, model and task type of a row of `usage_records`."""
     return hour_of(row["timestamp"]), row["component"], row["provider"], row["model"], row["task_type"] or ""
@@ -143,10 +147,7 @@ def rollup_key(row: Row) -> tuple[str, str, str, str, str]:
 
 def hour_of(timestamp: str) -> str:
     """Return the text of the UTC hour that contains the instant; both as `clock.iso` writes them."""
-    return timestamp[:14] + "00:00.000000Z"
-
-
-HOUR = timedelta(hours=1)
+    return timestamp[:HOUR_WIDTH] + HOUR_REST
 
 
 def hold_row(hold: Hold) -> dict[str, Any]:
@@ -172,8 +173,8 @@ def expired(row: Row) -> UsageRecord:
     """
     Return the record that an open hold (a row with JSON as text) becomes when its process died.
 
-    The provider may have billed the call, so it costs what was held. Nothing held means that no price was known, or that
-    the price is zero: which of the two is not known any more, so the cost is null rather than a quiet zero.
+    The provider may have billed the call, so it costs what was held. Nothing held means that no price was known, or
+    that the price is zero: which of the two is not known any more, so the cost is null rather than a quiet zero.
     """
     amount: int = row["amount_nanos"]
     return UsageRecord(
@@ -216,7 +217,7 @@ def budget_row(budget: Budget) -> dict[str, Any]:
 
 
 def budget_from(row: Row) -> Budget:
-    """Return the budget of a row whose ``spec`` is read. Raises ValueError or InvalidRequest for one that is no more valid."""
+    """Return the budget of a row whose ``spec`` is read. Raises ValueError or InvalidRequest for an invalid one."""
     return budget_of(
         BudgetSpec.model_validate(row["spec"]),
         budget_id=row["budget_id"],

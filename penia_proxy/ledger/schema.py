@@ -1,11 +1,11 @@
 """
 Say what the tables are.
 
-Its one job: the ledger's tables, columns and indexes as SQLAlchemy Core, for statements and for comparison with what the
-migrations build (a test holds the two equal).
-Rules: documented names stay (api.md §6). Money is integer nano-dollars; ``cost REAL`` is generated from it. Instants are
-`clock.iso` text, so that their order is the order of time. `usage_records`, `charges` and `audit_log` are append-only, by
-triggers that the migrations create.
+Its one job: the ledger's tables, columns and indexes as SQLAlchemy Core, for statements and for comparison with what
+the migrations build (a test holds the two equal).
+Rules: documented names stay. Money is integer nano-dollars; ``cost REAL`` is generated from it. Instants are
+`clock.iso` text, so that their order is the order of time. `usage_records`, `charges` and `audit_log` are append-only,
+by triggers that the migrations create.
 """
 
 from sqlalchemy import (
@@ -32,7 +32,7 @@ APPEND_ONLY = ("usage_records", "charges", "audit_log")
 
 metadata = MetaData()
 
-_Real = Double().with_variant(REAL(), "sqlite")
+_Real: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 _Seq = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself in an INTEGER only
 
 

@@ -1,15 +1,15 @@
 """
 Keep the writer's statements.
 
-Its one job: SQLAlchemy Core constructs, compiled once to SQL text with named parameters, which stdlib sqlite3 executes for
-a whole batch at a time (measured: five times the throughput of one awaited statement after another).
+Its one job: SQLAlchemy Core constructs, compiled once to SQL text with named parameters, which stdlib sqlite3 executes
+for a whole batch at a time (measured: five times the throughput of one awaited statement after another).
 Rule: no SQL is put together from values.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, select
+from sqlalchemy import Table, bindparam, delete, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement, and_
 
@@ -58,6 +58,8 @@ ADD_SPEND = _add(spend, TALLIED)
 ADD_ROLLUP = _add(rollups, MEASURES)
 CLEAR_SPEND = _sql(delete(spend).where(spend.c.budget_id == bindparam("budget_id")))
 
+NEWEST = _sql(select(func.max(usage_records.c.seq).label("seq")))
+
 CHARGED = _sql(
     select(
         charges.c.timestamp,
@@ -74,6 +76,7 @@ CHARGED = _sql(
 )
 """What one budget was charged, oldest first: its counters are made of nothing else."""
 
+BUDGETS = _sql(select(budgets))
 FIND_BUDGET = _sql(select(budgets.c.spec, budgets.c.is_active).where(budgets.c.budget_id == bindparam("budget_id")))
 SAVE_BUDGET = _save_budget()
 INSERT_AUDIT = _sql(_insert(audit_log, "seq"))

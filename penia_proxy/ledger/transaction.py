@@ -1,8 +1,8 @@
 """
 Make one transaction out of many moves.
 
-Its one job: decide each move in the order it was asked for, gather what it writes, and write the whole with one statement
-per table: a hundred calls of a batch touch a budget's counter once.
+Its one job: decide each move in the order it was asked for, gather what it writes, and write the whole with one
+statement per table: a hundred calls of a batch touch a budget's counter once.
 Rules: a refused move raises before it has gathered anything, so the others of its batch are untouched. What the writer
 knows of the file changes only when the file has (`commit`). All of it runs in the writer's thread.
 """
@@ -25,6 +25,7 @@ from penia_proxy.ledger.rows import (
     MEASURES,
     TALLIED,
     Row,
+    budget_from,
     budget_row,
     count,
     expired,
@@ -40,14 +41,21 @@ RollupKey = tuple[str, str, str, str, str]
 
 @dataclass(slots=True)
 class Known:
-    """What the writer knows of the file without asking. Its own, since no second process may write."""
+    """What the writer knows of the file without asking; no second process may write."""
 
     holds: set[str]
     """The ids of the open holds."""
     calendars: dict[str, Calendar]
     """By budget id."""
-    seq: int
-    """The newest record's."""
+
+    @classmethod
+    def read(cls, connection: sqlite3.Connection) -> "Known":
+        """Ask the file. Raises ValueError or InvalidRequest for a budget that this version cannot read."""
+        saved = [budget_from({**row, "spec": orjson.loads(row["spec"])}) for row in _rows(connection, sql.BUDGETS)]
+        return cls(
+            {row["hold_id"] for row in _rows(connection, sql.OPEN_HOLDS)},
+            {budget.budget_id: budget.calendar for budget in saved},
+        )
 
 
 class Transaction:
@@ -56,7 +64,7 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection, known: Known) -> None:
         self._connection = connection
         self._known = known
-        self._seq = known.seq
+        self._seq: int | None = None
         self._opened: set[str] = set()
         self._closed: set[str] = set()
         self._calendars: dict[str, Calendar] = {}
@@ -95,7 +103,7 @@ class Transaction:
         self.release(record.record_id)
 
     def append(self, record: UsageRecord, fingerprint: str) -> bool:
-        """Count a posted record; return False if the same one is there. Raises Conflict, or NotFound for what it corrects."""
+        """Count a posted record; return False if the same one is there. Raises Conflict or NotFound (`corrects`)."""
         if self._is_open(record.record_id):
             raise Conflict(f"the record id {record.record_id!r} belongs to a call in flight")
         if self._is_recorded(record.record_id):
@@ -134,7 +142,6 @@ class Transaction:
         self._known.holds -= self._closed
         self._known.holds |= self._opened
         self._known.calendars.update(self._calendars)
-        self._known.seq = self._seq
 
     def _is_open(self, hold_id: str) -> bool:
         return hold_id in self._opened or (hold_id in self._known.holds and hold_id not in self._closed)
@@ -163,6 +170,8 @@ class Transaction:
     def _insert(self, record: UsageRecord, fingerprint: str | None) -> None:
         calendars = self._require(record.budget_ids)
         windows = {budget_id: calendar.windows(record.timestamp) for budget_id, calendar in calendars.items()}
+        if self._seq is None:
+            self._seq = next(self._rows(sql.NEWEST))["seq"] or 0
         row = record_row(record, self._seq + 1, fingerprint)
         self._seq += 1
         self._records.append(row)
@@ -208,9 +217,13 @@ class Transaction:
         self._fresh()
 
     def _rows(self, statement: str, **parameters: object) -> Iterator[Row]:
-        cursor = self._connection.execute(statement, parameters)
-        names = [column[0] for column in cursor.description]
-        return (dict(zip(names, values, strict=True)) for values in cursor)
+        return _rows(self._connection, statement, **parameters)
+
+
+def _rows(connection: sqlite3.Connection, statement: str, **parameters: object) -> Iterator[dict[str, Any]]:
+    cursor = connection.execute(statement, parameters)
+    names = [column[0] for column in cursor.description]
+    return (dict(zip(names, values, strict=True)) for values in cursor)
 
 
 def _spend_rows(tallies: Mapping[WindowKey, Tally]) -> list[dict[str, Any]]:

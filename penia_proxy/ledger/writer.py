@@ -1,10 +1,10 @@
 """
 Write, in one thread, whatever waits.
 
-Its one job: the queue between the event loop and the one connection that writes, and group commit: what arrived while the
-last commit ran is the next transaction, one hop to the thread and one back for all of it.
-Rules: nothing waits to be batched, nothing queued is ever cancelled. A move that is refused fails alone. When the database
-fails, the batch is rolled back: moves that may fail do, and lasting ones are tried again until they are on disk.
+Its one job: the queue between the event loop and the one connection that writes, and group commit: what arrived while
+the last commit ran is the next transaction, one hop to the thread and one back for all of it.
+Rules: nothing waits to be batched, nothing queued is ever cancelled. A move that is refused fails alone. When the
+database fails, the batch is rolled back: moves that may fail do, lasting ones are tried again until they are on disk.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class Writer:
         return len(self._known.holds)
 
     def submit(self, move: Move) -> "asyncio.Future[Any]":
-        """Queue a move, in this step; the future ends when it is durable or has failed. Cancelling it changes nothing."""
+        """Queue a move, in this step; the future ends when it is durable or failed. Cancelling it changes nothing."""
         done: asyncio.Future[Any] = self._loop.create_future()
         if self.depth >= QUEUE_MAX and not move.lasting:
             done.set_exception(StoreUnavailable("the ledger is behind: too many writes are waiting"))
@@ -140,6 +140,8 @@ class Writer:
         outcomes: list[Outcome] = []
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            if not self.healthy:  # a commit that failed may have landed all the same
+                self._known = Known.read(self._connection)
             transaction = Transaction(self._connection, self._known)
             outcomes.extend(self._apply(ticket, transaction) for ticket in tickets)
             transaction.commit()
@@ -180,24 +182,26 @@ class Writer:
     def _refuse(
         self, tickets: Sequence[Ticket], outcomes: Sequence[Outcome], error: sqlite3.Error | None
     ) -> list[Ticket]:
-        """Fail the moves that may fail. Keep the rest, and a release for each hold of which a failed commit left a trace."""
+        """Fail the moves that may fail. Keep the rest, and release each hold that a failed commit may have left."""
         if self.healthy and error is not None:
             log.error("the ledger cannot write: %s (%s)", error, getattr(error, "sqlite_errorname", "unknown"))
         refusal = StoreUnavailable("the ledger cannot write")
         refused = [Outcome(ticket, None, refusal) for ticket in tickets if not ticket.move.lasting]
         self._tell(refused, healthy=False)
         kept = [ticket for ticket in tickets if ticket.move.lasting]
-        for outcome in outcomes:
-            if isinstance(outcome.ticket.move, Reserve) and outcome.error is None:
-                kept.append(Ticket(Release(outcome.ticket.move.hold.hold_id), None))
+        kept.extend(
+            Ticket(Release(outcome.ticket.move.hold.hold_id), None)
+            for outcome in outcomes
+            if isinstance(outcome.ticket.move, Reserve) and outcome.error is None
+        )
         return kept or [Ticket(Barrier(), None)]  # so that recovery is noticed without a call
 
     def _roll_back(self) -> None:
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            log.error("the ledger cannot roll back: %s", error)
+        except sqlite3.Error:
+            log.exception("the ledger cannot roll back")
 
     def _tell(self, outcomes: Sequence[Outcome], *, healthy: bool) -> None:
         self.healthy = healthy

@@ -6,7 +6,6 @@ For tests that kill a gateway and ask afterwards what the provider saw. It print
 
 import argparse
 import asyncio
-import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -43,9 +42,8 @@ async def _serve(given: argparse.Namespace, default: Behaviour) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
-        # Windows' loop has no signal handlers; there Ctrl-C raises KeyboardInterrupt out of asyncio.run.
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(sign, stop.set)
+        # Not the loop's own signal handlers: Windows has none.
+        signal.signal(sign, lambda *_: loop.call_soon_threadsafe(stop.set))
     async with running_sandbox(
         host=given.host, port=given.port, log=given.log, default=default, unique_ids=given.unique_ids
     ) as sandbox:

@@ -14,7 +14,6 @@ from penia_proxy.sandbox.bill import Tokens
 from penia_proxy.sandbox.faults import Behaviour, UsageFault
 from penia_proxy.sandbox.prompt_cache import PromptCache
 
-
 NO_TOKENS = Tokens()
 """What an answer reports that bills nothing."""
 

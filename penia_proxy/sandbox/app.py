@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 from aiohttp import web
@@ -31,7 +30,25 @@ BODY_BYTES_MAX = 64 << 20
 SHUTDOWN_S = 0.1
 """How long a stop waits for answers that are under way; stalled ones would never end by themselves."""
 
-_FRAMES: Final[Mapping[str, ModuleType]] = {"openai": openai, "anthropic": anthropic}
+
+class _Frame(Protocol):
+    """What :mod:`openai` and :mod:`anthropic` both have."""
+
+    def error(
+        self,
+        seed: bytes,
+        status: int,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> Answer: ...
+
+    def stream_error(self, seed: bytes) -> bytes: ...
+
+
+_FRAMES: Final[Mapping[str, _Frame]] = {"openai": openai, "anthropic": anthropic}
 
 _POSTS: Final[Mapping[str, tuple[str, Callable[[Question], Answer]]]] = {
     "/v1/chat/completions": ("openai", openai_chat.answer),
@@ -119,19 +136,17 @@ class Sandbox:
         frame = _FRAMES[call.provider]
         seed = seed_of(body, f"{call.path}#{call.number}" if self._unique_ids else call.path)
         if not _has_key(request.headers):
-            return _error(frame, seed, 401)
+            return frame.error(seed, 401)
         if behaviour.status is not None:
-            return _error(frame, seed, behaviour.status, behaviour.retry_after_s)
+            return frame.error(seed, behaviour.status, retry_after_s=behaviour.retry_after_s)
         if behaviour.error_body:
-            return replace(_error(frame, seed, 500), status=200)
+            return replace(frame.error(seed, 500), status=200)
         if malformed:
-            refusal: Answer = frame.error(seed, 400, "The body of the request is not a JSON object.")
-            return refusal
+            return frame.error(seed, 400, "The body of the request is not a JSON object.")
         try:
             answer = self._ask(request, call, Question(body=body, seed=seed, behaviour=behaviour, cache=self._cache))
         except Refused as refused:
-            refusal = frame.error(seed, refused.status, str(refused), param=refused.param, code=refused.code)
-            return refusal
+            return frame.error(seed, refused.status, str(refused), param=refused.param, code=refused.code)
         if behaviour.error_after_chunks is None or not answer.streamed:
             return answer
         cut = interrupted(answer.pieces, behaviour.error_after_chunks, frame.stream_error(seed))
@@ -211,7 +226,9 @@ def _parsed(raw: bytes) -> tuple[Mapping[str, Any], bool]:
         return {}, False
     try:
         body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+        # What is nested too deeply to be written again has no seed.
+        orjson.dumps(body)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return {}, True
     return (body, False) if isinstance(body, dict) else ({}, True)
 
@@ -221,8 +238,3 @@ def _describe(call: Call, body: Mapping[str, Any]) -> None:
     call.model = kept(body.get("model"))
     call.user = kept(body.get("user")) or (kept(metadata.get("user_id")) if isinstance(metadata, Mapping) else None)
     call.streamed = body.get("stream") is True
-
-
-def _error(frame: ModuleType, seed: bytes, status: int, retry_after_s: int | None = None) -> Answer:
-    answer: Answer = frame.error(seed, status, retry_after_s=retry_after_s)
-    return answer

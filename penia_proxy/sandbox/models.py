@@ -32,8 +32,7 @@ OPENAI_MODELS = (
 )  # fmt: skip
 
 ANTHROPIC_MODELS = (
-    "claude-opus-5", "claude-sonnet-5", "claude-haiku-5-5", "claude-sonnet-4-6", "claude-opus-4-8", "claude-sonnet-4-5",
-    "claude-haiku-4-5",
+    "claude-opus-5", "claude-sonnet-5", "claude-haiku-5-5", "claude-sonnet-4-6", "claude-opus-4-8", "claude-haiku-4-5",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import brotli  # type: ignore[import-untyped]  # ships no types
+import brotli
 import zstandard
 from aiohttp import web
 

@@ -22,15 +22,16 @@ TOKENS_PER_MESSAGE = 4
 OUTPUT_TOKENS_MAX = 200_000
 """No answer is longer, whatever is asked for."""
 
-_VOCABULARY = (
-    "acorn amber anchor apple april arbor ash autumn basalt beacon birch bridge brook candle canyon cedar chalk cinder "
-    "clay cliff clover cobalt copper coral cotton crane current dawn delta drift dune dusk ember fable fern field "
-    "flint forest fossil frost garden glacier granite grove harbor hazel heron hill hollow horizon indigo iris island "
-    "ivory jasper juniper kelp kettle lantern larch ledger lichen linen lumen maple marble meadow mesa mineral mist moss "
-    "nectar north oak oasis ocean olive onyx opal orchard otter pebble pepper pine plume pollen prairie quarry quartz "
-    "raven reed ridge river rowan saffron sage sand scarlet shale shore silver slate snow sorrel spruce starling stone "
-    "summit sycamore tarn thistle thyme tide timber topaz trellis tundra umber valley velvet violet walnut willow"
-).split()  # noqa: SIM905 -- a list of 120 quoted words is unreadable
+_VOCABULARY = (  # noqa: SIM905 -- 120 quoted words are unreadable
+    "acorn amber anchor apple april arbor ash autumn basalt beacon birch bridge brook candle canyon cedar chalk "
+    "cinder clay cliff clover cobalt copper coral cotton crane current dawn delta drift dune dusk ember fable "
+    "fern field flint forest fossil frost garden glacier granite grove harbor hazel heron hill hollow horizon "
+    "indigo iris island ivory jasper juniper kelp kettle lantern larch ledger lichen linen lumen maple marble "
+    "meadow mesa mineral mist moss nectar north oak oasis ocean olive onyx opal orchard otter pebble pepper pine "
+    "plume pollen prairie quarry quartz raven reed ridge river rowan saffron sage sand scarlet shale shore silver "
+    "slate snow sorrel spruce starling stone summit sycamore tarn thistle thyme tide timber topaz trellis tundra "
+    "umber valley velvet violet walnut willow"
+).split()
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _PIECE = re.compile(r"\s?\w{1,8}|[^\w]")

@@ -104,6 +104,7 @@ class LiveHub:
         self._reading = asyncio.Lock()
         """Held while states are read and told, so that no snapshot is older than an update that went before it."""
         self._flusher: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def client_count(self) -> int:
@@ -132,7 +133,7 @@ class LiveHub:
 
     def join(self) -> "LiveClient":
         """Return a new client, which hears nothing until it subscribes. Raises TooManyClients."""
-        if len(self._clients) >= self.limits.clients_max:
+        if self._closed or len(self._clients) >= self.limits.clients_max:
             raise TooManyClients("Every place at the live feed is taken; try again later.")
         client = LiveClient(self)
         self._clients.add(client)
@@ -148,7 +149,8 @@ class LiveHub:
             self._kept_until = self._clock.monotonic() + self.limits.replay_s
 
     async def close(self) -> None:
-        """Send everyone away."""
+        """Send everyone away, and take nobody any more. Twice is once."""
+        self._closed = True
         for client in list(self._clients):
             self.leave(client)
         if self._flusher is not None:

@@ -9,7 +9,7 @@ DECODED_BYTES_MAX.
 import zlib
 from typing import Protocol
 
-import brotli  # type: ignore[import-untyped]  # ships no types
+import brotli
 import zstandard
 
 from penia_proxy.errors import InvalidRequest

@@ -28,7 +28,7 @@ def test_help_lists_commands_and_exit_codes(tmp_path: Path) -> None:
     done = _python("-m", "penia_proxy", "--help", cwd=tmp_path)
 
     assert done.returncode == 0
-    for command in ("serve", "demo", "check", "verify", "status", "usage", "budgets"):
+    for command in ("serve", "demo", "check", "verify", "replay", "status", "usage", "budgets"):
         assert f"│ {command} " in done.stdout
     assert "Exit codes: 0 done" in done.stdout
 

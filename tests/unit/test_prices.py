@@ -321,6 +321,8 @@ def test_long_context_raises_the_bound(book: PriceBook) -> None:
     assert found.most(272_000, 0, service_tier="default") == 272_000 * 2_500
     assert found.most(272_001, 0, service_tier="default") == 272_001 * 5_000
     assert found.expected(272_001, 1) == 272_001 * 5_000 + 22_500
+    assert found.price(Usage(input=272_000)).total_nanos == 272_000 * 2_500
+    assert found.price(Usage(input=272_000, cache_read=1)).total_nanos == 272_000 * 5_000 + 500
 
 
 def test_hour_long_writes_and_audio_raise_the_bound_only_when_asked(book: PriceBook) -> None:
@@ -385,10 +387,12 @@ def test_zero_is_free_and_no_price_is_not(pricing: Pricing) -> None:
     book = pricing(
         "model: {equals: mine}, prices: {input_mtok: 0, output_mtok: 0}",
         "model: {equals: half}, prices: {input_mtok: 0}",
+        "model: {equals: cheap}, prices: {input_mtok: 0, output_mtok: 1}",
     )
 
     assert card(book, "local", "mine").is_free
     assert card(book, "local", "mine").most(10**9, 10**9) == 0
+    assert not card(book, "local", "cheap").is_free
     assert book.card("local", "half", NOW) is None
     assert book.card("local", "other", NOW) is None
 
@@ -415,7 +419,7 @@ def test_a_dated_entry_holds_from_its_day(pricing: Pricing) -> None:
 
 def test_an_override_wins_over_the_catalogue_key_by_key(pricing: Pricing) -> None:
     """What an entry names it replaces, in the standard price only; the rest stays the catalogue's."""
-    book = pricing("model: {equals: gpt-5.4}, prices: {input_mtok: 1}", provider="openai")
+    book = pricing("model: {equals: gpt-5.4}, prices: {input_mtok: 1, web_searches_kcount: 1}", provider="openai")
     plain = card(PriceBook(catalogue, Overrides(), ""), "openai", "gpt-5.4")
     found = card(book, "openai", "gpt-5.4-2026-03-05")
 
@@ -424,6 +428,8 @@ def test_an_override_wins_over_the_catalogue_key_by_key(pricing: Pricing) -> Non
     assert found.price(Usage(output=9)).total_nanos == plain.price(Usage(output=9)).total_nanos
     priority = Usage(input=1_000, service_tier="priority")
     assert found.price(priority).total_nanos == plain.price(priority).total_nanos
+    search = Usage(units={"web_searches": 1}, service_tier="priority")
+    assert found.price(search).total_nanos == 1_000_000
     assert card(book, "openai", "gpt-5.4-mini").source == "catalogue"
 
 

@@ -8,7 +8,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-REAL = sa.Double().with_variant(sa.REAL(), "sqlite")
+REAL: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 SEQ = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 FORBID = """

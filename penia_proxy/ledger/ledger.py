@@ -1,0 +1,176 @@
+"""
+Keep what must not be lost.
+
+Its one job: the ledger as the rest of the program sees it: moves that are durable when they say so, and reads.
+Rules: a move is queued in the step that asks for it, in that order, and no cancellation takes it back. Reads come from
+snapshots and never wait for writes; `caught_up` is for whoever must read what was just written.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.record import Hold, Tally, UsageRecord
+from penia_proxy.budget.windows import WindowKey
+from penia_proxy.clock import Clock
+from penia_proxy.config import LedgerConfig
+from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
+from penia_proxy.ledger.file import FileLock, open_for_writing
+from penia_proxy.ledger.moves import Append, Barrier, Expire, Release, Reserve, SaveBudget, Settle
+from penia_proxy.ledger.queries import Queries, reading
+from penia_proxy.ledger.summary import Summaries
+from penia_proxy.ledger.transaction import Known
+from penia_proxy.ledger.writer import Writer
+
+CAUGHT_UP_S_MAX = 1.0
+RECORD_NANOS_MAX = 10**15
+"""A million USD: no call costs it, and nine thousand of them still add up inside 64 bits."""
+RECORD_TOKENS_MAX = 10**12
+
+
+class Ledger:
+    """One open ledger; the only one that may write to its file. Made by `Ledger.open`."""
+
+    def __init__(self, lock: FileLock, writer: Writer, engine: AsyncEngine, clock: Clock) -> None:
+        self._lock = lock
+        self._writer = writer
+        self._engine = engine
+        self._clock = clock
+        self._closed = False
+        self.queries = Queries(engine)
+        self.summaries = Summaries(engine)
+
+    @classmethod
+    async def open(cls, config: LedgerConfig, clock: Clock) -> "Ledger":
+        """
+        Lock, check and migrate the file, creating it if there is none, and start to write.
+
+        Raises ConfigError, with what to do, for a file that is in use, damaged, newer, read-only or not a ledger.
+        """
+        path, lock, connection = await asyncio.to_thread(open_for_writing, config)
+        try:
+            known = await asyncio.to_thread(Known.read, connection)
+        except BaseException as error:
+            connection.close()
+            lock.release()
+            if isinstance(error, (ValueError, PeniaError)):
+                raise ConfigError(f"{path} has a budget that this version cannot read: {error}") from error
+            raise
+        return cls(lock, Writer(connection, known), reading(path), clock)
+
+    async def close(self) -> None:
+        """Write what is queued, fold the log into the file, let others write. Closing twice equals once."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._engine.dispose()  # first, so that the writer is the last one out and takes the log with it
+        await self._writer.stop()
+        self._lock.release()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last write succeeded."""
+        return self._writer.healthy
+
+    @property
+    def queue_depth(self) -> int:
+        """Moves that are not durable yet."""
+        return self._writer.depth
+
+    @property
+    def holds_open(self) -> int:
+        """Holds on disk that have not ended."""
+        return self._writer.holds_open
+
+    async def reserve(self, hold: Hold, *, unique: bool = False) -> None:
+        """
+        Open a hold; durable when it returns.
+
+        Raises DuplicateRequest for an id that has an open hold or, where it must be ``unique``, a record, and
+        StoreUnavailable when the database fails. Neither leaves a hold behind, nor does a caller that is cancelled.
+        """
+        done = self._writer.submit(Reserve(hold, unique))
+        try:
+            await asyncio.shield(done)
+        except asyncio.CancelledError:
+            done.add_done_callback(lambda _: self._undo(done, hold.hold_id))
+            raise
+
+    def _undo(self, done: "asyncio.Future[None]", hold_id: str) -> None:
+        """Release what was reserved for somebody who left; a refused reserve's id may be another call's."""
+        if not done.cancelled() and done.exception() is None:
+            self.release(hold_id)
+
+    def settle(self, record: UsageRecord) -> "asyncio.Future[None]":
+        """
+        End the hold of this id with what it cost; queued in this step, done when durable, tried until it is.
+
+        Settling an id twice equals once. Fails only for a record that can never be written (InvariantError).
+        """
+        return self._writer.submit(Settle(record))
+
+    def release(self, hold_id: str) -> "asyncio.Future[None]":
+        """End a hold that cost nothing; queued in this step, done when durable. Releasing twice equals once."""
+        return self._writer.submit(Release(hold_id))
+
+    async def append(self, record: UsageRecord, fingerprint: str) -> tuple[UsageRecord, bool]:
+        """
+        Count a posted record; return the stored one, and whether it was created now.
+
+        The same id with the same fingerprint is the first record. Raises Conflict for another fingerprint or the id
+        of a call in flight, NotFound for an unknown ``corrects``, InvalidRequest for figures no call can have.
+        """
+        _check(record)
+        if await asyncio.shield(self._writer.submit(Append(record, fingerprint))):
+            return record, True
+        stored = await self.queries.record(record.record_id)
+        if stored is None:
+            raise InvariantError(f"the usage record {record.record_id!r} exists and cannot be read")
+        return stored, False
+
+    async def recover(self) -> list[UsageRecord]:
+        """Turn the holds of a process that died into `unconfirmed` records at what they held. Idempotent."""
+        expired: list[UsageRecord] = await asyncio.shield(self._writer.submit(Expire()))
+        return expired
+
+    async def save_budget(self, budget: Budget, audit: Mapping[str, Any] | None = None) -> None:
+        """
+        Insert or update a budget; its windows are recounted in the same transaction if its calendar changed.
+
+        ``audit`` names ``actor`` and ``action`` (anything else is kept as details); old and new spec are added.
+        """
+        await asyncio.shield(self._writer.submit(SaveBudget(budget, audit, self._clock.now())))
+
+    async def budgets(self) -> list[Budget]:
+        """Return every budget, oldest first, inactive ones included."""
+        return await self.queries.budgets()
+
+    async def tallies(self, now: datetime) -> dict[WindowKey, Tally]:
+        """Return spent, tokens and requests of every window that may still matter."""
+        return await self.queries.tallies(now)
+
+    async def recent_outputs(self, limit: int) -> list[tuple[str, str, int]]:
+        """Return (component, model, output tokens) of the newest calls that ended well, newest first."""
+        return await self.queries.recent_outputs(limit)
+
+    async def caught_up(self) -> None:
+        """Wait until what was queued before is durable, at most a second: then reads see it."""
+        if self.queue_depth:
+            await asyncio.wait({self._writer.submit(Barrier())}, timeout=CAUGHT_UP_S_MAX)
+
+
+def _check(record: UsageRecord) -> None:
+    counts = (record.usage.input_total, record.usage.output_total)
+    if any(abs(count) > RECORD_TOKENS_MAX for count in counts):
+        raise InvalidRequest(f"a record has at most {RECORD_TOKENS_MAX:,} tokens")
+    if any(abs(nanos or 0) > RECORD_NANOS_MAX for nanos in (record.cost_nanos, record.input_cost_nanos)):
+        raise InvalidRequest("a record costs at most 1,000,000 USD")
+    try:
+        orjson.dumps((record.record_id, record.component, record.provider, record.model, record.task_type))
+    except TypeError as error:
+        raise InvalidRequest("a name holds text that is not Unicode") from error

@@ -1,0 +1,236 @@
+"""
+Read the ledger.
+
+Its one job: budgets, tallies and usage records, each answer from one snapshot.
+Rules: reads are read-only connections of their own and never wait for the writer. Lists are newest first, by timestamp
+and then by the order of writing, and every filter has an index in that order.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from sqlalchemy import Column, ColumnElement, FromClause, Select, event, func, select, tuple_, union_all
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.record import Tally, UsageRecord
+from penia_proxy.budget.windows import WindowKey
+from penia_proxy.clock import from_iso, iso
+from penia_proxy.config import Period
+from penia_proxy.errors import InvalidRequest
+from penia_proxy.ledger.rows import TALLIED, budget_from, record_of
+from penia_proxy.ledger.schema import budgets, charges, spend, usage_records
+
+READERS_MAX = 4
+OFFSET_MAX = 10_000_000
+
+Grouping = Literal["component", "provider", "model", "task_type"]
+GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
+
+_MATTERS: tuple[tuple[tuple[Period, ...], timedelta | None], ...] = (
+    (("hourly", "daily"), timedelta(days=3)),
+    (("weekly", "monthly"), timedelta(days=40)),
+    (("total",), None),
+)
+"""Windows that began before this cannot be the present one, nor the one of a call still running."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFilter:
+    """Which usage records; an empty tuple is any. ``start`` is inclusive, ``end`` is not."""
+
+    components: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    task_types: tuple[str, ...] = ()
+    cost_bases: tuple[str, ...] = ()
+    budget_id: str | None = None
+    """Any budget that was charged, not only the record's most specific."""
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def among(self, grouping: Grouping) -> tuple[str, ...]:
+        """Return the values asked for."""
+        return {
+            "component": self.components,
+            "provider": self.providers,
+            "model": self.models,
+            "task_type": self.task_types,
+        }[grouping]
+
+
+class RecordPage(NamedTuple):
+    """One page of a list, newest first."""
+
+    records: list[UsageRecord]
+    total: int
+    """All matches, on whatever page."""
+    next_cursor: str | None
+    """What to ask with for the records after these; None at the end."""
+
+
+def reading(path: Path) -> AsyncEngine:
+    """Return an engine whose connections can only read, each transaction from one snapshot."""
+    url = URL.create("sqlite+aiosqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
+    engine = create_async_engine(
+        url, pool_size=READERS_MAX, max_overflow=READERS_MAX, connect_args={"isolation_level": None}
+    )
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def source(asked: RecordFilter) -> tuple[FromClause, Column[Any], Column[Any]]:
+    """Return where the records are, and the timestamp and sequence columns that are indexed there."""
+    if asked.budget_id is None:
+        return usage_records, usage_records.c.timestamp, usage_records.c.seq
+    joined = charges.join(usage_records, charges.c.record_seq == usage_records.c.seq)
+    return joined, charges.c.timestamp, charges.c.record_seq
+
+
+def conditions(asked: RecordFilter, moment: ColumnElement[str]) -> list[ColumnElement[bool]]:
+    """Return what the records asked for have in common."""
+    found = [_any_of(usage_records.c[grouping], asked.among(grouping)) for grouping in GROUPINGS]
+    found.append(_any_of(usage_records.c.cost_basis, asked.cost_bases))
+    if asked.budget_id is not None:
+        found.append(charges.c.budget_id == asked.budget_id)
+    if asked.start is not None:
+        found.append(moment >= iso(asked.start))
+    if asked.end is not None:
+        found.append(moment < iso(asked.end))
+    return [condition for condition in found if condition is not None]
+
+
+def _any_of(column: Column[Any], values: Sequence[str]) -> ColumnElement[bool] | None:
+    if not values:
+        return None
+    return column == values[0] if len(values) == 1 else column.in_(values)
+
+
+class Queries:
+    """The ledger's reads."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def records(
+        self, asked: RecordFilter, *, page: int = 1, limit: int = 20, cursor: str | None = None
+    ) -> RecordPage:
+        """
+        Return one page, newest first.
+
+        A ``cursor`` (of an earlier page) replaces ``page`` and costs the same however deep. Raises InvalidRequest for
+        one that is not ours.
+        """
+        if page * limit > OFFSET_MAX:
+            raise InvalidRequest("that page is too deep to count to: follow next_cursor")
+        statement = listing(asked, page=page, limit=limit, cursor=cursor)
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(statement)).mappings().all()
+            total = await connection.scalar(counting(asked))
+            budget_ids = await _charged(connection, [row["seq"] for row in rows])
+        records = [record_of(row, budget_ids.get(row["seq"], ())) for row in rows[:limit]]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return RecordPage(records, int(total or 0), last and _cursor(last["timestamp"], last["seq"]))
+
+    async def record(self, record_id: str) -> UsageRecord | None:
+        """Return one record."""
+        async with self._engine.connect() as connection:
+            found = await connection.execute(select(usage_records).where(usage_records.c.record_id == record_id))
+            row = found.mappings().one_or_none()
+            if row is None:
+                return None
+            budget_ids = await _charged(connection, [row["seq"]])
+        return record_of(row, budget_ids.get(row["seq"], ()))
+
+    async def budgets(self) -> list[Budget]:
+        """Return every budget, oldest first, inactive ones included."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(select(budgets).order_by(budgets.c.created_at, budgets.c.budget_id))
+            return [budget_from(row) for row in rows.mappings()]
+
+    async def tallies(self, now: datetime) -> dict[WindowKey, Tally]:
+        """Return the tallies of every window that may still matter at the instant."""
+        parts = [_tallies_since(periods, now - age if age else None) for periods, age in _MATTERS]
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(union_all(*parts))).mappings().all()
+        return {
+            WindowKey(row["budget_id"], row["period"], from_iso(row["window_start"])): Tally(
+                **{name: row[name] for name in TALLIED}
+            )
+            for row in rows
+        }
+
+    async def recent_outputs(self, limit: int) -> list[tuple[str, str, int]]:
+        """Return (component, model, output tokens) of the newest calls that ended well, newest first."""
+        statement = (
+            select(usage_records.c.component, usage_records.c.model, usage_records.c.output_tokens)
+            .where(usage_records.c.corrects.is_(None), usage_records.c.status == "ok")
+            .order_by(usage_records.c.seq.desc())
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            return [(row[0], row[1], row[2]) for row in await connection.execute(statement)]
+
+
+def listing(asked: RecordFilter, *, page: int, limit: int, cursor: str | None) -> Select[Any]:
+    """Return the statement of one page, and one row more that tells whether another follows."""
+    where, moment, seq = source(asked)
+    statement = select(usage_records).select_from(where).where(*conditions(asked, moment))
+    if cursor is None:
+        statement = statement.offset((page - 1) * limit)
+    else:
+        statement = statement.where(tuple_(moment, seq) < tuple_(*_position(cursor)))
+    return statement.order_by(moment.desc(), seq.desc()).limit(limit + 1)
+
+
+def counting(asked: RecordFilter) -> Select[Any]:
+    """Return the statement of the number of matches. Of all records it is known: their numbers have no gaps."""
+    where, moment, _ = source(asked)
+    wanted = conditions(asked, moment)
+    if not wanted:
+        newest, oldest = (select(end(usage_records.c.seq)).scalar_subquery() for end in (func.max, func.min))
+        return select(func.coalesce(newest - oldest + 1, 0))
+    return select(func.count()).select_from(where).where(*wanted)
+
+
+async def _charged(connection: AsyncConnection, seqs: Sequence[int]) -> dict[int, list[str]]:
+    """Return the budgets that records were charged to, most specific first."""
+    statement = (
+        select(charges.c.record_seq, charges.c.budget_id)
+        .where(charges.c.record_seq.in_(seqs))
+        .order_by(charges.c.record_seq, charges.c.position)
+    )
+    found: dict[int, list[str]] = {}
+    for seq, budget_id in await connection.execute(statement):
+        found.setdefault(seq, []).append(budget_id)
+    return found
+
+
+def _tallies_since(periods: Sequence[Period], since: datetime | None) -> Select[Any]:
+    # By way of the budgets, so that each one's windows are found by key and its history is not read.
+    statement = select(spend).join_from(budgets, spend, spend.c.budget_id == budgets.c.budget_id)
+    statement = statement.where(spend.c.period.in_(periods))
+    return statement if since is None else statement.where(spend.c.window_start >= iso(since))
+
+
+def _cursor(timestamp: str, seq: int) -> str:
+    return base64.urlsafe_b64encode(f"{timestamp}/{seq}".encode()).decode().rstrip("=")
+
+
+def _position(cursor: str) -> tuple[str, int]:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        timestamp, _, seq = text.partition("/")
+        return iso(from_iso(timestamp)), int(seq)
+    except (ValueError, binascii.Error) as error:
+        raise InvalidRequest("cursor: not one that a list answered with") from error

@@ -1,0 +1,195 @@
+"""
+Sum usage up.
+
+Its one job: totals, groups and daily cost of a time span, exact to its instants.
+Rules: whole hours are read from `rollups`, so the cost of a summary grows with hours and not with calls; only the
+broken hours at both ends, and what `rollups` does not tell apart (a budget, a cost basis), are read from the records.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, select, union_all
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from penia_proxy.clock import iso
+from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
+from penia_proxy.ledger.rows import MEASURES
+from penia_proxy.ledger.schema import rollups, usage_records
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a set of usage records adds up to. Corrections count as money and tokens, not as requests."""
+
+    request_count: int = 0
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_nanos: int = 0
+    unpriced_count: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output; the other counts are parts of these two."""
+        return self.input_tokens + self.output_tokens
+
+    def add(self, measures: Iterable[int]) -> None:
+        """Add figures in the order of MEASURES."""
+        for name, amount in zip(MEASURES, measures, strict=True):
+            setattr(self, name, getattr(self, name) + amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A time span's usage."""
+
+    totals: Sums
+    groups: dict[Grouping, dict[str, Sums]]
+    """By provider, model, component and task type; '' is no task type."""
+    daily: dict[str, int]
+    """UTC date → nano-dollars, in order; days without usage are absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopUsage:
+    """What one model of one provider used."""
+
+    model: str
+    provider: str
+    requests: int
+    tokens: int
+    cost_nanos: int
+
+
+class Span(NamedTuple):
+    """A piece of time, None where it is open; ``end`` is not in it."""
+
+    start: datetime | None
+    end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summaries:
+    """The ledger's sums."""
+
+    engine: AsyncEngine = field(repr=False)
+
+    async def summary(self, asked: RecordFilter) -> Summary:
+        """Sum up what the filter asks for, by every grouping and by day, from one snapshot."""
+        cells = cells_of(asked)
+        by_group = select(*(cells.c[name] for name in GROUPINGS), *_sums(cells)).group_by(
+            *(cells.c[name] for name in GROUPINGS)
+        )
+        by_day = select(cells.c.day, func.sum(cells.c.cost_nanos)).group_by(cells.c.day).order_by(cells.c.day)
+        found = Summary(Sums(), {name: {} for name in GROUPINGS}, {})
+        async with self.engine.connect() as connection:
+            for row in await connection.execute(by_group):
+                measures = row[len(GROUPINGS) :]
+                found.totals.add(measures)
+                for name, value in zip(GROUPINGS, row, strict=False):
+                    found.groups[name].setdefault(value, Sums()).add(measures)
+            found.daily.update((day, cost) for day, cost in await connection.execute(by_day))
+        return found
+
+    async def top_usage(self, asked: RecordFilter, limit: int) -> list[TopUsage]:
+        """Return the models that cost most, then used most."""
+        cells = cells_of(asked)
+        requests, cost = func.sum(cells.c.request_count), func.sum(cells.c.cost_nanos)
+        tokens = func.sum(cells.c.input_tokens + cells.c.output_tokens)
+        statement = (
+            select(cells.c.model, cells.c.provider, requests, tokens, cost)
+            .group_by(cells.c.provider, cells.c.model)
+            .order_by(cost.desc(), tokens.desc(), cells.c.provider, cells.c.model)
+            .limit(limit)
+        )
+        async with self.engine.connect() as connection:
+            return [TopUsage(*row) for row in await connection.execute(statement)]
+
+
+def cells_of(asked: RecordFilter) -> Subquery:
+    """Return day, groupings and measures of everything the filter asks for, from rollups where they can tell."""
+    if asked.budget_id is not None or asked.cost_bases:
+        parts = [_from_records(asked, Span(asked.start, asked.end))]
+    else:
+        whole, broken = _split(asked.start, asked.end)
+        parts = [_from_records(asked, span) for span in broken]
+        if whole is not None:
+            parts.append(_from_rollups(asked, whole))
+    return union_all(*parts).subquery("cells")
+
+
+def _split(start: datetime | None, end: datetime | None) -> tuple[Span | None, list[Span]]:
+    """Part a span into its whole hours and the broken hours around them."""
+    first = None if start is None else _hour(start + HOUR - timedelta(microseconds=1))
+    last = None if end is None else _hour(end)
+    if first is not None and last is not None and first >= last:
+        return None, [Span(start, end)]
+    broken = [Span(start, first)] if start != first else []
+    if last != end:
+        broken.append(Span(last, end))
+    return Span(first, last), broken
+
+
+def _hour(instant: datetime) -> datetime:
+    return instant.replace(minute=0, second=0, microsecond=0)
+
+
+def _sums(cells: Subquery) -> Iterator[ColumnElement[int]]:
+    return (func.sum(cells.c[name]) for name in MEASURES)
+
+
+def _from_rollups(asked: RecordFilter, span: Span) -> Select[Any]:
+    statement = select(
+        func.substr(rollups.c.hour, 1, 10).label("day"),
+        *(rollups.c[name] for name in GROUPINGS),
+        *(rollups.c[name] for name in MEASURES),
+    )
+    for name in GROUPINGS:
+        if values := asked.among(name):
+            statement = statement.where(rollups.c[name].in_(values))
+    if span.start is not None:
+        statement = statement.where(rollups.c.hour >= iso(span.start))
+    if span.end is not None:
+        statement = statement.where(rollups.c.hour < iso(span.end))
+    return statement
+
+
+def _from_records(asked: RecordFilter, span: Span) -> Select[Any]:
+    where, moment, _ = source(asked)
+    wanted = RecordFilter(
+        asked.components,
+        asked.providers,
+        asked.models,
+        asked.task_types,
+        asked.cost_bases,
+        asked.budget_id,
+        span.start,
+        span.end,
+    )
+    return (
+        select(
+            func.substr(moment, 1, 10).label("day"),
+            *(func.coalesce(usage_records.c[name], "").label(name) for name in GROUPINGS),
+            *measures_of_records(),
+        )
+        .select_from(where)
+        .where(*conditions(wanted, moment))
+    )
+
+
+def measures_of_records() -> Iterator[ColumnElement[Any]]:
+    """Return what one record adds to each of MEASURES; `rows.measures_of` says the same in Python."""
+    columns = usage_records.c
+    special: dict[str, ColumnElement[Any]] = {
+        "request_count": case((columns.corrects.is_(None), literal(1)), else_=literal(0)),
+        "cost_nanos": func.coalesce(columns.cost_nanos, 0),
+        "unpriced_count": case((columns.cost_basis == "unpriced", literal(1)), else_=literal(0)),
+    }
+    return ((special[name] if name in special else columns[name]).label(name) for name in MEASURES)

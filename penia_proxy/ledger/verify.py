@@ -1,0 +1,257 @@
+"""
+Prove the counters.
+
+Its one job: recompute every `spend` and `rollups` row from the records and their charges, and list what differs.
+Rules: reads one snapshot, takes no lock and changes nothing, so it works beside a running gateway. Memory does not grow
+with the ledger: records are streamed in the order of the windows they fall in.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, Select, create_engine, func, select
+from sqlalchemy.pool import NullPool
+
+from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.record import Tally
+from penia_proxy.budget.windows import Window
+from penia_proxy.clock import from_iso, iso
+from penia_proxy.errors import ConfigError
+from penia_proxy.ledger.file import explained, path_of, read_only, revision_of
+from penia_proxy.ledger.queries import GROUPINGS
+from penia_proxy.ledger.rows import HOUR_REST, HOUR_WIDTH, MEASURES, TALLIED, budget_from, count
+from penia_proxy.ledger.schema import APPEND_ONLY, REVISION, budgets, charges, holds, rollups, spend, usage_records
+from penia_proxy.ledger.summary import measures_of_records
+
+ROWS_AT_ONCE = 1000
+
+What = Literal["file", "reference", "guard", "sequence", "charge", "spend", "rollup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as it must be; ``str`` is a line for people."""
+
+    what: What
+    key: str
+    stored: object
+    recomputed: object
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.key}: stored {self.stored}, recomputed {self.recomputed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a verification saw."""
+
+    differences: list[Difference]
+    records: int
+    holds_open: int
+    """For information: calls in flight, or what a crash left and the next start will charge."""
+
+
+async def verify(url: str) -> list[Difference]:
+    """Return every difference of the ledger a ``sqlite:///`` URL names. Raises ConfigError if it cannot be read."""
+    return (await asyncio.to_thread(examine, url)).differences
+
+
+def examine(url: str) -> Findings:
+    """Verify in this thread. Raises ConfigError for a file that is missing, no ledger, or of another version."""
+    path = path_of(url)
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist: start the gateway once, or correct ledger.url")
+    engine = create_engine("sqlite://", creator=lambda: _connect(path), poolclass=NullPool)
+    try:
+        with explained(path), engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            _require_version(connection, path)
+            return Findings(
+                list(_differences(connection)),
+                records=connection.scalar(select(func.count()).select_from(usage_records)) or 0,
+                holds_open=connection.scalar(select(func.count()).select_from(holds)) or 0,
+            )
+    finally:
+        engine.dispose()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(read_only(path), uri=True, isolation_level=None)
+
+
+def _require_version(connection: Connection, path: Path) -> None:
+    file = connection.connection.driver_connection
+    if not isinstance(file, sqlite3.Connection) or revision_of(file) != REVISION:
+        raise ConfigError(f"{path} is of another version of Penia: start this version's gateway once to migrate it")
+
+
+def _differences(connection: Connection) -> Iterator[Difference]:
+    yield from _of_the_file(connection)
+    yield from _of_the_sequence(connection)
+    yield from _of_charges(connection)
+    for row in connection.execute(select(budgets).order_by(budgets.c.budget_id)).mappings().all():
+        budget = budget_from(row)
+        yield from _of_spend(connection, budget)
+        yield from _of_needless_spend(connection, budget)
+    yield from _of_rollups(connection)
+
+
+def _of_the_file(connection: Connection) -> Iterator[Difference]:
+    for (problem,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+        if problem != "ok":
+            yield Difference("file", "integrity_check", problem, "ok")
+    for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield Difference("reference", f"{table} row {row}", f"names a row of {parent} that does not exist", "none such")
+    found = set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").scalars())
+    for table in APPEND_ONLY:
+        for verb in ("UPDATE", "DELETE"):
+            if f"{table}_no_{verb}" not in found:
+                yield Difference("guard", f"{table}_no_{verb}", "missing", "a trigger that keeps the table append-only")
+
+
+def _of_the_sequence(connection: Connection) -> Iterator[Difference]:
+    """Find whether a record was taken out: they are numbered without gaps."""
+    seq = usage_records.c.seq
+    number, oldest, newest = connection.execute(select(func.count(), func.min(seq), func.max(seq))).one()
+    if number and newest - oldest + 1 != number:
+        yield Difference("sequence", f"usage_records {oldest} to {newest}", f"{number} records", newest - oldest + 1)
+
+
+def _of_charges(connection: Connection) -> Iterator[Difference]:
+    """Find records whose first charge is not to their documented budget, and charges of another instant."""
+    first = (charges.c.record_seq == usage_records.c.seq) & (charges.c.position == 0)
+    statement = (
+        select(usage_records.c.record_id, usage_records.c.budget_id, charges.c.budget_id)
+        .join_from(usage_records, charges, first, isouter=True)
+        .where(usage_records.c.budget_id.is_distinct_from(charges.c.budget_id))
+    )
+    for record_id, documented, charged in (tuple(row) for row in _streamed(connection, statement)):
+        yield Difference("charge", f"of record {record_id}", charged, documented)
+    moved = (
+        select(usage_records.c.record_id, charges.c.timestamp, usage_records.c.timestamp)
+        .join_from(charges, usage_records, charges.c.record_seq == usage_records.c.seq)
+        .where(charges.c.timestamp != usage_records.c.timestamp)
+    )
+    for record_id, stored, meant in (tuple(row) for row in _streamed(connection, moved)):
+        yield Difference("charge", f"of record {record_id}", stored, meant)
+
+
+def _of_spend(connection: Connection, budget: Budget) -> Iterator[Difference]:
+    """Compare what the charges of each window add up to with the stored counter."""
+    statement = (
+        select(charges.c.timestamp, *(usage_records.c[name] for name in _COUNTED))
+        .join_from(charges, usage_records, charges.c.record_seq == usage_records.c.seq)
+        .where(charges.c.budget_id == budget.budget_id)
+        .order_by(charges.c.timestamp)
+    )
+    current: dict[str, tuple[Window, Tally]] = {}
+    for row in _streamed(connection, statement):
+        for window in budget.calendar.windows(from_iso(row.timestamp)):
+            done = current.get(window.period)
+            if done is None or done[0] != window:
+                if done is not None:
+                    yield from _of_window(connection, budget, *done)
+                current[window.period] = (window, Tally())
+            count(current[window.period][1], row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    for window, tally in current.values():
+        yield from _of_window(connection, budget, window, tally)
+
+
+_COUNTED = ("cost_nanos", "input_tokens", "output_tokens", "corrects", "cost_basis")
+
+
+def _of_window(connection: Connection, budget: Budget, window: Window, tally: Tally) -> Iterator[Difference]:
+    statement = select(*(spend.c[name] for name in TALLIED)).where(
+        spend.c.budget_id == budget.budget_id,
+        spend.c.period == window.period,
+        spend.c.window_start == iso(window.start),
+    )
+    row = connection.execute(statement).one_or_none()
+    stored = None if row is None else tuple(row)
+    recomputed = tuple(getattr(tally, name) for name in TALLIED)
+    if stored != recomputed:
+        yield _difference("spend", _window_key(budget, window.period, iso(window.start)), TALLIED, stored, recomputed)
+
+
+def _of_needless_spend(connection: Connection, budget: Budget) -> Iterator[Difference]:
+    """Find counters of windows in which nothing was charged, or that the budget's calendar does not have."""
+    statement = select(spend).where(spend.c.budget_id == budget.budget_id)
+    for row in _streamed(connection, statement):
+        window = budget.calendar.window(row.period, from_iso(row.window_start))
+        charged = select(charges.c.record_seq).where(
+            charges.c.budget_id == budget.budget_id, charges.c.timestamp >= iso(window.start)
+        )
+        if window.end is not None:
+            charged = charged.where(charges.c.timestamp < iso(window.end))
+        if iso(window.start) != row.window_start or connection.execute(charged.limit(1)).first() is None:
+            stored = tuple(getattr(row, name) for name in TALLIED)
+            yield _difference("spend", _window_key(budget, row.period, row.window_start), TALLIED, stored, None)
+
+
+def _of_rollups(connection: Connection) -> Iterator[Difference]:
+    """Walk the stored and the recomputed rollups side by side, in the order of their keys."""
+    keys = [rollups.c.hour, *(rollups.c[name] for name in GROUPINGS)]
+    stored = select(*keys, *(rollups.c[name] for name in MEASURES)).order_by(*keys)
+    hour = (func.substr(usage_records.c.timestamp, 1, HOUR_WIDTH) + HOUR_REST).label("hour")
+    names = [hour, *(func.coalesce(usage_records.c[name], "").label(name) for name in GROUPINGS)]
+    recomputed = select(*names, *(func.sum(measure) for measure in measures_of_records())).group_by(*names)
+    ours = _keyed(_streamed(connection, recomputed.order_by(*names)), len(keys))
+    for key, left, right in _side_by_side(_keyed(_streamed(connection, stored), len(keys)), ours):
+        if left != right:
+            yield _difference("rollup", " ".join(key), MEASURES, left, right)
+
+
+def _keyed(rows: Iterable[Row[Any]], width: int) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+    return ((tuple(row[:width]), tuple(row[width:])) for row in rows)
+
+
+Keyed = Iterator[tuple[tuple[str, ...], tuple[int, ...]]]
+
+
+def _side_by_side(
+    left: Keyed, right: Keyed
+) -> Iterator[tuple[tuple[str, ...], tuple[int, ...] | None, tuple[int, ...] | None]]:
+    """Join two streams of rows that are sorted by key; what one side lacks is None."""
+    a, b = next(left, None), next(right, None)
+    while a is not None or b is not None:
+        if a is not None and b is not None and a[0] == b[0]:
+            yield a[0], a[1], b[1]
+            a, b = next(left, None), next(right, None)
+        elif a is not None and (b is None or a[0] < b[0]):
+            yield a[0], a[1], None
+            a = next(left, None)
+        elif b is not None:
+            yield b[0], None, b[1]
+            b = next(right, None)
+
+
+def _difference(
+    what: What,
+    key: str,
+    names: tuple[str, ...],
+    stored: tuple[int, ...] | None,
+    recomputed: tuple[int, ...] | None,
+) -> Difference:
+    """Name only the figures that differ; a row that one side lacks is `nothing`."""
+    differing = [
+        index
+        for index in range(len(names))
+        if stored is None or recomputed is None or stored[index] != recomputed[index]
+    ]
+
+    def said(row: tuple[int, ...] | None) -> str:
+        return "nothing" if row is None else ", ".join(f"{names[index]} {row[index]}" for index in differing)
+
+    return Difference(what, key, said(stored), said(recomputed))
+
+
+def _window_key(budget: Budget, period: str, start: str) -> str:
+    return f"{budget.budget_id} ({budget.name}) {period} {start}"
+
+
+def _streamed(connection: Connection, statement: Select[Any]) -> Iterable[Row[Any]]:
+    return connection.execute(statement, execution_options={"yield_per": ROWS_AT_ONCE})

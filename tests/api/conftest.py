@@ -1,0 +1,84 @@
+"""
+A control plane over real HTTP.
+
+Its one job: the API on a loopback port, with a real ledger file, real counters and the real price book, and a clock
+that tests move.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+
+from penia_proxy.api.routes import add_routes
+from penia_proxy.api.services import Services
+from penia_proxy.budget.book import BudgetBook
+from penia_proxy.budget.engine import Engine
+from penia_proxy.budget.prices import PriceBook
+from penia_proxy.config import Config
+from penia_proxy.counters.memory import MemoryCounters
+from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.live import LiveHub
+from penia_proxy.watch.shapes import BudgetStates
+from tests.api.client import Api, MovedClock
+
+
+@pytest.fixture
+def clock() -> MovedClock:
+    """Monday noon."""
+    return MovedClock()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Give each test a ledger of its own, bound to loopback."""
+    return Config.model_validate(
+        {
+            "ledger": {"url": f"sqlite:///{tmp_path / 'penia.db'}", "durability": "normal"},
+            "providers": {"house": {"base_url": "http://127.0.0.1:9", "format": "openai", "prices": "openai"}},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def prices() -> PriceBook:
+    """Read the project's own price book once."""
+    return PriceBook.load()
+
+
+@pytest.fixture
+async def services(config: Config, clock: MovedClock, prices: PriceBook) -> AsyncIterator[Services]:
+    """Everything the API needs, without a gateway."""
+    ledger = await Ledger.open(config.ledger, clock)
+    await ledger.recover()
+    book = BudgetBook(await ledger.budgets())
+    counters = MemoryCounters()
+    counters.load(await ledger.tallies(clock.now()))
+    states = BudgetStates(book, counters, clock)
+    hub = LiveHub(states.of, states.ids, clock)
+    yield Services(
+        config=config,
+        clock=clock,
+        ledger=ledger,
+        counters=counters,
+        engine=Engine(book, counters),
+        book=book,
+        prices=prices,
+        hub=hub,
+        started_monotonic=clock.monotonic(),
+    )
+    await hub.close()
+    await ledger.close()
+
+
+@pytest.fixture
+async def api(services: Services, clock: MovedClock) -> AsyncIterator[Api]:
+    """Serve the API on a loopback port."""
+    app = web.Application()
+    add_routes(app, services)
+    async with TestServer(app) as server, ClientSession() as session:
+        asked = Api(session, str(server.make_url("/")).rstrip("/"), services, clock)
+        yield asked
+        await asked.close()

@@ -1,0 +1,95 @@
+"""Prices over HTTP."""
+
+from typing import Any
+
+import pytest
+
+from penia_proxy.api.services import Services
+from tests.api.client import Api
+
+
+async def test_a_price_is_shown_per_token(api: Api, services: Services) -> None:
+    """One model's price: USD per token as people compare it, and every price as the catalogue keys it."""
+    answer = await api.post("/prices/current", {"provider": "openai", "model": "gpt-4o"})
+
+    card = services.prices.card("openai", "gpt-4o", services.clock.now())
+    assert card is not None
+    assert answer.status == 200
+    assert answer.body["input_cost_per_token"] * 1_000_000 == pytest.approx(float(card.prices["input_mtok"].base))
+    assert answer.body["prices"]["output_mtok"] == {
+        "cost": float(card.prices["output_mtok"].base),
+        "per": 1_000_000,
+        "tiers": [],
+    }
+    assert (answer.body["context_window"], answer.body["version"]) == (card.context_window, services.prices.version)
+
+
+async def test_tiers_are_shown(api: Api) -> None:
+    """A price that depends on the size of the input says from where on."""
+    answer = await api.post("/prices/current", {"provider": "google", "model": "gemini-2.5-pro"})
+
+    (tier,) = answer.body["prices"]["input_mtok"]["tiers"]
+    assert (tier["above"], tier["cost"] > answer.body["prices"]["input_mtok"]["cost"]) == (200_000, True)
+
+
+async def test_the_list_pages_and_filters(api: Api) -> None:
+    """The list is by provider and model, `total` counts all, and filters narrow it."""
+    everything = (await api.get("/prices", limit=100)).body
+    openai = (await api.get("/prices", provider="openai", limit=100)).body
+    one = (await api.get("/prices", provider="openai", model="gpt-4o")).body
+
+    assert everything["total"] > openai["total"] > 1
+    assert {item["provider"] for item in openai["items"]} == {"openai"}
+    keys = [(item["provider"], item["model"]) for item in everything["items"]]
+    assert keys == sorted(keys)
+    assert [item["model"] for item in one["items"]] == ["gpt-4o"]
+    assert (await api.get("/prices", model="no-such-model")).body == {"items": [], "total": 0, "page": 1, "limit": 20}
+    assert (await api.get("/prices", provider="nobody")).body["total"] == 0
+
+
+async def test_a_provider_of_ours_is_listed_by_its_catalogue_name(api: Api) -> None:
+    """A provider that config.yaml gives another catalogue name has that one's prices."""
+    house = (await api.get("/prices", provider="house")).body
+
+    assert house["total"] == (await api.get("/prices", provider="openai")).body["total"]
+
+
+async def test_a_dated_name_is_found(api: Api) -> None:
+    """A model's other names are found, too."""
+    answer = await api.get("/prices", provider="openai", model="gpt-4o-mini-2024-07-18")
+
+    assert answer.body["total"] == 1
+
+
+async def test_calculate_splits_input_and_output(api: Api) -> None:
+    """The total is input and output, cached input costs less, and nothing is rounded away."""
+    asked = {"provider": "openai", "model": "gpt-4o", "input_tokens": 1000, "output_tokens": 10}
+    plain = (await api.post("/prices/calculate", asked)).body
+    cached = (await api.post("/prices/calculate", {**asked, "cache_read_tokens": 900})).body
+
+    assert plain["total_cost"] == pytest.approx(plain["input_cost"] + plain["output_cost"])
+    assert 0 < cached["input_cost"] < plain["input_cost"]
+    assert cached["output_cost"] == plain["output_cost"]
+
+
+@pytest.mark.parametrize("path", ["/prices/current", "/prices/calculate"])
+async def test_a_price_that_is_not_known_is_not_found(api: Api, path: str) -> None:
+    """404, never a price of 0."""
+    body = {"provider": "openai", "model": "no-such-model"} | ({"input_tokens": 1} if "calc" in path else {})
+
+    assert ((await api.post(path, body)).status, (await api.post(path, body)).code) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/prices/current", {"provider": "openai"}),
+        ("/prices/current", {"provider": "openai", "model": "x", "input_tokens": 1}),
+        ("/prices/calculate", {"provider": "openai", "model": "gpt-4o"}),
+        ("/prices/calculate", {"provider": "openai", "model": "gpt-4o", "input_tokens": -1}),
+        ("/prices/calculate", {"provider": "openai", "model": "gpt-4o", "input_tokens": 1, "cache_read_tokens": 2}),
+    ],
+)
+async def test_a_wrong_question_is_refused(api: Api, path: str, body: dict[str, Any]) -> None:
+    """Missing, unknown and contradictory fields are a 422."""
+    assert (await api.post(path, body)).status == 422

@@ -1,0 +1,160 @@
+"""How a budget stands, over HTTP and by arithmetic."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from penia_proxy.api.summary import exhausted_at, projected
+from penia_proxy.budget.windows import EPOCH, Window
+from tests.api.client import Api, MovedClock
+
+DAY = Window("daily", datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC))
+
+
+async def test_a_summary_has_every_figure(api: Api) -> None:
+    """An element has all members of api.md §2, from the counters that verdicts are made of."""
+    budget_id = await api.budget(daily_limit=5, weekly_limit=25)
+    await api.record(cost=2, input_tokens=30, output_tokens=12)
+
+    daily, weekly = (await api.get(f"/budgets/{budget_id}/summary")).body
+
+    assert daily == {
+        "budget_id": budget_id,
+        "name": "Default",
+        "period": "daily",
+        "spent": 2.0,
+        "held": 0.0,
+        "limit": 5.0,
+        "remaining": 3.0,
+        "usage_percent": 40.0,
+        "total_cost": 2.0,
+        "cost_limit": 5.0,
+        "remaining_cost": 3.0,
+        "cost_usage_percentage": 0.4,
+        "cost_limit_exceeded": False,
+        "input_tokens": 30,
+        "output_tokens": 12,
+        "total_tokens_used": 42,
+        "request_count": 1,
+        "has_unpriced_usage": False,
+        "projected": 4.0,
+        "exhausted_at": None,
+        "start_time": "2026-11-23T00:00:00.000000Z",
+        "end_time": "2026-11-24T00:00:00.000000Z",
+    }
+    assert (weekly["period"], weekly["spent"]) == ("weekly", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "asked", "periods"),
+    [
+        ({"hourly_limit": 1, "daily_limit": 1, "total_limit": 1}, {}, ["daily", "hourly", "total"]),
+        ({"weekly_limit": 1, "monthly_limit": 1}, {}, ["weekly", "monthly"]),
+        ({}, {}, ["daily"]),
+        ({"daily_limit": 1, "weekly_limit": 1}, {"period": "weekly"}, ["weekly", "daily"]),
+        ({"daily_limit": 1}, {"period": "monthly"}, ["monthly", "daily"]),
+        ({}, {"period": "total"}, ["total"]),
+    ],
+)
+async def test_the_period_asked_for_comes_first(
+    api: Api, limits: dict[str, float], asked: dict[str, str], periods: list[str]
+) -> None:
+    """The asked period leads, limited or not, then the limited ones; daily leads where nothing is asked."""
+    budget_id = await api.budget(**limits)
+
+    summary = (await api.get(f"/budgets/{budget_id}/summary", **asked)).body
+
+    assert [element["period"] for element in summary] == periods
+
+
+async def test_a_period_without_limit_has_figures_without_a_share(api: Api) -> None:
+    """No limit: spent is known; limit, remaining and shares are null, not 0."""
+    budget_id = await api.budget()
+    await api.record(cost=2)
+
+    (total,) = (await api.get(f"/budgets/{budget_id}/summary", period="total")).body
+
+    assert (total["spent"], total["request_count"]) == (2.0, 1)
+    assert {total[name] for name in ("limit", "remaining", "usage_percent", "cost_limit", "projected")} == {None}
+    assert (total["cost_limit_exceeded"], total["end_time"]) == (False, None)
+
+
+async def test_an_unknown_period_is_refused(api: Api) -> None:
+    """A period nobody has is a 400."""
+    budget_id = await api.budget()
+
+    answer = await api.get(f"/budgets/{budget_id}/summary", period="yearly")
+
+    assert (answer.status, answer.code) == (400, "invalid_request")
+
+
+async def test_what_is_above_the_limit_is_said(api: Api) -> None:
+    """Beyond the limit, remaining is negative and the share is above 100 %."""
+    budget_id = await api.budget(daily_limit=1)
+    await api.record(cost=3)
+
+    (daily,) = (await api.get(f"/budgets/{budget_id}/summary")).body
+
+    assert (daily["cost_limit_exceeded"], daily["remaining"], daily["usage_percent"]) == (True, -2.0, 300.0)
+    assert daily["exhausted_at"] == "2026-11-23T04:00:00.000000Z"
+
+
+async def test_unpriced_usage_is_said(api: Api) -> None:
+    """Tokens without a price are counted, and the summary says that the money is not all there is."""
+    budget_id = await api.budget(daily_limit=1)
+    await api.record(model="nobody-knows-this", cost=None, input_tokens=7, output_tokens=0)
+
+    (daily,) = (await api.get(f"/budgets/{budget_id}/summary")).body
+
+    assert (daily["has_unpriced_usage"], daily["spent"], daily["input_tokens"]) == (True, 0.0, 7)
+
+
+async def test_a_limit_of_nothing_is_used_up(api: Api) -> None:
+    """A limit of 0 divides nothing: it is 100 % used and not exceeded."""
+    budget_id = await api.budget(daily_limit=0)
+
+    (daily,) = (await api.get(f"/budgets/{budget_id}/summary")).body
+
+    assert (daily["usage_percent"], daily["cost_limit_exceeded"], daily["exhausted_at"]) == (100.0, False, None)
+
+
+async def test_a_new_window_starts_at_nothing(api: Api, clock: MovedClock) -> None:
+    """The day after, the day's figures are zero and the week's are not."""
+    budget_id = await api.budget(daily_limit=5, weekly_limit=5)
+    await api.record(cost=2)
+    clock.move(timedelta(days=1))
+
+    daily, weekly = (await api.get(f"/budgets/{budget_id}/summary")).body
+
+    assert (daily["spent"], weekly["spent"]) == (0.0, 2.0)
+
+
+@pytest.mark.parametrize(("hours", "end"), [(0, 100), (6, 400), (12, 200), (24, 100)])
+def test_the_forecast_is_a_straight_line(hours: int, end: int) -> None:
+    """What is spent grows to the window's end as it did so far; at its very start nothing can be said beyond it."""
+    assert projected(100, DAY, DAY.start + timedelta(hours=hours)) == end
+
+
+def test_what_never_ends_has_no_forecast() -> None:
+    """The total has no end to be spent at, and is not exhausted at a pace counted from 1970."""
+    total = Window("total", EPOCH, None)
+    now = DAY.start
+
+    assert projected(100, total, now) is None
+    assert exhausted_at(100, 200, total, now) is None
+
+
+@pytest.mark.parametrize(
+    ("spent", "limit", "hour"),
+    [(100, 200, 12), (100, 400, None), (100, 399, 23), (0, 1, None), (100, None, None), (100, 50, 3), (100, 0, 0)],
+)
+def test_when_a_limit_is_reached(spent: int, limit: int | None, hour: int | None) -> None:
+    """At six o'clock: twice as much is reached at twelve; what is not reached today is not reached at all."""
+    at = exhausted_at(spent, limit, DAY, DAY.start + timedelta(hours=6))
+
+    assert (at and (at.day, at.hour)) == (None if hour is None else (23, hour))
+
+
+def test_a_limit_far_away_does_not_leave_the_calendar() -> None:
+    """The greatest limit at the smallest pace is simply not reached."""
+    assert exhausted_at(1, 10**18, DAY, DAY.start + timedelta(hours=23)) is None

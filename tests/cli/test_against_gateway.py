@@ -1,0 +1,106 @@
+"""
+Test the commands against a gateway that runs, so that their idea of the API is the API's own.
+
+Its one job: each command once, on real answers. Rule: what is printed is compared with what was recorded.
+"""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from penia_proxy.app import Gateway
+from penia_proxy.clock import SystemClock
+from penia_proxy.config import Config
+from tests.cli.conftest import Outcome
+
+Run = Callable[..., Awaitable[Outcome]]
+
+
+@pytest.fixture
+async def url(tmp_path: Path) -> AsyncIterator[str]:
+    """Run a gateway with one budget and one record; yield where."""
+    config = Config.model_validate(
+        {
+            "server": {"port": 0},
+            "ledger": {"url": f"sqlite:///{tmp_path / 'penia.db'}"},
+            "providers": {},
+            "budgets": [{"name": "Default", "daily_limit": 5}],
+        }
+    )
+    gateway = await Gateway(config, SystemClock()).start()
+    try:
+        used = {
+            "component": "rhetor",
+            "provider": "openai",
+            "model": "gpt-4o",
+            "task_type": "chat",
+            "input_tokens": 1200,
+            "output_tokens": 30,
+            "cost": 4.1,
+        }
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{gateway.url}/api/v1/usage/record", json=used) as answer,
+        ):
+            assert answer.status == 201, await answer.text()
+        yield gateway.url
+    finally:
+        await gateway.stop()
+
+
+async def test_status(run: Run, url: str) -> None:
+    """Status shows the gateway as healthy, and the budget with what was spent."""
+    outcome = await run("status", "--url", url)
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("healthy")
+    line = next(line for line in outcome.out.splitlines() if "Default" in line)
+    assert line.split() == ["Default", "warn", "daily", "$4.10", "$0.00", "$5.00", "$0.90", "82%"]
+
+
+@pytest.mark.parametrize(
+    ("by", "name"), [("component", "rhetor"), ("model", "gpt-4o"), ("provider", "openai"), ("task_type", "chat")]
+)
+async def test_usage(run: Run, url: str, by: str, name: str) -> None:
+    """Usage can be seen by each attribute."""
+    outcome = await run("usage", "--by", by, "--since", "1h", "--url", url)
+
+    assert outcome.code == 0, outcome.err
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert [name, "1", "1,200", "30", "$4.10", "100%"] in lines
+
+
+async def test_budgets_from_creation_to_deactivation(run: Run, url: str) -> None:
+    """A budget is created, listed, changed by name, and deactivated; the gateway keeps what was not named."""
+    created = await run(
+        *("budgets", "create", "Agents", "--daily", "5", "--component", "agent-*", "--tag", "team=search"),
+        *("--enforcement", "block", "--overrun", "never", "--timezone", "Europe/Berlin", "--url", url, "--json"),
+    )
+    changed = await run("budgets", "set", "Agents", "--no-daily", "--weekly", "8", "--model", "gpt-*", "--url", url)
+    listed = {one["name"]: one for one in json.loads((await run("budgets", "list", "--json", "--url", url)).out)}
+    gone = await run("budgets", "set", json.loads(created.out)["budget_id"], "--inactive", "--url", url)
+    left = json.loads((await run("budgets", "list", "--json", "--url", url)).out)
+
+    assert created.code == changed.code == gone.code == 0, created.err + changed.err + gone.err
+    agents = listed["Agents"]
+    assert (agents["daily_limit"], agents["weekly_limit"]) == (None, 8.0)
+    assert agents["scope"] == {
+        "components": ["agent-*"],
+        "providers": [],
+        "models": ["gpt-*"],
+        "tags": {"team": "search"},
+    }
+    assert (agents["enforcement"], agents["overrun"], agents["timezone"]) == ("block", "never", "Europe/Berlin")
+    assert [one["name"] for one in left] == ["Default"]
+
+
+async def test_wrong_fields_are_listed(run: Run, url: str) -> None:
+    """What the gateway finds wrong is shown field by field, and nothing is created."""
+    outcome = await run("budgets", "create", "x", "--daily", "-5", "--timezone", "Mars", "--url", url)
+
+    assert outcome.code == 1
+    assert {line.split(":")[0].strip() for line in outcome.err.splitlines()[1:]} == {"daily_limit", "timezone"}
+    assert len(json.loads((await run("budgets", "list", "--json", "--url", url)).out)) == 1

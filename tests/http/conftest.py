@@ -1,0 +1,55 @@
+"""
+Gateways for the tests over HTTP.
+
+Rule: after every test held is zero, every call has one ending, and the books verify.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from penia_proxy.app import Gateway
+from penia_proxy.clock import SystemClock
+from penia_proxy.config import BudgetSpec, Config, LedgerConfig, ProviderConfig, ServerConfig
+from penia_proxy.sandbox import running_sandbox
+from penia_proxy.sandbox.faults import Script
+from tests.gateways import Running, Start, balanced
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Start gateways: ``await start(budgets=[...], script=..., providers={...}, server={...})``."""
+    started: list[Running] = []
+    async with AsyncExitStack() as stack:
+
+        async def begin(
+            *,
+            budgets: tuple[dict[str, Any], ...] = (),
+            script: Script | None = None,
+            providers: dict[str, dict[str, Any]] | None = None,
+            server: dict[str, Any] | None = None,
+        ) -> Running:
+            sandbox = await stack.enter_async_context(running_sandbox(script))
+            names = providers if providers is not None else {"openai": {}, "anthropic": {}}
+            config = Config(
+                server=ServerConfig(port=0, drain_seconds=2, **(server or {})),
+                ledger=LedgerConfig(url=f"sqlite:///{tmp_path / f'penia{len(started)}.db'}", durability="normal"),
+                providers={
+                    name: ProviderConfig(**{"base_url": sandbox.url, "format": name, **settings})
+                    for name, settings in names.items()
+                },
+                budgets=tuple(BudgetSpec(**spec) for spec in budgets),
+            )
+            gateway = await Gateway(config, SystemClock()).start()
+            stack.push_async_callback(gateway.stop)
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            started.append(Running(gateway, sandbox, session))
+            return started[-1]
+
+        yield begin
+    for running in started:
+        await balanced(running)

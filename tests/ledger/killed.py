@@ -1,0 +1,61 @@
+"""
+What runs in a process of its own.
+
+Its one job: calls without end on one ledger, for a test that kills; what was acknowledged goes to a file that survives
+the process. And an attempt to open a ledger as a user who may not.
+"""
+
+import asyncio
+import os
+import random
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from penia_proxy.clock import SystemClock
+from penia_proxy.config import LedgerConfig
+from penia_proxy.errors import ConfigError
+from penia_proxy.ledger.file import open_for_writing
+from penia_proxy.ledger.ledger import Ledger
+from tests.ledger.making import budget, hold, record
+
+
+def run(path: Path, said: Path, tag: str, started: Event) -> None:
+    """Open, recover, call until killed. Says ``reserved``, ``leaving`` (about to be released), ``settled``, and ids."""
+    asyncio.run(_run(path, said, tag, started))
+
+
+def open_as_nobody(url: str) -> None:
+    """Become a user without rights, and expect to be told what to check."""
+    os.setuid(65534)
+    with pytest.raises(ConfigError, match="this user may write"):
+        open_for_writing(LedgerConfig(url=url))
+
+
+async def _run(path: Path, said: Path, tag: str, started: Event) -> None:
+    ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), SystemClock())
+    await ledger.recover()
+    await ledger.save_budget(budget())
+    log = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def say(word: str, name: str) -> None:
+        os.write(log, f"{word} {name}\n".encode())
+
+    async def calls(lane: int) -> None:
+        number = 0
+        while True:
+            name = f"{tag}.{lane}.{number}"
+            number += 1
+            await ledger.reserve(hold(name))
+            say("reserved", name)
+            if random.random() < 0.2:
+                say("leaving", name)
+                await ledger.release(name)
+            else:
+                await ledger.settle(record(name))
+                say("settled", name)
+
+    lanes = [asyncio.create_task(calls(lane)) for lane in range(20)]
+    started.set()
+    await asyncio.gather(*lanes)

@@ -1,0 +1,204 @@
+"""What the ledger answers: lists, single records, tallies, and by which index."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.dialects import sqlite
+
+from penia_proxy.budget.usage import Usage
+from penia_proxy.budget.windows import WindowKey
+from penia_proxy.errors import InvalidRequest
+from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.ledger.queries import RecordFilter, counting, listing
+from tests.ledger.making import DEFAULT, NOON, StillClock, budget, record
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def filled(ledger: Ledger) -> Ledger:
+    """Write ten records a minute apart, the newest first to be written, of two components, models and budgets."""
+    await ledger.save_budget(budget("b_odd"))
+    for number in reversed(range(10)):
+        odd = number % 2 == 1
+        await ledger.settle(
+            record(
+                f"r_{number}",
+                timestamp=NOON + number * MINUTE,
+                component="apollo" if odd else "rhetor",
+                provider="anthropic" if odd else "openai",
+                model="claude" if odd else "gpt-4o",
+                task_type="chat" if odd else None,
+                cost_basis="estimated" if odd else "reported",
+                budget_ids=("b_odd", DEFAULT) if odd else (DEFAULT,),
+                usage=Usage(input=1, output=number),
+            )
+        )
+    return ledger
+
+
+def numbers(records: list[Any]) -> list[int]:
+    """Return which of the ten records these are."""
+    return [int(one.record_id.removeprefix("r_")) for one in records]
+
+
+async def test_lists_are_newest_first(filled: Ledger) -> None:
+    """The order is the order of time, whatever was written first."""
+    page = await filled.queries.records(RecordFilter())
+
+    assert numbers(page.records) == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert (page.total, page.next_cursor) == (10, None)
+
+
+async def test_records_of_one_instant_are_listed_last_written_first(ledger: Ledger) -> None:
+    """Equal timestamps are told apart by the order of writing."""
+    for number in range(5):
+        await ledger.settle(record(f"r_{number}"))
+
+    assert numbers((await ledger.queries.records(RecordFilter(), limit=2)).records) == [4, 3]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (RecordFilter(components=("apollo",)), [9, 7, 5, 3, 1]),
+        (RecordFilter(components=("apollo", "rhetor"), models=("gpt-4o",)), [8, 6, 4, 2, 0]),
+        (RecordFilter(providers=("anthropic",)), [9, 7, 5, 3, 1]),
+        (RecordFilter(models=("claude",)), [9, 7, 5, 3, 1]),
+        (RecordFilter(task_types=("chat",)), [9, 7, 5, 3, 1]),
+        (RecordFilter(cost_bases=("reported",)), [8, 6, 4, 2, 0]),
+        (RecordFilter(budget_id="b_odd"), [9, 7, 5, 3, 1]),
+        (RecordFilter(budget_id=DEFAULT), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]),
+        (RecordFilter(start=NOON + 3 * MINUTE), [9, 8, 7, 6, 5, 4, 3]),
+        (RecordFilter(end=NOON + 3 * MINUTE), [2, 1, 0]),
+        (RecordFilter(budget_id="b_odd", start=NOON + 3 * MINUTE, end=NOON + 7 * MINUTE), [5, 3]),
+        (RecordFilter(components=("nobody",)), []),
+    ],
+)
+async def test_filters(filled: Ledger, asked: RecordFilter, found: list[int]) -> None:
+    """A list has what the filter asks for, and its total counts all of it; a budget's has all it was charged for."""
+    page = await filled.queries.records(asked, limit=3)
+
+    assert numbers(page.records) == found[:3]
+    assert page.total == len(found)
+
+
+@pytest.mark.parametrize(
+    "asked", [RecordFilter(), RecordFilter(budget_id="b_odd"), RecordFilter(providers=("openai",))]
+)
+async def test_pages_and_cursors_reach_every_record_once(filled: Ledger, asked: RecordFilter) -> None:
+    """Following the pages, or the cursors, gives the whole list."""
+    whole = numbers((await filled.queries.records(asked, limit=100)).records)
+    by_page = [numbers((await filled.queries.records(asked, page=page, limit=3)).records) for page in range(1, 6)]
+    by_cursor: list[int] = []
+    cursor = None
+    while True:
+        page = await filled.queries.records(asked, limit=3, cursor=cursor)
+        by_cursor += numbers(page.records)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+
+    assert sum(by_page, []) == by_cursor == whole
+
+
+async def test_a_cursor_is_not_moved_by_what_comes_in(filled: Ledger) -> None:
+    """Records that arrive between two pages do not repeat what was shown."""
+    first = await filled.queries.records(RecordFilter(), limit=3)
+    await filled.settle(record("r_99", timestamp=NOON + 99 * MINUTE))
+
+    assert numbers((await filled.queries.records(RecordFilter(), limit=3, cursor=first.next_cursor)).records) == [
+        6,
+        5,
+        4,
+    ]
+
+
+@pytest.mark.parametrize("cursor", ["", "nonsense", "AAAA", "ü", "MjAyNg==", "2026-11-23/1"])
+async def test_a_cursor_that_is_not_ours_is_refused(filled: Ledger, cursor: str) -> None:
+    """A cursor that no list answered with is the caller's error."""
+    with pytest.raises(InvalidRequest, match="cursor"):
+        await filled.queries.records(RecordFilter(), cursor=cursor)
+
+
+async def test_a_page_too_deep_is_refused(filled: Ledger) -> None:
+    """Nobody makes the database count to a billion: there is a cursor for that."""
+    with pytest.raises(InvalidRequest, match="next_cursor"):
+        await filled.queries.records(RecordFilter(), page=10**9)
+
+
+async def test_an_empty_ledger_answers_in_the_same_shape(ledger: Ledger) -> None:
+    """No records: an empty page, nothing found, no tallies."""
+    assert await ledger.queries.records(RecordFilter()) == ([], 0, None)
+    assert await ledger.queries.record("r_1") is None
+    assert await ledger.tallies(NOON) == {}
+    assert await ledger.recent_outputs(10) == []
+
+
+async def test_recent_outputs_are_what_models_really_wrote(filled: Ledger) -> None:
+    """What warms a prediction is the newest calls that ended well."""
+    await filled.settle(record("r_10", status="cut", usage=Usage(output=77)))
+    await filled.settle(record("r_11", usage=Usage(output=3, reasoning=4)))
+
+    assert await filled.recent_outputs(3) == [("rhetor", "gpt-4o", 7), ("rhetor", "gpt-4o", 0), ("apollo", "claude", 1)]
+
+
+async def test_tallies_are_of_windows_that_may_still_matter(ledger: Ledger, clock: StillClock) -> None:
+    """Old hours and days, weeks and months are left out; the total never is."""
+    for number, age in enumerate((0, 2, 10, 100)):
+        await ledger.settle(record(f"r_{number}", timestamp=NOON - timedelta(days=age)))
+
+    tallies = await ledger.tallies(NOON)
+    counts = {
+        period: sum(key.period == period for key in tallies)
+        for period in ("hourly", "daily", "weekly", "monthly", "total")
+    }
+    assert counts == {"hourly": 2, "daily": 2, "weekly": 3, "monthly": 1, "total": 1}
+    total = tallies[next(key for key in tallies if key.period == "total")]
+    assert total.request_count == 4
+    assert tallies[WindowKey(DEFAULT, "daily", NOON.replace(hour=0))].request_count == 1
+
+
+FILTERS = {
+    "nothing": RecordFilter(),
+    "component": RecordFilter(components=("apollo",)),
+    "provider": RecordFilter(providers=("openai",)),
+    "model": RecordFilter(models=("gpt-4o",)),
+    "task_type": RecordFilter(task_types=("chat",)),
+    "cost_basis": RecordFilter(cost_bases=("reported",)),
+    "budget": RecordFilter(budget_id=DEFAULT),
+    "dates": RecordFilter(start=NOON, end=NOON + MINUTE),
+    "component and dates": RecordFilter(components=("apollo",), start=NOON, end=NOON + MINUTE),
+    "budget and dates": RecordFilter(budget_id=DEFAULT, start=NOON, end=NOON + MINUTE),
+}
+
+
+async def plan(ledger: Ledger, statement: Any) -> list[str]:
+    """Ask SQLite how it would answer."""
+    text = str(statement.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}))
+    async with ledger._engine.connect() as connection:
+        return [row[3] for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+
+
+@pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
+@pytest.mark.parametrize("cursor", [None, "MjAyNi0xMS0yM1QxMjowMDowMC4wMDAwMDBaLzU"])
+async def test_a_page_is_read_from_an_index_in_its_order(
+    ledger: Ledger, asked: RecordFilter, cursor: str | None
+) -> None:
+    """Under any single filter, a page neither scans nor sorts the records: its cost does not grow with the ledger."""
+    steps = await plan(ledger, listing(asked, page=1, limit=20, cursor=cursor))
+
+    assert not [step for step in steps if "TEMP B-TREE" in step]
+    scans = [step for step in steps if step.startswith("SCAN")]
+    # Without a filter the newest are walked to from the end of their index, and the walk stops with the page.
+    walk = ["SCAN usage_records USING INDEX usage_records_newest"] if asked == RecordFilter() and not cursor else []
+    assert scans == walk
+
+
+@pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
+async def test_matches_are_counted_by_an_index(ledger: Ledger, asked: RecordFilter) -> None:
+    """A total never scans the records; that of all records is two look-ups."""
+    steps = await plan(ledger, counting(asked))
+
+    assert not [step for step in steps if step.startswith("SCAN") and step != "SCAN CONSTANT ROW"]
