@@ -53,7 +53,7 @@ def process(port: int, *command: str, core: int, env: dict[str, str] | None = No
     child = subprocess.Popen(
         [sys.executable, *command],
         env={**os.environ, **(env or {})},
-        preexec_fn=pin if cores > 1 else None,
+        preexec_fn=pin if cores > 1 else None,  # noqa: PLW1509 - no threads here
         stdout=subprocess.DEVNULL,
     )
     try:
@@ -112,7 +112,7 @@ def medians(loads: list[Load], *figures: str) -> list[float]:
 
 
 def table(title: str, servers: list[Server], figures: tuple[str, ...], *, calls: int, **how: object) -> None:
-    """Measure in turns and print one table, each figure also as a ratio to the bare relay's or as what is added to it."""
+    """Measure in turns and print one table, each figure also against the bare relay's."""
     loads: dict[str, list[Load]] = {server.name: [] for server in servers}
     for server in servers:
         run(server, calls=max(20, calls // 10), **how)  # type: ignore[arg-type]
@@ -136,9 +136,8 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, {1})
     versions = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
-    print(
-        f"{versions}; {ROUNDS} rounds in turns, medians; gateway and relay on one core, client and provider on the other"
-    )
+    print(f"{versions}; {ROUNDS} rounds in turns, medians.")
+    print("Gateway and relay share one core, client and provider the other.")
     upstream_port, relay_port = free_port(), free_port()
     upstream = f"http://127.0.0.1:{upstream_port}"
     with (

@@ -66,7 +66,8 @@ async def load(port: int, *, connections: int, calls: int, body_bytes: int, stre
             if b" 200 " not in head[:20]:
                 raise RuntimeError(f"not answered: {head[:200]!r}")
             first_bytes.append(time.perf_counter() - began)
-            chunks += await _body(reader, head.lower())
+            events = await _body(reader, head.lower())
+            chunks += events
             latencies.append(time.perf_counter() - began)
         writer.close()
 

@@ -8,6 +8,7 @@ Run: python -m benchmarks.provider PORT
 import asyncio
 import json
 import sys
+from typing import cast
 
 import uvloop
 
@@ -57,8 +58,7 @@ class Canned(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not asyncio's class
 
     def data_received(self, data: bytes) -> None:
         """Answer once the whole request is there."""

@@ -40,6 +40,6 @@ def iso(instant: datetime) -> str:
 
 
 def from_iso(text: str) -> datetime:
-    """Return the aware UTC instant of any ISO 8601 text; a text without an offset is taken as UTC. Raises ValueError."""
+    """Return the instant of ISO 8601 text, aware, in UTC; a text without an offset is UTC. Raises ValueError."""
     instant = datetime.fromisoformat(text)
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

@@ -13,13 +13,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, create_model
 
 from penia_proxy.api.calendars import move_windows
-from penia_proxy.api.endpoint import Call, Endpoint, violation
+from penia_proxy.api.endpoint import Call, Endpoint, violation, wrong_field
 from penia_proxy.api.fields import Filter, Line, Metadata, Nothing, Page, Paged, Sent, Shown
 from penia_proxy.api.services import Services
 from penia_proxy.budget.budget import Budget, budget_of
 from penia_proxy.clock import iso
 from penia_proxy.config import BudgetSpec, Enforcement, Overrun, ScopeSpec, Unpriced, Weekday
-from penia_proxy.errors import Conflict, NotFound, SchemaViolation, StoreUnavailable
+from penia_proxy.errors import Conflict, NotFound, StoreUnavailable
 from penia_proxy.ids import new_id
 
 ACTOR = "api"
@@ -209,9 +209,7 @@ def changed(before: Budget, changes: Mapping[str, Any], now: datetime) -> Budget
         if changes.get(name) is not None and changes[name] != shown[name]:
             if name == "updated_at":
                 raise Conflict("The budget has been changed since; read it again.", detail={"budget": shown})
-            raise SchemaViolation(
-                "1 field is not as the body needs it.", detail=[{"field": name, "message": "cannot be changed"}]
-            )
+            raise wrong_field(name, "cannot be changed")
     edits = {
         name: value.model_dump() if isinstance(value, BaseModel) else value
         for name, value in changes.items()

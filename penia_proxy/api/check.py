@@ -8,9 +8,9 @@ differ by what happens in between.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from penia_proxy.api.endpoint import BODY_BYTES_MAX, Call, Endpoint
+from penia_proxy.api.endpoint import Call, Endpoint
 from penia_proxy.api.fields import Name, Nothing, Sent, Shown, Tags, Tokens
 from penia_proxy.api.services import Services
 from penia_proxy.budget.money import nanos_of_usd, usd
@@ -27,7 +27,7 @@ class CheckBody(Sent):
     provider: Annotated[Name | None, Field(description="Narrows to the budgets that cover it.")] = None
     model: Name | None = None
     input_tokens: Tokens | None = None
-    input_text: Annotated[str, StringConstraints(max_length=BODY_BYTES_MAX)] | None = None
+    input_text: str | None = None
     max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     tags: Tags = Field(default_factory=dict)
 

@@ -151,20 +151,27 @@ def violation(error: ValidationError, *, what: str) -> SchemaViolation:
     """Return a pydantic error as one entry per field; the values are not quoted back."""
     entries = [
         {
-            "field": ".".join(str(part) for part in entry["loc"])[:200],
+            "field": ".".join(str(part) for part in entry["loc"])[:200] or what,
             "message": entry["msg"].removeprefix("Value error, "),
         }
         for entry in error.errors(include_url=False, include_context=False, include_input=False)[:FIELD_ERRORS_MAX]
     ]
-    noun = "field is" if error.error_count() == 1 else "fields are"
-    return SchemaViolation(f"{error.error_count()} {noun} not as the {what} needs them.", detail=entries)
+    return SchemaViolation(_sentence(error.error_count()), detail=entries)
+
+
+def wrong_field(name: str, message: str) -> SchemaViolation:
+    """Return the refusal of one field."""
+    return SchemaViolation(_sentence(1), detail=[{"field": name, "message": message}])
+
+
+def _sentence(count: int) -> str:
+    return "One field is wrong." if count == 1 else f"{count} fields are wrong."
 
 
 def _query(model: type[BaseModel], request: web.Request) -> BaseModel:
     twice = sorted({name for name in request.query if len(request.query.getall(name)) > 1})
     if twice:
-        entries = [{"field": name[:200], "message": "given more than once"} for name in twice[:FIELD_ERRORS_MAX]]
-        raise SchemaViolation("A query field is given more than once.", detail=entries)
+        raise wrong_field(twice[0][:200], "is given more than once")
     try:
         return model.model_validate(given(request.query))
     except ValidationError as error:

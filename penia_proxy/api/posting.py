@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 import orjson
 from pydantic import Field, model_validator
 
-from penia_proxy.api.endpoint import Call, Endpoint, Reply
+from penia_proxy.api.endpoint import Call, Endpoint, Reply, wrong_field
 from penia_proxy.api.fields import Instant, Metadata, Name, Nothing, RecordId, Sent, Tags, Tokens
 from penia_proxy.api.services import Services
 from penia_proxy.api.shown import RecordShown
@@ -23,7 +23,7 @@ from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import Usage
 from penia_proxy.config import Limit
-from penia_proxy.errors import Conflict, SchemaViolation, StoreUnavailable
+from penia_proxy.errors import Conflict, StoreUnavailable
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.ledger import RECORD_NANOS_MAX
 from penia_proxy.watch.shapes import record_json
@@ -113,8 +113,7 @@ def record_of(services: Services, body: RecordBody) -> UsageRecord:
     now = services.clock.now()
     timestamp = body.timestamp or now
     if timestamp > now + AHEAD_MAX:
-        entry = {"field": "timestamp", "message": "lies in the future"}
-        raise SchemaViolation("1 field is not as the body needs it.", detail=[entry])
+        raise wrong_field("timestamp", "lies in the future")
     usage = body.usage
     cost: int | None
     input_cost: int | None

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from penia_proxy.api.endpoint import Call, Endpoint
+from penia_proxy.api.endpoint import Call, Endpoint, wrong_field
 from penia_proxy.api.fields import Filter, Instant, Name, Nothing, Page, Paged, Sent, Shown, Tokens
 from penia_proxy.api.services import Services
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.prices import ModelPrices, Rate, RateCard
 from penia_proxy.budget.ratecard import UNITS, Prices
 from penia_proxy.budget.usage import Usage
-from penia_proxy.errors import NotFound, SchemaViolation
+from penia_proxy.errors import NotFound
 
 
 class Tier(Shown):
@@ -112,8 +112,7 @@ async def calculate(call: Call[Nothing, CostBody]) -> dict[str, Any]:
     body = call.body
     cached = body.cache_read_tokens + body.cache_write_tokens
     if cached > body.input_tokens:
-        entry = {"field": "input_tokens", "message": "must include the cached tokens"}
-        raise SchemaViolation("1 field is not as the body needs it.", detail=[entry])
+        raise wrong_field("input_tokens", "must include the cached tokens")
     usage = Usage(
         input=body.input_tokens - cached,
         cache_read=body.cache_read_tokens,

@@ -12,14 +12,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from penia_proxy.api.endpoint import Call, Endpoint
+from penia_proxy.api.endpoint import Call, Endpoint, wrong_field
 from penia_proxy.api.fields import Nothing, PeriodName, Sent, Shown, Since, Until
 from penia_proxy.api.services import Services
 from penia_proxy.api.usage import Matching, Span, filter_of
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.windows import EPOCH, Calendar
 from penia_proxy.clock import iso
-from penia_proxy.errors import SchemaViolation
 from penia_proxy.ledger.queries import GROUPINGS, Grouping
 from penia_proxy.ledger.summary import Sums
 
@@ -133,8 +132,7 @@ def span_of(body: SummaryBody, now: datetime) -> tuple[Span, datetime]:
     if body.start_time is not None or body.end_time is not None:
         end = body.end_time or now
         if body.start_time is not None and body.start_time >= end:
-            entry = {"field": "start_time", "message": "must be before end_time, or before now"}
-            raise SchemaViolation("1 field is not as the body needs it.", detail=[entry])
+            raise wrong_field("start_time", "must be before end_time, or before now")
         return Span(body.start_time, end), end
     window = _UTC.window(body.period or "daily", now)
     return Span(window.start, window.end), window.end or now

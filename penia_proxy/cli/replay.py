@@ -1,9 +1,10 @@
 """
 ``penia replay``: meter recorded exchanges, and compare.
 
-Its one job: put each recorded request and answer through a whole gateway, the recording answering as the provider, and hold tokens, cost and
-bytes against what the file expects.
-Rules: every exchange is exact, explained or wrong; nothing is left out of the table. The prices are those of the day in ``--at``.
+Its one job: put each recorded request and answer through a whole gateway, the recording answering as the provider, and
+hold tokens, cost and bytes against what the file expects.
+Rules: every exchange is exact, explained or wrong; nothing is left out of the table. The prices are those of the day in
+``--at``.
 """
 
 import asyncio
@@ -70,10 +71,12 @@ class FixedClock:
 
 def replay(
     files: Annotated[list[Path], typer.Argument(help="JSON Lines of recorded exchanges, plain or .gz.", exists=True)],
+    *,
     chunk: Annotated[int, typer.Option(help="Bytes the recorded provider sends at a time.", min=1)] = 1024,
     at: Annotated[str, typer.Option(help="The instant whose prices count.")] = PRICED_AT,
     everything: Annotated[
-        bool, typer.Option("--all", help="List every exchange that is not exact, those of providers not spoken yet as well.")
+        bool,
+        typer.Option("--all", help="List every exchange that is not exact, those of providers not spoken yet as well."),
     ] = False,
 ) -> None:
     """

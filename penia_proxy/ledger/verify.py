@@ -182,8 +182,10 @@ def _of_needless_spend(connection: Connection, budget: Budget) -> Iterator[Diffe
     statement = select(spend).where(spend.c.budget_id == budget.budget_id)
     for row in _streamed(connection, statement):
         window = budget.calendar.window(row.period, from_iso(row.window_start))
-        charged = select(charges.c.record_seq).where(
-            charges.c.budget_id == budget.budget_id, charges.c.timestamp >= iso(window.start)
+        charged = (
+            select(charges.c.record_seq)
+            .join_from(charges, usage_records, charges.c.record_seq == usage_records.c.seq)
+            .where(charges.c.budget_id == budget.budget_id, charges.c.timestamp >= iso(window.start))
         )
         if window.end is not None:
             charged = charged.where(charges.c.timestamp < iso(window.end))

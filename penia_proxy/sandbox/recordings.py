@@ -2,8 +2,8 @@
 Answer with recordings.
 
 Its one job: a provider that answers each request with the exchange recorded under its ``X-Replay-Id``.
-Rules: bodies are compressed as they were on the wire and sent in small pieces, so that what reads them is tested as in life. A
-recording is data of its owner's: nothing of it is logged or kept.
+Rules: bodies are compressed as they were on the wire and sent in small pieces, so that what reads them is tested as in
+life. A recording is data of its owner's: nothing of it is logged or kept.
 """
 
 import base64
@@ -48,8 +48,7 @@ class Recording:
 
 def recordings_in(path: Path) -> Iterator[Recording]:
     """Yield the recordings of a JSON Lines file, plain or gzip. Raises ValueError with the line's number."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue

@@ -7,6 +7,7 @@ DECODED_BYTES_MAX.
 """
 
 import zlib
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import brotli
@@ -48,7 +49,7 @@ class _Unknown:
         return b""
 
 
-class _Bounded:
+class _Bounded(ABC):
     """Shares the bounds; a subclass decodes one step."""
 
     def __init__(self) -> None:
@@ -68,8 +69,9 @@ class _Bounded:
             self.broken = True
         return b"".join(pieces)
 
+    @abstractmethod
     def _steps(self, data: bytes, pieces: list[bytes]) -> None:
-        raise NotImplementedError
+        """Decode into pieces, each bounded, until the data or the room is used up."""
 
     def _full(self, pieces: list[bytes]) -> bool:
         return self._decoded + sum(map(len, pieces)) > DECODED_BYTES_MAX

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from penia_proxy.api.services import Services
+from penia_proxy.budget.engine import Ask
+from penia_proxy.budget.scope import Facts
 from penia_proxy.clock import iso
+from penia_proxy.errors import StoreUnavailable
 from penia_proxy.ledger.ledger import Ledger
 from tests.api.client import NOON, Api, MovedClock
 
@@ -137,14 +140,18 @@ async def test_put_changes_what_it_names(api: Api, clock: MovedClock) -> None:
     assert (await api.get(f"/budgets/{budget_id}")).body == changed.body
 
 
-async def test_a_budget_can_be_sent_back_whole(api: Api, clock: MovedClock, services: Services) -> None:
-    """What GET showed is a PUT that changes nothing, not even `updated_at`; with one edit it is that edit."""
+async def test_a_budget_can_be_sent_back_whole(
+    api: Api, clock: MovedClock, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What GET showed is a PUT that changes and writes nothing; with one edit it is that edit."""
     budget_id = await api.budget(daily_limit=5, scope={"components": ["ci-*"], "tags": {"team": "search"}})
     shown = (await api.get(f"/budgets/{budget_id}")).body
     before = services.book.get(budget_id)
     clock.move(timedelta(seconds=1))
 
-    same = await api.put(f"/budgets/{budget_id}", {**shown, "unpriced": None})
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "save_budget", None)
+        same = await api.put(f"/budgets/{budget_id}", {**shown, "unpriced": None})
 
     assert same.body == shown
     assert services.book.get(budget_id) is before
@@ -256,11 +263,49 @@ async def test_a_new_calendar_recounts_what_was_spent(api: Api, services: Servic
     assert await spent() == 3.0
 
 
+async def test_a_calendar_does_not_change_under_a_call(
+    api: Api, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a call is in flight its hold is in the old windows: 409 and nothing changed; after it, it is."""
+    budget_id = await api.budget(daily_limit=5)
+    facts = Facts("rhetor", "openai", "gpt-4o", {})
+    verdict = await services.engine.reserve(facts, Ask(1_000, 1_000), services.clock.now())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "save_budget", None)
+        during = await api.put(f"/budgets/{budget_id}", {"timezone": "Europe/Berlin", "daily_limit": 6})
+
+    assert (during.status, during.code) == (409, "conflict")
+    shown = (await api.get(f"/budgets/{budget_id}")).body
+    assert (shown["timezone"], shown["daily_limit"]) == ("UTC", 5.0)
+    await services.counters.release(verdict.legs)
+    assert (await api.put(f"/budgets/{budget_id}", {"timezone": "Europe/Berlin"})).status == 200
+
+
+async def test_a_calendar_that_cannot_settle_is_put_back(
+    api: Api, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where spend never stands still while the figures are read, the change is undone in the ledger, too."""
+    budget_id = await api.budget(daily_limit=5)
+    real = services.ledger.caught_up
+
+    async def busy() -> None:
+        await services.engine.reserve(Facts("rhetor", "openai", "gpt-4o", {}), Ask(1, 1), services.clock.now())
+        await real()
+
+    monkeypatch.setattr(services.ledger, "caught_up", busy)
+    answer = await api.put(f"/budgets/{budget_id}", {"timezone": "Europe/Berlin"})
+
+    assert (answer.status, answer.code) == (409, "conflict")
+    (kept,) = await services.ledger.budgets()
+    assert kept == services.book.get(budget_id)
+    assert kept.spec.timezone == "UTC"
+
+
 async def test_a_store_that_cannot_write_changes_nothing(
     api: Api, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the ledger does not acknowledge, the budget is not in force, and the client may retry."""
-    from penia_proxy.errors import StoreUnavailable
 
     async def refuse(*_anything: object) -> None:
         raise StoreUnavailable("the ledger cannot write")

@@ -95,7 +95,9 @@ def test_the_drawable_document_has_nothing_of_3_1() -> None:
     assert set(operations(drawn)) == set(operations(DOCUMENT))
     limit = drawn["components"]["schemas"]["BudgetShown"]["properties"]["daily_limit"]
     assert (limit["type"], limit["nullable"]) == ("number", True)
-    assert drawn["components"]["schemas"]["BudgetBody"]["properties"]["warn_at"]["exclusiveMinimum"] is True
+    body = drawn["components"]["schemas"]["BudgetBody"]["properties"]
+    assert body["warn_at"]["exclusiveMinimum"] is True
+    assert body["scope"]["allOf"] == [{"$ref": "#/components/schemas/ScopeSpec"}]
 
 
 async def test_the_page_loads_nothing_from_elsewhere(api: Api) -> None:

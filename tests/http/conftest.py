@@ -22,7 +22,7 @@ from tests.gateways import Running, Start, balanced
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Start gateways: ``await start(budgets=[...], script=..., providers={...}, server={...})``."""
+    """Give tests a function that starts a gateway before a sandbox of its own."""
     started: list[Running] = []
     async with AsyncExitStack() as stack:
 

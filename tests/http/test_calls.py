@@ -16,7 +16,6 @@ import zstandard
 from penia_proxy.sandbox.faults import Behaviour, as_headers
 from tests.gateways import KEYS, Start
 
-
 DECOMPRESS: dict[str, Any] = {
     "gzip": gzip.decompress,
     "deflate": zlib.decompress,

@@ -33,7 +33,11 @@ OPENAI_CASES: dict[str, dict[str, Any]] = {
             {
                 "role": "assistant",
                 "tool_calls": [
-                    {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
+                    {
+                        "id": "call_1",
+                        "type": "function",
+                        "function": {"name": "weather", "arguments": '{"city":"Oslo"}'},
+                    }
                 ],
             },
             {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
@@ -114,7 +118,7 @@ async def twice(start: Start, ask: Callable[[str, Running], Any]) -> tuple[Any, 
 
 
 async def billed(penia: Running) -> None:
-    """The call has a record at what the provider reported."""
+    """Check that the call has a record at what the provider reported."""
     (record,) = await penia.records()
     (call,) = penia.sandbox.calls
     assert record["cost_basis"] == "reported"

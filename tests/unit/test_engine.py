@@ -59,7 +59,7 @@ async def held(counters: MemoryCounters, of: Budget, at: datetime = AT) -> list[
 
 
 async def test_the_limit_itself_fits_and_a_nano_more_does_not() -> None:
-    """spent + held + this call > limit refuses; equal does not."""
+    """More than the limit is refused (spent + held + this call > limit); equal is not."""
     guard, _ = engine(budget())
 
     assert (await guard.reserve(FACTS, ask(1.0), AT)).kind == "warn"

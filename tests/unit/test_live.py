@@ -158,8 +158,11 @@ async def test_usage_that_does_not_fit_becomes_a_gap_with_its_count() -> None:
 
     assert [one["type"] for one in messages] == ["usage", "usage", "usage", "gap"]
     assert messages[-1]["data"] == {"channel": "usage", "missed": 7}
-    hub.usage({"record_id": "r_next"}, [], "rhetor")
-    assert [one["data"]["record_id"] for one in waiting(client)] == ["r_next"]
+    for number in range(4):
+        hub.usage({"record_id": f"r_{number}"}, [], "rhetor")
+    again = waiting(client)
+    assert [one["type"] for one in again] == ["usage", "usage", "usage", "gap"]
+    assert again[-1]["data"]["missed"] == 1
 
 
 async def test_a_slow_client_does_not_slow_another() -> None:
