@@ -11,10 +11,10 @@ DEMO ?=
 FILE ?= $(wildcard tests/replay/*.jsonl tests/replay/*.jsonl.gz)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit faults bench replay format clean
+.PHONY: help run test check unit faults bench replay screenshots format clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV)/.run-stamp ## Start the demo on port 8113: gateway, sandbox provider, traffic; no key, no network
 	$(BIN)/penia demo $(DEMO)
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev-stamp ## Measure added latency and calls per second
 
 replay: $(VENV)/.run-stamp ## Put recorded exchanges through the gateway and compare: make replay FILE=…
 	$(BIN)/penia replay $(FILE)
+
+screenshots: $(VENV)/.run-stamp ## Draw the pictures of the README
+	$(BIN)/python docs/pictures.py
 
 format: $(VENV)/.dev-stamp ## Format, and fix what lint can fix
 	$(BIN)/ruff format .
