@@ -21,7 +21,7 @@ from penia_proxy.gateway.booking import End, book
 from penia_proxy.gateway.holding import Holding
 from penia_proxy.gateway.relay import ReachedError, chunks_of, to_caller
 from penia_proxy.gateway.stamp import Stamp
-from penia_proxy.wire.call import Call, Meter
+from penia_proxy.wire.call import AnswerHead, Call, Meter
 from penia_proxy.wire.decode import Decoder, decoder_for
 
 WHOLE_BYTES_MAX = 8 * 1024 * 1024
@@ -66,7 +66,7 @@ class Answering:
         self._stamp.sent()
 
     async def metered(
-        self, answer: aiohttp.ClientResponse, hold: Holding, call: Call, meter_of: Callable[..., Meter]
+        self, answer: aiohttp.ClientResponse, hold: Holding, call: Call, meter_of: Callable[[Call, AnswerHead], Meter]
     ) -> web.StreamResponse:
         """
         Pass a metered call's answer on and end its hold.
@@ -78,14 +78,11 @@ class Answering:
             # An error bills nothing (wire_formats.md §1); the money is free before its text has passed.
             await hold.release()
             return await pass_through(self._request, answer, self._stamp, self._idle_s)
-        # What was asked for as a stream and is not said to be JSON is read as one: some servers leave the type out.
-        is_stream = answer.content_type == "text/event-stream" or (
-            call.stream and answer.content_type != "application/json"
-        )
-        meter = meter_of(call, stream=is_stream)
-        self._booked = Booked(self, hold, call, meter, is_stream=is_stream)
+        content_type = answer.content_type if "Content-Type" in answer.headers else ""
+        meter = meter_of(call, AnswerHead(content_type, answer.headers))
+        self._booked = Booked(self, hold, call, meter)
         decoder = decoder_for(answer.headers.get("Content-Encoding"))
-        if is_stream:
+        if meter.streams:
             return await self._streamed(answer, decoder, [], strip=call.strip_usage and not decoder.broken)
         return await self._whole(answer, decoder)
 
@@ -193,11 +190,10 @@ class Answering:
 class Booked:
     """Books one answer, once."""
 
-    def __init__(self, answering: Answering, hold: Holding, call: Call, meter: Meter, *, is_stream: bool) -> None:
+    def __init__(self, answering: Answering, hold: Holding, call: Call, meter: Meter) -> None:
         self._answering = answering
         self._hold = hold
         self._call = call
-        self._is_stream = is_stream
         self.meter = meter
         self.cost_nanos: int | None = None
 
@@ -212,7 +208,7 @@ class Booked:
             self._call,
             reading,
             end,
-            is_stream=self._is_stream,
+            is_stream=self.meter.streams,
             ttft_ms=self._answering.ttft_ms,
             metadata=metadata,
         )

@@ -8,9 +8,11 @@ not billed.
 
 import math
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Literal
 
 from penia_proxy.budget.bill import Bill
+from penia_proxy.budget.money import nanos_of
 from penia_proxy.budget.usage import CostBasis, Usage
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.holding import Holding
@@ -41,7 +43,7 @@ async def book(
         # It ended in good order, and its own last word never came.
         end = "cut"
     if reading.complete:
-        bill = hold.bill(reading.parts, "reported")
+        bill = stated(hold.bill(reading.parts, "reported"), reading.cost_usd)
     else:
         basis: CostBasis = "partial" if is_stream and (end != "ok" or reading.failed) else "estimated"
         parts = await _counted(hold, call, reading, whole=basis == "estimated", is_stream=is_stream)
@@ -49,6 +51,17 @@ async def book(
     status = "error" if reading.failed else end
     await hold.settle(bill, status=status, ttft_ms=ttft_ms, metadata=metadata or {})
     return bill
+
+
+def stated(bill: Bill, cost_usd: Decimal | None) -> Bill:
+    """
+    Return the bill at what the provider says it cost, where it says so.
+
+    An explicit 0 from a model that has a price is not believed (DESIGN.md §6): xAI's models on Azure state it.
+    """
+    if cost_usd is None or cost_usd < 0 or (cost_usd == 0 and bill.cost_nanos != 0):
+        return bill
+    return replace(bill, basis="provider_cost", cost_nanos=nanos_of(cost_usd), input_cost_nanos=None, unrated=())
 
 
 async def _counted(

@@ -113,7 +113,6 @@ class Holding:
         try:
             await self._make_durable()
         except BaseException:
-            # Also when cancelled: the ledger's queue keeps order, so this release follows the reserve it undoes.
             await self._books.counters.release(self.verdict.legs)
             self._state = State.RELEASED
             self._books.touched(self.verdict.budget_ids)
@@ -217,6 +216,10 @@ class Holding:
             raise refusal_of(verdict)
         return verdict
 
+    def _undo_reserve(self, reserving: "asyncio.Future[None]") -> None:
+        if not reserving.cancelled() and reserving.exception() is None:
+            _forget(self._books.ledger.release(self._held.caller.request_id))
+
     async def _make_durable(self) -> None:
         held = self._held
         hold = Hold(
@@ -234,10 +237,13 @@ class Holding:
             output_tokens_estimated=self.estimate.output_tokens,
             pricing_version=held.pricing_version,
         )
+        reserving = asyncio.ensure_future(self._books.ledger.reserve(hold, unique=held.caller.chose_id))
         try:
-            await asyncio.shield(self._books.ledger.reserve(hold, unique=held.caller.chose_id))
+            await asyncio.shield(reserving)
         except asyncio.CancelledError:
-            _forget(self._books.ledger.release(hold.hold_id))
+            # A cancelled commit still commits. Undo it once it has, and only then: refused as a duplicate, the id's
+            # hold is another call's.
+            reserving.add_done_callback(self._undo_reserve)
             raise
         except StoreUnavailable:
             if self._books.config.on_store_failure == "block" or any(leg.budget.blocks for leg in self.verdict.legs):

@@ -37,7 +37,7 @@ from penia_proxy.gateway.relay import Provider, ReachedError, to_provider
 from penia_proxy.gateway.routes import RouteTable, Target, target_of
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.ids import new_id
-from penia_proxy.wire.call import Call, Dialect, Reading
+from penia_proxy.wire.call import Call, Dialect, Reading, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
 
@@ -106,7 +106,7 @@ class Proxy:
         self, request: web.Request, target: Target, upstream: Upstream, caller: Caller
     ) -> web.StreamResponse:
         stamp = Stamp(self._books.clock, caller.request_id)
-        route = upstream.routes.match(request.method, target.path)
+        route, path_values = upstream.routes.match(request.method, target.path)
         body = await self._body(request)
         headers = to_provider(request.headers)
         idle_s = upstream.provider.config.timeout_seconds.idle
@@ -117,7 +117,8 @@ class Proxy:
                 stamp.answered()
                 return await pass_through(request, answer, stamp, idle_s)
         plain = decoded_request(body, request.headers.get("Content-Encoding"), self._body_bytes_max)
-        call = upstream.dialect.call(route.operation, plain)
+        content_type = request.headers.get("Content-Type", "")
+        call = upstream.dialect.call(Request(route.operation, plain, path_values, target.query, content_type))
         if call.changed:
             body = call.body
             headers.popall("Content-Encoding", None)

@@ -53,6 +53,9 @@ NOT_TO_CALLER = HOP_BY_HOP | {"content-length", "set-cookie", "alt-svc", "strict
 
 CONNECTIONS_MAX = 1_000
 
+KEEPALIVE_SECONDS = 15
+"""Shorter than any provider's own: what is sent as its server closes the connection may or may not be heard."""
+
 
 class ReachedError(Exception):
     """The exchange failed after bytes may have reached the provider; ``error`` is what the caller is told."""
@@ -154,7 +157,7 @@ def _named_by_connection(headers: Mapping[str, str]) -> set[str]:
 def session_for_providers() -> aiohttp.ClientSession:
     """Return the one session that provider calls go through."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=0, keepalive_timeout=60),
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=0, keepalive_timeout=KEEPALIVE_SECONDS),
         auto_decompress=False,
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),

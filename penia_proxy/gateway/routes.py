@@ -60,19 +60,19 @@ class RouteTable:
         told = (Route(line.split(" ", 1)[0], line.split(" ", 1)[1], None) for line in free_routes)
         for route in (*told, *routes):
             if "{}" in route.path:
-                pattern = re.compile(re.escape(route.path).replace(r"\{\}", "[^/]+"))
+                pattern = re.compile(re.escape(route.path).replace(r"\{\}", "([^/]+)"))
                 self._patterns.append((route.method, pattern, route))
             else:
                 self._exact.setdefault((route.method, route.path), route)
 
-    def match(self, method: str, path: str) -> Route:
-        """Return the route. Raises UnmeteredRoute."""
+    def match(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
+        """Return the route and what stood in its ``{}``, percent-decoded. Raises UnmeteredRoute."""
         route = self._exact.get((method, path))
         if route is not None:
-            return route
+            return route, ()
         for known, pattern, candidate in self._patterns:
-            if known == method and pattern.fullmatch(path):
-                return candidate
+            if known == method and (found := pattern.fullmatch(path)):
+                return candidate, tuple(map(unquote, found.groups()))
         raise UnmeteredRoute(
             "This path is not one that can be metered, so it is not forwarded. If it costs nothing, list it under"
             " 'free_routes' of the provider in config.yaml."

@@ -17,9 +17,9 @@ from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest, PeniaError
 from penia_proxy.wire.body import count, flag, model_of, read_object, text_or_none
-from penia_proxy.wire.call import Call, Meter, Reading, RefusalShape, Route
+from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading, RefusalShape, Request, Route
 from penia_proxy.wire.content import dicts, text_of
-from penia_proxy.wire.meters import JsonMeter, SseMeter
+from penia_proxy.wire.meters import JsonMeter, SseMeter, is_event_stream
 from penia_proxy.wire.reported import Passed, count_in, json_of, required
 
 CALLER_TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_")
@@ -178,7 +178,8 @@ class Anthropic:
         Route("GET", "/v1/models/{}", None),
     )
 
-    def call(self, operation: str, body: bytes) -> Call:  # noqa: ARG002 - one operation
+    def call(self, request: Request) -> Call:
+        body = request.body
         members = read_object(body)
         messages = members.get("messages")
         if messages is not None and not isinstance(messages, list):
@@ -193,8 +194,8 @@ class Anthropic:
             text=lambda: text_of({name: members.get(name) for name in ("system", "messages", "tools")}),
         )
 
-    def meter(self, call: Call, *, stream: bool) -> Meter:  # noqa: ARG002 - the interface's
-        return SseMeter(MessageReader()) if stream else JsonMeter(MessageReader())
+    def meter(self, call: Call, head: AnswerHead) -> Meter:
+        return SseMeter(MessageReader()) if is_event_stream(call, head) else JsonMeter(MessageReader())
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
         kind = _ERROR_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")

@@ -7,6 +7,7 @@ Rules: a Call never outlives its request and is never logged; a Reading has coun
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal, Protocol
 
 from penia_proxy.budget.estimate import Size
@@ -18,13 +19,39 @@ PASSED_BYTES_MAX = 262_144
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What a dialect is shown of a metered request."""
+
+    operation: str
+    """The route's."""
+    body: bytes
+    """Decoded, where it came compressed."""
+    path_values: tuple[str, ...] = ()
+    """What stood in the route's ``{}``, percent-decoded: the model, where a path names it."""
+    query: str = ""
+    content_type: str = "application/json"
+    """With its parameters: a multipart boundary."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
+    """What a dialect is shown of a successful answer before its body."""
+
+    content_type: str
+    """Lower case, without parameters; empty where the provider did not say."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Case-insensitive."""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request as its dialect understands it."""
 
     operation: str
-    """``chat``, ``embeddings``, ``messages``."""
+    """The route's: ``chat``, ``embeddings``, ``messages``."""
     model: str
     stream: bool
+    """Whether an answer in pieces was asked for."""
     size: Size
     body: bytes
     """What is sent upstream: the caller's bytes, or those with the fields in ``changed`` set."""
@@ -54,6 +81,8 @@ class Reading:
     passed_text: str = ""
     passed_bytes: int = 0
     model: str | None = None
+    cost_usd: Decimal | None = None
+    """What the provider itself says the answer cost; believed before our own arithmetic."""
 
     @property
     def wrote(self) -> bool:
@@ -63,6 +92,9 @@ class Reading:
 
 class Meter(Protocol):
     """Reads a copy of an answer as it passes. Never raises on a provider's bytes; memory is bounded."""
+
+    streams: bool
+    """Whether the caller wants the answer as it comes; else it is kept whole, so that its cost can be a header."""
 
     def feed(self, data: bytes) -> bytes:
         """Take the next decoded bytes; return those to pass on (all of them, but for a chunk to take out)."""
@@ -102,12 +134,12 @@ class Dialect(Protocol):
     routes: tuple[Route, ...]
     on_disconnect: Literal["cancel", "drain"]
 
-    def call(self, operation: str, body: bytes) -> Call:
+    def call(self, request: Request) -> Call:
         """Read a metered request. Raises InvalidRequest; what it says quotes no content."""
         ...
 
-    def meter(self, call: Call, *, stream: bool) -> Meter:
-        """Return a meter for a successful answer; ``stream`` says whether it came as an event stream."""
+    def meter(self, call: Call, head: AnswerHead) -> Meter:
+        """Return a meter for a successful answer."""
         ...
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:

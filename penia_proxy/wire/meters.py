@@ -8,7 +8,7 @@ Rules: see `penia_proxy.wire.call.Meter`.
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from penia_proxy.wire.call import Reading
+from penia_proxy.wire.call import AnswerHead, Call, Reading
 from penia_proxy.wire.reported import json_of
 from penia_proxy.wire.sse import SseFramer
 
@@ -32,8 +32,19 @@ class Reader(Protocol):
         ...
 
 
+def is_event_stream(call: Call, head: AnswerHead) -> bool:
+    """
+    Whether an answer is server-sent events.
+
+    What was asked for as a stream and is not said to be JSON is read as one: some servers leave the type out.
+    """
+    return head.content_type == "text/event-stream" or (call.stream and head.content_type != "application/json")
+
+
 class JsonMeter:
     """Reads an answer that is one JSON document."""
+
+    streams = False
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -61,6 +72,8 @@ class JsonMeter:
 
 class SseMeter:
     """Reads an answer that is an event stream; with ``strip`` holds an incomplete event back until it is known."""
+
+    streams = True
 
     def __init__(self, reader: Reader, *, strip: bool = False) -> None:
         self._reader = reader

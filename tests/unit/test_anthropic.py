@@ -8,14 +8,14 @@ import pytest
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import BudgetExceeded, InvalidRequest
 from penia_proxy.wire.anthropic import Anthropic, parts_of, usage_of
-from penia_proxy.wire.call import Call, Reading
+from penia_proxy.wire.call import AnswerHead, Call, Reading, Request
 
 DIALECT = Anthropic()
 
 
 def call(**members: Any) -> Call:
     body = {"model": "claude-sonnet-4-5", "max_tokens": 100, "messages": [], **members}
-    return DIALECT.call("messages", json.dumps(body).encode())
+    return DIALECT.call(Request("messages", json.dumps(body).encode()))
 
 
 def event(kind: str, **members: Any) -> bytes:
@@ -23,7 +23,7 @@ def event(kind: str, **members: Any) -> bytes:
 
 
 def reading(body: bytes, *, stream: bool = True, step: int = 10_000) -> Reading:
-    meter = DIALECT.meter(call(), stream=stream)
+    meter = DIALECT.meter(call(), AnswerHead("text/event-stream" if stream else "application/json"))
     passed = b"".join(meter.feed(body[at : at + step]) for at in range(0, len(body), step))
     assert passed + meter.end() == body
     return meter.reading()

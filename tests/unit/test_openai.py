@@ -7,18 +7,19 @@ import pytest
 
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import BudgetExceeded, InvalidRequest
-from penia_proxy.wire.call import Call, Reading
-from penia_proxy.wire.openai import OpenAI, usage_of
+from penia_proxy.wire.call import AnswerHead, Call, Reading, Request
+from penia_proxy.wire.openai import OpenAI
+from penia_proxy.wire.openai_chat import usage_of
 
 DIALECT = OpenAI()
 
 
 def call(operation: str = "chat", **members: Any) -> Call:
-    return DIALECT.call(operation, json.dumps({"model": "gpt-4o-mini", **members}).encode())
+    return DIALECT.call(Request(operation, json.dumps({"model": "gpt-4o-mini", **members}).encode()))
 
 
 def reading(body: bytes, asked: Call, *, stream: bool, step: int = 10_000) -> tuple[bytes, Reading]:
-    meter = DIALECT.meter(asked, stream=stream)
+    meter = DIALECT.meter(asked, AnswerHead("text/event-stream" if stream else "application/json"))
     passed = b"".join(meter.feed(body[at : at + step]) for at in range(0, len(body), step))
     passed += meter.end()
     return passed, meter.reading()
@@ -139,7 +140,7 @@ def test_a_call_that_does_not_stream_is_sent_as_it_came() -> None:
     """Byte for byte."""
     body = b'{ "model":"gpt-4o", "messages": [ ] }'
 
-    assert DIALECT.call("chat", body).body is body
+    assert DIALECT.call(Request("chat", body)).body is body
 
 
 def test_a_cut_stream_has_text_but_no_usage() -> None:
