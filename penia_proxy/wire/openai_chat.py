@@ -127,6 +127,7 @@ class ChatReader:
 
 
 def chat_call(members: dict[str, Any], body: bytes) -> Call:
+    """Return the call, with usage asked for where it streams. Raises InvalidRequest."""
     model = model_of(members)
     stream = flag(members, "stream")
     messages = members.get("messages")
