@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 
 # What `make run` hands to `penia demo`, e.g. make run DEMO="--rate 10".
 DEMO ?=
-# What `make replay` reads.
-FILE ?= $(wildcard tests/replay/*.jsonl tests/replay/*.jsonl.gz)
+# What `make replay` reads: recorded exchanges, as JSON Lines, plain or gzipped.
+FILE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check unit faults bench replay screenshots format clean
@@ -38,6 +38,7 @@ bench: $(VENV)/.dev-stamp ## Measure added latency and calls per second
 	$(BIN)/python -m benchmarks
 
 replay: $(VENV)/.run-stamp ## Put recorded exchanges through the gateway and compare: make replay FILE=…
+	$(if $(FILE),,$(error Name the recordings: make replay FILE=exchanges.jsonl.gz))
 	$(BIN)/penia replay $(FILE)
 
 screenshots: $(VENV)/.run-stamp ## Draw the pictures of the README

@@ -24,7 +24,7 @@ MICROSECOND = timedelta(microseconds=1)
 instants = st.timedeltas(timedelta(days=45), timedelta(days=65_000)).map(lambda since: EPOCH + since)
 calendars = st.builds(
     Calendar.of,
-    st.sampled_from(sorted(available_timezones())),
+    st.sampled_from(sorted(available_timezones() - {"localtime"})),
     st.sampled_from(get_args(Weekday)),
     st.integers(1, 31),
 )
