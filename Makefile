@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 
 # What `make run` hands to `penia demo`, e.g. make run DEMO="--rate 10".
 DEMO ?=
-# What `make replay` reads: recorded exchanges, as JSON Lines, plain or gzipped.
-FILE ?=
+# What `make replay` reads: recorded exchanges, as JSON Lines, plain or gzipped. Ours, and a larger corpus where one lies
+# beside the checkout.
+FILE ?= $(wildcard tests/replay/*.jsonl ../shared/corpus/dev.jsonl.gz)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check unit faults bench replay screenshots format clean
@@ -37,8 +38,7 @@ faults: $(VENV)/.dev-stamp ## Run the fault tests only: kills, disconnects, brok
 bench: $(VENV)/.dev-stamp ## Measure added latency and calls per second
 	$(BIN)/python -m benchmarks
 
-replay: $(VENV)/.run-stamp ## Put recorded exchanges through the gateway and compare: make replay FILE=…
-	$(if $(FILE),,$(error Name the recordings: make replay FILE=exchanges.jsonl.gz))
+replay: $(VENV)/.run-stamp ## Put recorded exchanges through the gateway and compare [FILE=…]
 	$(BIN)/penia replay $(FILE)
 
 screenshots: $(VENV)/.run-stamp ## Draw the pictures of the README

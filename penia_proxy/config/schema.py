@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 USD_MAX = 1_000_000_000
-"""The largest limit or cost accepted from outside; keeps every sum of a ledger inside 64 bits."""
+"""The largest limit or cost accepted from outside; far beyond any real one."""
 
 KNOWN_FORMATS = frozenset({"openai", "anthropic"})
 """The dialects that are built (`penia_proxy/wire/`)."""
