@@ -20,6 +20,7 @@ from penia_proxy.api.routes import add_routes
 from penia_proxy.api.services import Services
 from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.budget import budget_of
+from penia_proxy.budget.calibration import Calibration
 from penia_proxy.budget.engine import Engine
 from penia_proxy.budget.estimate import OutputHabit
 from penia_proxy.budget.prices import PriceBook
@@ -47,6 +48,25 @@ HABIT_RECORDS = 10_000
 """Records read at start to know how much each component writes: 256 samples for about forty (component, model)."""
 
 
+class Unquoting(logging.Filter):
+    """
+    Take what a request said out of the server's own log lines.
+
+    aiohttp logs a malformed request's raw header line, which may be a key, and a handler's traceback.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the kind of what happened, and nothing of what was sent."""
+        error = record.exc_info[0] if record.exc_info else None
+        record.msg = f"a request could not be handled ({error.__name__ if error else 'malformed'})"
+        record.args, record.exc_info, record.exc_text = (), None, None
+        return True
+
+
+http_log = logging.getLogger(f"{__name__}.http")
+http_log.addFilter(Unquoting())
+
+
 class Gateway:
     """A gateway that runs."""
 
@@ -57,6 +77,7 @@ class Gateway:
         self.counters = MemoryCounters()
         self.engine = Engine(self.book, self.counters)
         self.habit = OutputHabit()
+        self.calibration = Calibration()
         self.ledger: Ledger
         self.prices: PriceBook
         self.hub: LiveHub
@@ -130,6 +151,7 @@ class Gateway:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=http_log,
             # A caller that leaves while we wait for its provider is known at once, not at the next write.
             handler_cancellation=True,
             # What arrives compressed is forwarded compressed.
@@ -152,6 +174,7 @@ class Gateway:
             hub=self.hub,
             started_monotonic=self._started_monotonic,
             habit=self.habit,
+            calibration=self.calibration,
         )
 
     def _data_plane(self) -> Proxy:
@@ -170,6 +193,7 @@ class Gateway:
             config=self.config.ledger,
             published=self._publish,
             touched=self.hub.touch,
+            calibration=self.calibration,
         )
         return Proxy(upstreams, self.prices, books, self.config.server)
 

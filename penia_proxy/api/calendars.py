@@ -25,7 +25,7 @@ async def move_windows(services: Services, before: Budget, after: Budget, audit:
 
     Raises Conflict, with nothing changed, while calls of the budget are in flight.
     """
-    if (await _total(services, after)).held_nanos:
+    if await services.counters.in_flight(after.budget_id):
         raise _in_flight()
     await services.ledger.save_budget(after, audit)
     for _ in range(ATTEMPTS_MAX):
@@ -34,7 +34,7 @@ async def move_windows(services: Services, before: Budget, after: Budget, audit:
         now = services.clock.now()
         tallies = await services.ledger.tallies(now)
         # Every calendar has the same total: where it has not moved, the ledger's figures are of this very moment.
-        if not seen.held_nanos and await _total(services, after) == seen:
+        if not await services.counters.in_flight(after.budget_id) and await _total(services, after) == seen:
             present = (WindowKey(after.budget_id, one.period, one.start) for one in after.calendar.windows(now))
             own = {key: tally for key, tally in tallies.items() if key.budget_id == after.budget_id}
             services.counters.load({**dict.fromkeys(present, Tally()), **own})

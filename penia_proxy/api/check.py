@@ -101,7 +101,8 @@ def amounts(services: Services, body: CheckBody) -> tuple[int | None, int | None
     habit = services.habit.p95(body.component, model)
     cap = body.max_output_tokens
     expected = card.expected(tokens_in, habit if cap is None else min(habit, cap))
-    output_most = card.context_window if cap is None else cap
+    facts = services.prices.facts(services.catalogue_of(provider), model)
+    output_most = ((facts and facts.output_tokens_max) or card.context_window) if cap is None else cap
     if output_most is None:
         return expected, None
     return expected, max(expected, card.most(tokens_in, output_most))

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from penia_proxy.api import budgets, check, health, posting, prices, reports, summary, usage
+from penia_proxy.api import budgets, check, estimates, health, posting, prices, reports, summary, usage
 from penia_proxy.api.docs import Docs
 from penia_proxy.api.endpoint import Endpoint, guarded, serve
 from penia_proxy.api.live import LiveSocket
@@ -30,6 +30,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *usage.ENDPOINTS,
     *reports.ENDPOINTS,
     *prices.ENDPOINTS,
+    *estimates.ENDPOINTS,
     *health.ENDPOINTS,
 )
 
@@ -55,6 +56,7 @@ def add_routes(app: web.Application, services: Services) -> None:
     docs = Docs(_document())
     for path, page in (
         ("/api/v1/openapi.json", docs.openapi),
+        ("/", docs.door),
         ("/docs", docs.page),
         ("/docs/{name}", docs.part),
         ("/ws", LiveSocket(services).handle),

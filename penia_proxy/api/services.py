@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from aiohttp import web
 
 from penia_proxy.budget.book import BudgetBook
+from penia_proxy.budget.calibration import Calibration
 from penia_proxy.budget.engine import Counters, Engine
 from penia_proxy.budget.estimate import OutputHabit
 from penia_proxy.budget.prices import PriceBook
@@ -49,6 +50,8 @@ class Services:
     started_monotonic: float
     habit: OutputHabit = field(default_factory=OutputHabit)
     """The gateway's, so that a check expects the output that a call would."""
+    calibration: Calibration = field(default_factory=Calibration)
+    """The gateway's."""
     budget_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
     _unbroken: set[asyncio.Task[Any]] = field(default_factory=set)

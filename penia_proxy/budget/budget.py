@@ -40,8 +40,13 @@ class Budget:
 
     @property
     def blocks(self) -> bool:
-        """Whether this budget refuses calls (a shadow budget only says that it would)."""
+        """Whether this budget's verdict is to refuse; a shadow budget only says that it would."""
         return self.spec.enforcement == "block"
+
+    @property
+    def refuses(self) -> bool:
+        """Whether this budget really refuses calls."""
+        return self.blocks and not self.spec.shadow
 
 
 def budget_of(

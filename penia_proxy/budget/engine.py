@@ -116,6 +116,10 @@ class Counters(Protocol):
         """Count a record that had no hold."""
         ...
 
+    async def in_flight(self, budget_id: str) -> int:
+        """Return how many calls have an open hold in a budget, also of 0."""
+        ...
+
     async def read(self, keys: Sequence[WindowKey]) -> list[Tally]:
         """Return copies of the tallies, zeros for windows that have seen nothing."""
         ...
@@ -147,7 +151,8 @@ def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
             continue
         used = tally.spent_nanos + tally.held_nanos + leg.amount_nanos
         code: BlockCode | None = leg.code
-        if code is None and used > limit:
+        if used > limit:
+            # Also where the call's own price is unknown: a limit that is used up is used up for it as well.
             code = "budget_exceeded" if tally.spent_nanos + leg.amount_nanos > limit else "budget_busy"
         kind = _kind(leg.budget, code, warned=used >= limit * leg.budget.warn_at and used > 0)
         words.append(
@@ -167,7 +172,7 @@ def _kind(budget: Budget, code: BlockCode | None, *, warned: bool) -> VerdictKin
     if enforcement == "track":
         return "allow"
     if code is not None:
-        return "block" if budget.blocks and not budget.spec.shadow else "warn"
+        return "block" if budget.refuses else "warn"
     return "warn" if warned else "allow"
 
 

@@ -10,8 +10,10 @@ input for free.
 import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from functools import partial
 
 from penia_proxy.budget.engine import Ask
+from penia_proxy.budget.models import ModelFacts
 from penia_proxy.budget.prices import RateCard
 
 OUTPUT_COLD_START = 1024
@@ -63,9 +65,10 @@ class Size:
         """Return the most input tokens this can be; None if nothing bounds them."""
         if self.beyond_body:
             return context_window
-        # A request beyond the window is refused by the provider and costs nothing, so the window bounds what is billed.
         tokens = self.text_bytes + self.images * self.image_tokens_max + self.hidden_tokens + OVERHEAD_TOKENS
-        return tokens if context_window is None else min(tokens, context_window)
+        # A request beyond the window is refused by the provider and costs nothing, so the window bounds what is billed;
+        # but not that of embeddings, whose window is each input's.
+        return tokens if context_window is None or self.no_output else min(tokens, context_window)
 
     def input_expected(self, text_tokens: int, context_window: int | None) -> int:
         """Return the expected input when the text was counted to be ``text_tokens``."""
@@ -85,11 +88,11 @@ class Size:
             return 0
         return (habit if self.output_cap is None else min(habit, self.output_cap)) * self.choices
 
-    def output_bound(self, context_window: int | None) -> int | None:
-        """Return the most output tokens this can be; None if nothing bounds them."""
+    def output_bound(self, output_max: int | None) -> int | None:
+        """Return the most output tokens of a model that writes at most ``output_max``; None if nothing bounds them."""
         if self.no_output:
             return 0
-        cap = context_window if self.output_cap is None else self.output_cap
+        cap = output_max if self.output_cap is None else self.output_cap
         return None if cap is None else cap * self.choices + self.output_extra
 
 
@@ -100,31 +103,64 @@ class Estimate:
     ask: Ask
     input_tokens: int
     output_tokens: int
+    input_raw: int | None = None
+    """The input before experience corrected it; None where it says nothing of the request's own size."""
+    counted: bool = False
+    """Whether the text was counted; its bytes else."""
 
 
-def estimate(size: Size, card: RateCard | None, *, habit: int, text_tokens: int | None = None) -> Estimate:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a model and its use beyond its prices."""
+
+    habit: int
+    """The output to expect (`OutputHabit.p95`)."""
+    facts: ModelFacts | None = None
+    bytes_factor: float = 1.0
+    counted_factor: float = 1.0
+    """Reported ÷ estimated input, by bytes and by count (`Calibration.factor`)."""
+
+
+def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: int | None = None) -> Estimate:
     """
     Estimate a call; ``text_tokens`` None takes the byte bound for its input, which costs nothing to know.
 
-    No card: no price is known.
+    No card: no price is known. Experience corrects what is expected, and never the most.
     """
-    window = card.context_window if card else None
+    facts = known.facts or ModelFacts()
+    window = max((card.context_window if card else None) or 0, facts.context_window or 0) or None
+    if card is not None and window is not None and window <= card.highest_tier_above:
+        # Priced beyond its own window: the model has a longer one that a request may ask for (Anthropic's 1M beta).
+        window = None
     bound = size.input_bound(window)
-    tokens_in = size.text_bytes if bound is None else bound
-    if text_tokens is not None:
-        tokens_in = size.input_expected(text_tokens, window)
-    tokens_out = size.output_expected(habit)
+    counted = text_tokens is not None
+    if text_tokens is None:
+        raw, factor = size.text_bytes if bound is None else bound, known.bytes_factor
+    else:
+        raw, factor = size.input_expected(text_tokens, window), known.counted_factor
+    tokens_in = raw if size.beyond_body else math.ceil(raw * factor)
+    if bound is not None:
+        tokens_in = min(tokens_in, bound)
+    tokens_out = size.output_expected(known.habit)
+    said = partial(
+        Estimate,
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+        input_raw=None if size.beyond_body else raw,
+        counted=counted,
+    )
     if card is None:
-        return Estimate(Ask(None, None), tokens_in, tokens_out)
+        return said(Ask(None, None))
     expected = card.expected(tokens_in, tokens_out)
     why = size.unbounded_why
-    output_bound = size.output_bound(window)
+    # The stated maximum: newer than the table, a model may write more. Then the call is booked in full, as an overrun.
+    output_bound = size.output_bound(facts.output_tokens_max or window)
     if not why and bound is None:
         why = "its input is not in the request, and the model's context window is not known"
     if not why and output_bound is None:
         why = "no output cap was sent, and the model's maximum is not known"
     if why or bound is None or output_bound is None:
-        return Estimate(Ask(expected, None, why), tokens_in, tokens_out)
+        return said(Ask(expected, None, why))
     most = card.most(
         bound,
         output_bound,
@@ -133,7 +169,7 @@ def estimate(size: Size, card: RateCard | None, *, habit: int, text_tokens: int 
         cache_1h=size.cache_1h,
         audio=size.audio,
     )
-    return Estimate(Ask(min(expected, most), most), tokens_in, tokens_out)
+    return said(Ask(min(expected, most), most))
 
 
 class OutputHabit:

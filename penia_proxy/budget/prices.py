@@ -29,6 +29,8 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
+from penia_proxy.budget.models import FILE as MODELS_FILE
+from penia_proxy.budget.models import ModelBook, ModelFacts
 from penia_proxy.budget.overrides import PRICE_MAX, Override, Overrides
 from penia_proxy.budget.ratecard import UNITS, Context, Price, Prices, Rate, RateCard, compile_card
 from penia_proxy.errors import ConfigError
@@ -62,12 +64,15 @@ class ModelPrices:
 class PriceBook:
     """Every price known. Immutable once loaded, and safe to ask from several threads."""
 
-    def __init__(self, providers: Sequence[Provider], overrides: Overrides, version: str) -> None:
+    def __init__(
+        self, providers: Sequence[Provider], overrides: Overrides, version: str, models: ModelBook | None = None
+    ) -> None:
         self.version = version
         """What a usage record is stamped with: the catalogue's version, and the overrides' digest if there are any."""
         self._providers = {provider.id: provider for provider in providers}
         self._all = list(providers)
         self._overrides = overrides
+        self._facts = models or ModelBook()
         self.refused = tuple(_refused(providers))
         """``provider/model`` of catalogue entries with a negative or absurd price: as good as not known."""
         self._bad = frozenset(self.refused)
@@ -79,17 +84,21 @@ class PriceBook:
         """
         Read the catalogue and the overrides of a directory; None: the project's own ``pricing/``.
 
-        Raises ConfigError, with file and line of every problem.
+        A directory without model facts leaves the project's own in force: they change no price. Raises ConfigError,
+        with file and line of every problem.
         """
+        own = _own_directory()
         if directory is None:
-            directory = _own_directory()
+            directory = own
         elif not directory.is_dir():
             raise ConfigError(f"pricing.directory: {directory}: no such directory")
         overrides = Overrides.load(directory) if directory else Overrides()
         version = f"genai-prices {installed_version('genai-prices')}"
         if overrides.digest:
             version += f" + pricing {overrides.digest}"
-        return cls(get_snapshot().providers, overrides, version)
+        files = [place / MODELS_FILE for place in (directory, own) if place and (place / MODELS_FILE).is_file()]
+        models = ModelBook.load(files[0]) if files else None
+        return cls(get_snapshot().providers, overrides, version, models)
 
     @property
     def providers(self) -> frozenset[str]:
@@ -102,6 +111,19 @@ class PriceBook:
             return None
         found = self._lookup(provider, model)
         return found.card(at) if found else None
+
+    def facts(self, provider: str, model: str) -> ModelFacts | None:
+        """
+        Return what is stated about a model, None if nothing is.
+
+        By its name, its name without a date, or the catalogue's id for it.
+        """
+        if len(model) > MODEL_NAME_MAX:
+            return None
+        if known := self._facts.facts(provider, model):
+            return known
+        found = self._lookup(provider, model)
+        return self._facts.family(provider, found.info.id) if found and found.info else None
 
     def models(self, provider: str | None, at: datetime) -> list[ModelPrices]:
         """Return the price list at an instant, of one provider or of all, by provider and model."""

@@ -240,6 +240,11 @@ class RateCard:
         cost = (band.input[0] or 0) * usage_in + (band.output[0] or 0) * usage_out + band.request
         return -(-cost // self._denominator)
 
+    @property
+    def highest_tier_above(self) -> int:
+        """The input, in tokens, beyond which the dearest long-context tier begins; 0 where there is one tier only."""
+        return max(band.above for bands in self._bands.values() for band in bands)
+
     def _context(self, usage: Usage) -> Context:
         return Context(
             usage.service_tier if usage.service_tier in self._tiers else None,

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from penia_proxy import __version__
-from penia_proxy.cli import budgets, check, demo, exits, replay, serve, status, usage, verify
+from penia_proxy.cli import budgets, check, demo, estimates, exits, replay, serve, status, usage, verify
 from penia_proxy.cli.client import GatewayError
-from penia_proxy.errors import ConfigError
+from penia_proxy.errors import ConfigError, StoreUnavailable
 
 EPILOG = (
     "Exit codes: 0 done; 1 failed (no gateway answers, a refusal, the port is taken, differences found); "
@@ -36,6 +36,7 @@ app.command()(verify.verify)
 app.command()(replay.replay)
 app.command()(status.status)
 app.command()(usage.usage)
+app.command()(estimates.estimates)
 app.add_typer(budgets.app, name="budgets")
 
 
@@ -64,5 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "\n" in problems:
             problems = f"the configuration cannot be used:\n{problems}"
         raise exits.stop(problems, exits.UNUSABLE) from None
+    except StoreUnavailable as error:
+        raise exits.stop(f"the ledger cannot be written: {error}", exits.FAILED) from None
     except GatewayError as error:
         raise exits.stop(str(error), exits.FAILED) from None

@@ -30,7 +30,32 @@ from pydantic_core import PydanticCustomError
 USD_MAX = 1_000_000_000
 """The largest limit or cost accepted from outside; far beyond any real one."""
 
-KNOWN_FORMATS = frozenset({"openai", "anthropic"})
+KNOWN_FORMATS = frozenset(
+    {
+        "anthropic",
+        "azure",
+        "bedrock",
+        "cerebras",
+        "cohere",
+        "deepseek",
+        "fireworks",
+        "google",
+        "google-openai",
+        "groq",
+        "mistral",
+        "ollama",
+        "openai",
+        "openai-compatible",
+        "openrouter",
+        "perplexity",
+        "snowflake",
+        "together",
+        "voyageai",
+        "writer",
+        "x-ai",
+        "zai",
+    }
+)
 """The dialects that are built (`penia_proxy/wire/`)."""
 
 RESERVED_NAMES = frozenset({"api", "ws", "health", "ready", "metrics", "docs", "mcp", "dashboard", "static", "assets"})
@@ -346,6 +371,7 @@ DEFAULTS: Mapping[str, Any] = {
     "providers": {
         "openai": {"base_url": "https://api.openai.com", "format": "openai"},
         "anthropic": {"base_url": "https://api.anthropic.com", "format": "anthropic"},
+        "google": {"base_url": "https://generativelanguage.googleapis.com", "format": "google"},
     },
     "budgets": [
         {

@@ -6,6 +6,7 @@ Rules: no method awaits, so each is one step on the event loop; that is what mak
 The ledger is the truth; this is loaded from it at start and moves with it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ class MemoryCounters:
     def __init__(self) -> None:
         self._tallies: dict[WindowKey, Tally] = {}
         self._crowded_at = KEYS_MAX
+        self._open: Counter[str] = Counter()
 
     def load(self, tallies: Mapping[WindowKey, Tally]) -> None:
         """Take the ledger's figures for these windows; what is held in them stays held."""
@@ -39,6 +41,7 @@ class MemoryCounters:
         words = self._judge(legs)
         if not blocks(words):
             for leg in legs:
+                self._open[leg.budget.budget_id] += 1
                 for key in leg.keys():
                     self._tally(key).held_nanos += leg.amount_nanos
         return words
@@ -48,6 +51,7 @@ class MemoryCounters:
 
     async def settle(self, legs: Sequence[Leg], record: UsageRecord) -> None:
         for leg in legs:
+            self._open[leg.budget.budget_id] -= 1
             for key in leg.keys():
                 tally = self._tally(key)
                 tally.held_nanos -= leg.amount_nanos
@@ -55,6 +59,7 @@ class MemoryCounters:
 
     async def release(self, legs: Sequence[Leg]) -> None:
         for leg in legs:
+            self._open[leg.budget.budget_id] -= 1
             for key in leg.keys():
                 self._tally(key).held_nanos -= leg.amount_nanos
 
@@ -62,6 +67,9 @@ class MemoryCounters:
         for budget in budgets:
             for window in budget.calendar.windows(record.timestamp):
                 self._tally(WindowKey(budget.budget_id, window.period, window.start)).add(record)
+
+    async def in_flight(self, budget_id: str) -> int:
+        return self._open[budget_id]
 
     async def read(self, keys: Sequence[WindowKey]) -> list[Tally]:
         return [replace(self._tallies.get(key) or Tally()) for key in keys]

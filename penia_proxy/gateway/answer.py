@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 
 from penia_proxy.budget.engine import Verdict
 from penia_proxy.clock import Clock
+from penia_proxy.errors import UpstreamUnreachable
 from penia_proxy.gateway.booking import End, book
 from penia_proxy.gateway.holding import Holding
 from penia_proxy.gateway.relay import ReachedError, chunks_of, to_caller
@@ -74,6 +75,8 @@ class Answering:
         Raises ReachedError if it broke before the caller saw any of it.
         """
         self._stamp.answered()
+        if answer.status < 200:
+            raise ReachedError(UpstreamUnreachable("The provider switched protocols, which nobody asked for."))
         if not 200 <= answer.status < 300:
             # An error bills nothing (wire_formats.md §1); the money is free before its text has passed.
             await hold.release()
@@ -103,7 +106,7 @@ class Answering:
         except asyncio.CancelledError:  # how aiohttp says that the caller left while we wait
             await self._caller_left(answer, decoder)
             raise
-        await self._booked.at("ok")
+        await self._booked.at("ok", readable=not decoder.broken)
         response = web.Response(status=answer.status, reason=answer.reason, body=b"".join(kept))
         self._head(response, answer)
         self._stamp.put_cost(response.headers, self._booked.cost_nanos)
@@ -117,36 +120,53 @@ class Answering:
         self._head(response, answer)
         if strip:
             response.headers.popall("Content-Encoding", None)
-        meter = self._booked.meter
         try:
-            await response.prepare(self._request)
-            for chunk in kept[:-1]:
-                await response.write(chunk)  # read by the meter before
-            for chunk in kept[-1:]:
-                meter.feed(decoder.decode(chunk))
-                await response.write(chunk)
-            async for chunk in chunks_of(answer, self._idle_s):
-                self._seen_first_byte()
-                passed = meter.feed(decoder.decode(chunk))
-                if not strip:
-                    passed = chunk
-                if passed:
-                    await response.write(passed)
-            rest = meter.end()
-            if strip and rest:
-                await response.write(rest)
+            await begin(response, self._request)
+            await self._pass_on(answer, response, decoder, kept, strip=strip)
             # Before the end is sent, so that whoever has seen the end finds the record.
-            await self._booked.at("ok", ended=True)
-            await response.write_eof()
+            await self._booked.at("ok", readable=not decoder.broken, ended=True)
+            if strip and not decoder.whole:
+                # What was passed on decoded is not all there was; the caller could not tell by our own framing.
+                cut(self._request)
+            else:
+                await response.write_eof()
         except ReachedError as failure:
             await self._booked.at(_end_of(failure))
-            self._cut()
+            cut(self._request)
         except asyncio.CancelledError:
             await self._caller_left(answer, decoder)
             raise
         except ConnectionResetError:  # and while we write
+            if self._request.transport is not None:
+                self._request.transport.abort()  # there still, it has not read for so long that it will not
             await self._caller_left(answer, decoder)
         return response
+
+    async def _pass_on(
+        self,
+        answer: aiohttp.ClientResponse,
+        response: web.StreamResponse,
+        decoder: Decoder,
+        kept: list[bytes],
+        *,
+        strip: bool,
+    ) -> None:
+        meter = self._booked.meter
+        for chunk in kept[:-1]:
+            await write(response, chunk, self._idle_s)  # read by the meter before
+        for chunk in kept[-1:]:
+            meter.feed(decoder.decode(chunk))
+            await write(response, chunk, self._idle_s)
+        async for chunk in chunks_of(answer, self._idle_s):
+            self._seen_first_byte()
+            passed = meter.feed(decoder.decode(chunk))
+            if not strip:
+                passed = chunk
+            if passed:
+                await write(response, passed, self._idle_s)
+        rest = meter.end()
+        if strip and rest:
+            await write(response, rest, self._idle_s)
 
     def _head(self, response: web.StreamResponse, answer: aiohttp.ClientResponse) -> None:
         head(response.headers, answer, self._stamp)
@@ -159,11 +179,6 @@ class Answering:
     def ttft_ms(self) -> float | None:
         """Milliseconds from the request to the first byte of the answer's body."""
         return self._stamp.since_start_ms(self._first_byte_at)
-
-    def _cut(self) -> None:
-        """End the connection without the ending of a whole answer: nobody must take a part for the whole."""
-        if self._request.transport is not None:
-            self._request.transport.close()
 
     async def _caller_left(self, answer: aiohttp.ClientResponse, decoder: Decoder) -> None:
         if self._drains is not None and self._drains.running < DRAINS_MAX:
@@ -197,8 +212,13 @@ class Booked:
         self.meter = meter
         self.cost_nanos: int | None = None
 
-    async def at(self, end: End, *, ended: bool = False, drained: bool = False) -> None:
-        """Settle by what the meter has read; ``ended`` says that the meter's end has been asked for."""
+    async def at(self, end: End, *, readable: bool = True, ended: bool = False, drained: bool = False) -> None:
+        """
+        Settle by what the meter has read.
+
+        ``readable`` False: the coding could not be undone, so that the meter saw nothing of what was there.
+        ``ended``: the meter's end has been asked for.
+        """
         if not ended:
             self.meter.end()
         reading = self.meter.reading()
@@ -208,7 +228,7 @@ class Booked:
             self._call,
             reading,
             end,
-            is_stream=self.meter.streams,
+            is_stream=self.meter.streams and readable,
             ttft_ms=self._answering.ttft_ms,
             metadata=metadata,
         )
@@ -231,6 +251,31 @@ async def through_cancellation(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+BEGUN = web.RequestKey("penia_answer_begun", bool)
+"""Set on a request once its answer has begun: from then on it can only go on or be cut."""
+
+
+async def begin(response: web.StreamResponse, request: web.Request) -> None:
+    """Send the answer's head."""
+    request[BEGUN] = True
+    await response.prepare(request)
+
+
+async def write(response: web.StreamResponse, data: bytes, stalled_s: float) -> None:
+    """Send bytes. Raises ConnectionResetError where the caller has left, or takes nothing for so long as if it had."""
+    try:
+        async with asyncio.timeout(stalled_s):
+            await response.write(data)
+    except TimeoutError as error:
+        raise ConnectionResetError("the caller does not read") from error
+
+
+def cut(request: web.Request) -> None:
+    """End the connection without the ending of a whole answer: nobody must take a part for the whole."""
+    if request.transport is not None:
+        request.transport.close()
+
+
 def head(headers: CIMultiDict[str], answer: aiohttp.ClientResponse, stamp: Stamp) -> None:
     """Put the provider's headers and ours."""
     headers.extend(to_caller(answer.headers))
@@ -246,15 +291,14 @@ async def pass_through(
     if "Content-Length" in answer.headers:
         response.headers["Content-Length"] = answer.headers["Content-Length"]
     try:
-        await response.prepare(request)
+        await begin(response, request)
         async for chunk in chunks_of(answer, idle_s):
-            await response.write(chunk)
+            await write(response, chunk, idle_s)
         await response.write_eof()
     except ConnectionResetError:
         pass  # the caller left: nobody is billed for this answer
     except ReachedError:
-        if request.transport is not None:
-            request.transport.close()
+        cut(request)
     return response
 
 

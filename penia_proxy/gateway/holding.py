@@ -8,8 +8,8 @@ before ``sent`` may be said. Ending a hold never waits, so a cancellation cannot
 queued, not awaited.
 """
 
-import asyncio
 import logging
+from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime  # noqa: TC003 - annotates an attribute
@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from penia_proxy.budget.bill import Bill, CardOf, bill_of
+from penia_proxy.budget.calibration import Calibration
 from penia_proxy.budget.engine import Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
 from penia_proxy.budget.record import Hold, UsageRecord
@@ -76,12 +77,15 @@ class Books:
     """Called after a record is durable; must not raise."""
     touched: Callable[[tuple[str, ...]], None]
     """Called with the budgets whose held or spent moved."""
+    calibration: Calibration
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
     """What the hold is for."""
 
+    started: float
+    """The monotonic instant at which the request came."""
     caller: Caller
     provider: str
     """As named in the configuration."""
@@ -101,7 +105,6 @@ class Holding:
         self._books = books
         self._held = held
         self._state = State.HELD
-        self._started = books.clock.monotonic()
         self.estimate = held.estimate
         self.verdict: Verdict
         self.admitted_at: datetime
@@ -139,8 +142,14 @@ class Holding:
         return await self._held.recount()
 
     def sent(self) -> None:
-        """Say that bytes may reach the provider from here on."""
-        self._move("send")
+        """Say that bytes may reach the provider from here on. Twice is once."""
+        if self._state is not State.SENT:
+            self._move("send")
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether bytes may have reached the provider, and nobody has ended the hold yet."""
+        return self._state is State.SENT
 
     async def release(self) -> None:
         """Give the hold back: nothing was or will be billed."""
@@ -182,7 +191,7 @@ class Holding:
             estimated_nanos=self.verdict.amount_nanos,
             streamed=held.streamed,
             status=status,
-            latency_ms=round((self._books.clock.monotonic() - self._started) * 1000, 3),
+            latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
             ttft_ms=ttft_ms,
             tags=held.caller.tags,
             metadata=metadata,
@@ -190,6 +199,14 @@ class Holding:
         await self._books.counters.settle(self.verdict.legs, record)
         if status == "ok" and bill.basis != "estimated":
             self._books.habit.observe(record.component, held.model, record.usage.output_total)
+        if status == "ok" and bill.basis in ("reported", "provider_cost"):
+            self._books.calibration.observe(
+                held.provider,
+                held.model,
+                self.estimate,
+                input_tokens=record.usage.input_total,
+                cost_nanos=record.cost_nanos,
+            )
         self._tell(record)
 
     async def settle_unconfirmed(self, status: str) -> None:
@@ -209,16 +226,14 @@ class Holding:
         held = self._held
         facts = Facts(held.caller.component, held.provider, held.model, held.caller.tags)
         verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
-        if verdict.kind == "block" and _expected_decided(verdict):
+        if _counting_may_help(verdict):
+            if verdict.kind != "block":
+                await self._books.counters.release(verdict.legs)
             self.estimate = await held.recount()
             verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
         if verdict.kind == "block":
             raise refusal_of(verdict)
         return verdict
-
-    def _undo_reserve(self, reserving: "asyncio.Future[None]") -> None:
-        if not reserving.cancelled() and reserving.exception() is None:
-            _forget(self._books.ledger.release(self._held.caller.request_id))
 
     async def _make_durable(self) -> None:
         held = self._held
@@ -237,21 +252,16 @@ class Holding:
             output_tokens_estimated=self.estimate.output_tokens,
             pricing_version=held.pricing_version,
         )
-        reserving = asyncio.ensure_future(self._books.ledger.reserve(hold, unique=held.caller.chose_id))
         try:
-            await asyncio.shield(reserving)
-        except asyncio.CancelledError:
-            # A cancelled commit still commits. Undo it once it has, and only then: refused as a duplicate, the id's
-            # hold is another call's.
-            reserving.add_done_callback(self._undo_reserve)
-            raise
+            # Cancelled, the ledger itself undoes a commit that lands all the same.
+            await self._books.ledger.reserve(hold, unique=held.caller.chose_id)
         except StoreUnavailable:
-            if self._books.config.on_store_failure == "block" or any(leg.budget.blocks for leg in self.verdict.legs):
+            if self._books.config.on_store_failure == "block" or any(leg.budget.refuses for leg in self.verdict.legs):
                 raise
             log.warning("the ledger cannot write; forwarding a call that no blocking budget covers")
 
     def _tell(self, record: UsageRecord) -> None:
-        def durable(done: "asyncio.Future[None]") -> None:
+        def durable(done: Future[None]) -> None:
             if done.cancelled() or done.exception() is not None:
                 log.error("record %s could not be written", record.record_id)
                 return
@@ -274,14 +284,22 @@ class Holding:
         return before not in ENDED
 
 
-def _expected_decided(verdict: Verdict) -> bool:
-    """Whether only expected amounts stand in the way: a bound, or a missing price, is not cured by counting."""
-    refusing = [word for word in verdict.words if word.kind == "block"]
-    return all(
-        word.budget.spec.overrun != "never" and word.code in ("budget_exceeded", "budget_busy") for word in refusing
+def _counting_may_help(verdict: Verdict) -> bool:
+    """
+    Whether only expected amounts stand between the call and a better verdict.
+
+    A bound, a missing price, or what is already spent and held is not changed by counting this call's text.
+    """
+    words = [word for word in verdict.words if word.kind == verdict.kind] if verdict.kind != "allow" else []
+    return bool(words) and all(
+        word.budget.spec.overrun != "never"
+        and word.code in ("budget_exceeded", "budget_busy", None)
+        and word.limit_nanos is not None
+        and word.spent_nanos + word.held_nanos < word.limit_nanos * (word.budget.warn_at if word.kind == "warn" else 1)
+        for word in words
     )
 
 
-def _forget(future: "asyncio.Future[None]") -> None:
+def _forget(future: Future[None]) -> None:
     """Let a queued move run; a failure is the ledger's to retry and log, and must not warn as never retrieved."""
     future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -7,6 +7,7 @@ task, the hold ends by what is known then. Nothing of a request or an answer is 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -16,18 +17,18 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from penia_proxy.budget.estimate import Estimate, estimate
+from penia_proxy.budget.estimate import Estimate, Known, estimate
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
     InvalidRequest,
+    InvariantError,
     PayloadTooLarge,
     PeniaError,
     RequestTimeout,
     UnknownProvider,
-    UpstreamError,
 )
-from penia_proxy.gateway.answer import Answering, Drains, pass_through, through_cancellation
+from penia_proxy.gateway.answer import BEGUN, Answering, Drains, pass_through, through_cancellation
 from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
 from penia_proxy.gateway.counting import tokens_of
@@ -41,9 +42,11 @@ from penia_proxy.wire.call import Call, Dialect, Reading, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
 
+log = logging.getLogger(__name__)
+
 MEGABYTE = 1024 * 1024
 
-Send = Callable[[], AbstractAsyncContextManager[aiohttp.ClientResponse]]
+Send = Callable[..., AbstractAsyncContextManager[aiohttp.ClientResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,14 @@ class Upstream:
     def drains(self) -> bool:
         """Whether an answer is read on after its caller left."""
         return (self.provider.config.on_disconnect or self.dialect.on_disconnect) == "drain"
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and line an error comes from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else "?"
 
 
 class Proxy:
@@ -94,6 +105,12 @@ class Proxy:
             return respond(failure.error, dialect, request_id, {})
         except PeniaError as error:
             return respond(error, dialect, request_id, {})
+        except Exception as error:
+            if BEGUN in request or isinstance(error, ConnectionResetError):
+                raise
+            # Ours. Its text and its traceback could quote the request, so only its kind and place are told.
+            log.error("a call could not be handled: %s at %s", type(error).__name__, place_of(error))  # noqa: TRY400
+            return respond(InvariantError("Penia failed at this call; nothing was decided."), dialect, request_id, {})
 
     def _upstream(self, target: Target) -> Upstream:
         upstream = self._upstreams.get(target.provider)
@@ -118,13 +135,14 @@ class Proxy:
                 return await pass_through(request, answer, stamp, idle_s)
         plain = decoded_request(body, request.headers.get("Content-Encoding"), self._body_bytes_max)
         content_type = request.headers.get("Content-Type", "")
-        call = upstream.dialect.call(Request(route.operation, plain, path_values, target.query, content_type))
+        asked = Request(route.operation, plain, path_values, target.query, content_type, request.headers)
+        call = upstream.dialect.call(asked)
         if call.changed:
             body = call.body
             headers.popall("Content-Encoding", None)
         drains = self._drains if upstream.drains else None
         answering = Answering(request, stamp, self._books.clock, idle_s=idle_s, drains=drains)
-        holding = Holding(self._books, self._held(call, caller, upstream))
+        holding = Holding(self._books, self._held(call, caller, upstream, stamp.started))
         exchange = self._exchange(partial(send, headers, body), holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         return await (self._outlive(exchange) if upstream.drains else exchange)
@@ -135,20 +153,15 @@ class Proxy:
         """Hold, relay, settle: from here on every way out ends the hold."""
         async with holding as hold:
             answering.admitted(hold.verdict, call)
-            hold.sent()
             try:
-                async with send() as answer:
+                async with send(connected=hold.sent) as answer:
                     return await answering.metered(answer, hold, call, upstream.dialect.meter)
-            except UpstreamError:
-                # The provider was never reached.
-                await hold.release()
-                raise
             except ReachedError as failure:
                 await hold.settle_unconfirmed("timeout" if failure.error.status == 504 else "cut")
                 raise
             except asyncio.CancelledError:
                 # The caller left before the answer began. Once it has begun, `Answering` has ended the hold.
-                if not hold.ended:
+                if hold.was_sent:
                     await through_cancellation(book(hold, call, Reading(), "disconnected", is_stream=call.stream))
                 raise
 
@@ -163,24 +176,31 @@ class Proxy:
         task.add_done_callback(self._outliving.discard)
         return await asyncio.shield(task)
 
-    def _held(self, call: Call, caller: Caller, upstream: Upstream) -> Held:
+    def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float) -> Held:
         at = self._books.clock.now()
         catalogue = upstream.catalogue
         card = self._prices.card(catalogue, call.model, at)
-        habit = self._books.habit.p95(caller.component, call.model)
+        provider, calibration = upstream.provider.name, self._books.calibration
+        known = Known(
+            habit=self._books.habit.p95(caller.component, call.model),
+            facts=self._prices.facts(catalogue, call.model),
+            bytes_factor=calibration.factor(provider, call.model, counted=False),
+            counted_factor=calibration.factor(provider, call.model, counted=True),
+        )
 
         async def recount() -> Estimate:
             tokens = await tokens_of(call.text(), call.model)
-            return estimate(call.size, card, habit=habit, text_tokens=tokens)
+            return estimate(call.size, card, known, text_tokens=tokens)
 
         return Held(
+            started=started,
             caller=caller,
-            provider=upstream.provider.name,
+            provider=provider,
             model=call.model,
             streamed=call.stream,
             pricing_version=self._prices.version,
             card_of=lambda model: self._prices.card(catalogue, model, at),
-            estimate=estimate(call.size, card, habit=habit),
+            estimate=estimate(call.size, card, known),
             recount=recount,
         )
 

@@ -8,9 +8,9 @@ decides who pays.
 """
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -45,8 +45,9 @@ NOT_TO_PROVIDER = HOP_BY_HOP | {
     "x-forwarded-proto",
     "x-real-ip",
     "via",
+    "x-http-method-override",
 }
-"""Ours to set, or nobody's business."""
+"""Ours to set, nobody's business, or what would make another request of the one that was metered."""
 
 NOT_TO_CALLER = HOP_BY_HOP | {"content-length", "set-cookie", "alt-svc", "strict-transport-security"}
 """Statements about the provider's own origin, which ours is not."""
@@ -77,16 +78,24 @@ class Provider:
 
     @asynccontextmanager
     async def exchange(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        connected: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """
         Send the request and yield the answer once its headers are there.
 
-        Raises UpstreamUnreachable or UpstreamTimeout where the provider was not reached, ReachedError where it may
-        have been.
+        ``connected`` is called when there is a connection, before a byte is sent on it. Raises UpstreamUnreachable or
+        UpstreamTimeout where the provider was not reached, ReachedError where it may have been.
         """
         limits = self.config.timeout_seconds
         url = self._origin.join(URL.build(path=self._prefix + path, query_string=query, encoded=True))
+        line = Line(connected)
         try:
             async with asyncio.timeout(limits.first_byte):
                 answer = await self._session.request(
@@ -97,20 +106,38 @@ class Provider:
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(sock_connect=min(limits.connect, limits.first_byte)),
                     skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+                    trace_request_ctx=line,
                 )
-        except aiohttp.ConnectionTimeoutError as error:
-            raise UpstreamTimeout(f"'{self.name}' did not accept a connection in time.") from error
-        except (aiohttp.ClientConnectorError, ssl.SSLError) as error:
-            raise UpstreamUnreachable(f"'{self.name}' cannot be reached.") from error
         except TimeoutError as error:
-            raise ReachedError(UpstreamTimeout(f"'{self.name}' did not answer in time.")) from error
+            if line.connected:
+                raise ReachedError(UpstreamTimeout(f"'{self.name}' did not answer in time.")) from error
+            raise UpstreamTimeout(f"'{self.name}' did not accept a connection in time.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise ReachedError(UpstreamUnreachable(f"'{self.name}' hung up before it answered.")) from error
+            if line.connected:
+                raise ReachedError(UpstreamUnreachable(f"'{self.name}' hung up before it answered.")) from error
+            raise UpstreamUnreachable(f"'{self.name}' cannot be reached.") from error
         try:
             yield answer
         finally:
             # Closes the connection unless the answer was read to its end: hanging up is what stops a provider's bill.
             answer.close()
+
+
+class Line:
+    """Whether one exchange has a connection: from then on its provider may have been reached."""
+
+    def __init__(self, told: Callable[[], None]) -> None:
+        self.connected = False
+        self._told = told
+
+    def connect(self) -> None:
+        """Take that there is one."""
+        self.connected = True
+        self._told()
+
+
+async def _on_connected(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
+    context.trace_request_ctx.connect()
 
 
 async def chunks_of(answer: aiohttp.ClientResponse, idle_s: float) -> AsyncIterator[bytes]:
@@ -156,7 +183,11 @@ def _named_by_connection(headers: Mapping[str, str]) -> set[str]:
 
 def session_for_providers() -> aiohttp.ClientSession:
     """Return the one session that provider calls go through."""
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(_on_connected)
+    trace.on_connection_reuseconn.append(_on_connected)
     return aiohttp.ClientSession(
+        trace_configs=[trace],
         connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=0, keepalive_timeout=KEEPALIVE_SECONDS),
         auto_decompress=False,
         trust_env=False,

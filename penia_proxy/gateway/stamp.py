@@ -23,7 +23,8 @@ class Stamp:
     def __init__(self, clock: Clock, request_id: str) -> None:
         self._clock = clock
         self._request_id = request_id
-        self._started = clock.monotonic()
+        self.started = clock.monotonic()
+        """The monotonic instant at which the request came."""
         self._sent: float | None = None
         self._answered: float | None = None
         self._verdict: Verdict | None = None
@@ -44,7 +45,7 @@ class Stamp:
 
     def since_start_ms(self, instant: float | None) -> float | None:
         """Return milliseconds between the request and a monotonic instant."""
-        return None if instant is None else round((instant - self._started) * 1000, 3)
+        return None if instant is None else round((instant - self.started) * 1000, 3)
 
     def put(self, headers: CIMultiDict[str]) -> None:
         """Write the headers that are known when an answer begins."""
@@ -72,7 +73,7 @@ class Stamp:
         sent = self._sent if self._sent is not None else now
         answered = self._answered if self._answered is not None else now
         upstream = answered - sent
-        return f"penia;dur={(now - self._started - upstream) * 1000:.2f}, upstream;dur={upstream * 1000:.2f}"
+        return f"penia;dur={(now - self.started - upstream) * 1000:.2f}, upstream;dur={upstream * 1000:.2f}"
 
 
 def _warning(word: LegVerdict) -> str:

@@ -1,5 +1,5 @@
 """
-Serve both providers on one port, under the paths they have themselves.
+Serve all providers on one port, under the paths they have themselves.
 
 Its one job: turn a request into a question, a behaviour and a call on the bill, and hand the answer to delivery.
 Rule: whatever arrives is answered in the shape of the provider it was meant for. It must not know what an answer says.
@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import orjson
 from aiohttp import web
 
-from penia_proxy.sandbox import anthropic, anthropic_messages, embeddings, models, openai, openai_chat
+from penia_proxy.sandbox import anthropic, anthropic_messages, embeddings, google, models, openai, openai_chat
 from penia_proxy.sandbox.answer import Answer, Question, Refused, interrupted
 from penia_proxy.sandbox.bill import CALLS_MAX, Bill, Call, kept
 from penia_proxy.sandbox.delivery import deliver
@@ -32,7 +32,7 @@ SHUTDOWN_S = 0.1
 
 
 class _Frame(Protocol):
-    """What :mod:`openai` and :mod:`anthropic` both have."""
+    """What :mod:`openai`, :mod:`anthropic` and :mod:`google` all have."""
 
     def error(
         self,
@@ -48,7 +48,7 @@ class _Frame(Protocol):
     def stream_error(self, seed: bytes) -> bytes: ...
 
 
-_FRAMES: Final[Mapping[str, _Frame]] = {"openai": openai, "anthropic": anthropic}
+_FRAMES: Final[Mapping[str, _Frame]] = {"openai": openai, "anthropic": anthropic, "google": google}
 
 _POSTS: Final[Mapping[str, tuple[str, Callable[[Question], Answer]]]] = {
     "/v1/chat/completions": ("openai", openai_chat.answer),
@@ -59,7 +59,7 @@ _POSTS: Final[Mapping[str, tuple[str, Callable[[Question], Answer]]]] = {
 
 
 class Sandbox:
-    """A provider of both kinds. Make the application with :meth:`app`, or run it with :func:`running_sandbox`."""
+    """A provider of every kind. Make the application with :meth:`app`, or run it with :func:`running_sandbox`."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Sandbox:
     ) -> None:
         """``default`` is for calls that the script leaves alone. ``unique_ids``: equal calls differ, as in life."""
         self.url = ""
-        """``http://127.0.0.1:port`` once it runs; both providers' ``base_url`` in Penia's configuration."""
+        """``http://127.0.0.1:port`` once it runs; every provider's ``base_url`` in Penia's configuration."""
         self._default = default or Behaviour()
         self._scripted = Scripted(script, self._default)
         self._bill = Bill(log=log, calls_max=calls_max)
@@ -115,6 +115,8 @@ class Sandbox:
         )
         body, malformed = _parsed(raw)
         _describe(call, body)
+        if provider == "google":
+            call.model, call.streamed = kept(google.model_of(request.path)), google.is_stream(request.path)
         behaviour = Behaviour()
         try:
             asked = Asked(call.number, provider, request.path, request.headers, body)
@@ -135,7 +137,7 @@ class Sandbox:
         """Return the answer, or the error that the request or the script deserves. Raises nothing."""
         frame = _FRAMES[call.provider]
         seed = seed_of(body, f"{call.path}#{call.number}" if self._unique_ids else call.path)
-        if not _has_key(request.headers):
+        if not _has_key(request):
             return frame.error(seed, 401)
         if behaviour.status is not None:
             return frame.error(seed, behaviour.status, retry_after_s=behaviour.retry_after_s)
@@ -154,6 +156,8 @@ class Sandbox:
 
     def _ask(self, request: web.Request, call: Call, question: Question) -> Answer:
         """Find what answers. Raises Refused."""
+        if call.provider == "google":
+            return google.answer(question, request.method, request.path)
         found = _POSTS.get(request.path)
         if found is not None and request.method == "POST":
             return found[1](question)
@@ -209,15 +213,18 @@ def _provider_of(request: web.Request) -> str:
     if found is not None:
         return found[0]
     headers = request.headers
+    if google.is_google(request.path, headers):
+        return "google"
     only_anthropic = "anthropic-version" in headers or "x-api-key" in headers
     return "anthropic" if only_anthropic or request.path.startswith("/v1/messages") else "openai"
 
 
-def _has_key(headers: Mapping[str, str]) -> bool:
-    """Return whether any key was sent, where either provider's SDK puts it; every key is good."""
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+def _has_key(request: web.Request) -> bool:
+    """Return whether any key was sent, where a provider's SDK puts it; every key is good."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     bearer = scheme.lower() == "bearer" and bool(token.strip())
-    return bearer or bool(headers.get("x-api-key", "").strip())
+    named = any(request.headers.get(name, "").strip() for name in ("x-api-key", "x-goog-api-key"))
+    return bearer or named or bool(request.query.get("key", "").strip())
 
 
 def _parsed(raw: bytes) -> tuple[Mapping[str, Any], bool]:

@@ -35,8 +35,8 @@ def answer(question: Question) -> Answer:
     as_text = body.get("encoding_format") == "base64"
     data = []
     for index, text in enumerate(inputs):
-        vector = _vector(derive(model.encode(), repr(text)), dimensions)
-        embedding = base64.b64encode(struct.pack(f"<{dimensions}f", *vector)).decode() if as_text else vector
+        numbers = vector(derive(model.encode(), repr(text)), dimensions)
+        embedding = base64.b64encode(struct.pack(f"<{dimensions}f", *numbers)).decode() if as_text else numbers
         data.append({"object": "embedding", "index": index, "embedding": embedding})
     tokens = Tokens(input=min(sum(_tokens(text) for text in inputs), len(canonical(body))))
     content: dict[str, Any] = {"object": "list", "data": data, "model": model}
@@ -65,7 +65,8 @@ def _tokens(text: str | list[int]) -> int:
     return tokens_of(text) if isinstance(text, str) else len(text)
 
 
-def _vector(seed: bytes, dimensions: int) -> list[float]:
+def vector(seed: bytes, dimensions: int) -> list[float]:
+    """Return a unit vector, the same for the same seed."""
     blocks = -(-dimensions // 16)
     raw = b"".join(derive(seed, block) for block in range(blocks))
     numbers = struct.unpack_from(f"<{dimensions}h", raw)

@@ -60,8 +60,11 @@ def recordings_in(path: Path) -> Iterator[Recording]:
 
 def _recording(row: dict[str, Any]) -> Recording:
     request, response = row["request"], row["response"]
-    _, _, rest = request["url"].partition("://")
-    _, slash, path = rest.partition("/")
+    _, is_absolute, rest = request["url"].partition("://")
+    _, slash, path = (rest or request["url"]).partition("/")
+    if not is_absolute and slash:
+        # `<…_API_BASE>/chat/completions`: a server of one's own, whose OpenAI-compatible base ends in /v1.
+        slash = "/v1/"
     return Recording(
         key=row["id"],
         provider=row["provider"],

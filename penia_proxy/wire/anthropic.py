@@ -18,13 +18,16 @@ from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest, PeniaError
 from penia_proxy.wire.body import count, flag, model_of, read_object, text_or_none
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading, RefusalShape, Request, Route
-from penia_proxy.wire.content import dicts, text_of
+from penia_proxy.wire.content import dicts, text_of, values_of
 from penia_proxy.wire.meters import JsonMeter, SseMeter, is_event_stream
 from penia_proxy.wire.reported import Passed, count_in, json_of, required
 
 CALLER_TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_")
 """Tools that the caller runs, by the beginning of their type. Any other is a server tool: it costs per use and feeds
 input that is not in the body (anthropic-python 2.12.0, types/tool_union_param.py)."""
+
+DEFAULT_TTL = "5m"
+"""A cache lifetime at the cheaper rate; any other is held at the dearer one."""
 
 PROVIDED_TOOL_TOKENS = 2_000
 """The most a tool that Anthropic defines adds unseen (computer use: 735 and 499 of prompt; text editor 700)."""
@@ -226,7 +229,7 @@ def _size(members: dict[str, Any], model: str, body: bytes) -> Size:
         output_cap=count(members, "max_tokens", least=0),
         service_tier=text_or_none(members, "service_tier"),
         speed=text_or_none(members, "speed"),
-        cache_1h=b'"1h"' in body,
+        cache_1h=any(ttl != DEFAULT_TTL for ttl in values_of(members, "ttl")),
         unbounded_why=_hosted(members, tools),
     )
 
@@ -245,6 +248,7 @@ def _blocks(messages: object) -> list[dict[str, Any]]:
     """Return all content blocks, those inside tool results included."""
     found = [block for message in dicts(messages) for block in dicts(message.get("content"))]
     nested = [block for block in found if isinstance(block.get("content"), list)]
+    nested += [source for block in found if isinstance(source := block.get("source"), dict) and "content" in source]
     return found + _blocks(nested) if nested else found
 
 

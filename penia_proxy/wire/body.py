@@ -18,18 +18,32 @@ DEPTH_MAX = 64
 """Nesting accepted. Anthropic and OpenAI schemas stay far below; reliability.md §7.12."""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise InvalidRequest("The body has an object with duplicate keys; parsers differ about which one counts.")
-    return members
+OBJECTS_MAX = 200_000
+"""Objects accepted in one body: forty times a request of 5,000 messages. A body of nothing else holds everybody up."""
+
+
+class _Objects:
+    """Builds the objects of one body."""
+
+    def __init__(self) -> None:
+        self._left = OBJECTS_MAX
+
+    def build(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return the object. Raises InvalidRequest where a key stands twice, and for too many objects."""
+        self._left -= 1
+        if self._left < 0:
+            raise InvalidRequest(f"The body has more than {OBJECTS_MAX} objects.")
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            raise InvalidRequest("The body has an object with duplicate keys; parsers differ about which one counts.")
+        return members
 
 
 def _no_constant(name: str) -> NoReturn:
     raise InvalidRequest(f"The body has {name}, which is not JSON.")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
+_DECODER = json.JSONDecoder()
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -37,7 +51,8 @@ def read_object(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise InvalidRequest("The body is empty; a JSON object is needed.")
     try:
-        value = _DECODER.decode(body.decode("utf-8"))
+        decoder = json.JSONDecoder(object_pairs_hook=_Objects().build, parse_constant=_no_constant)
+        value = decoder.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InvalidRequest("The body is not UTF-8.") from error
     except json.JSONDecodeError as error:
@@ -48,7 +63,7 @@ def read_object(body: bytes) -> dict[str, Any]:
         raise InvalidRequest("The body has a number that is too long.") from error
     if not isinstance(value, dict):
         raise InvalidRequest("The body is not a JSON object.")
-    if _deeper_than(value, DEPTH_MAX):
+    if body.count(b"{") + body.count(b"[") > DEPTH_MAX and _deeper_than(value, DEPTH_MAX):
         raise InvalidRequest(f"The body is nested more than {DEPTH_MAX} deep.")
     return value
 
@@ -71,10 +86,13 @@ def set_member(body: bytes, name: str, value: Any) -> bytes:
     """
     Return the body with one top-level member set, every other byte as it was.
 
-    ``body`` must have passed `read_object`.
+    ``body`` must have passed `read_object`. Raises InvalidRequest for a value that JSON cannot say.
     """
     text = body.decode("utf-8")
-    encoded = json.dumps(value, separators=(",", ":"))
+    try:
+        encoded = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise InvalidRequest(f"'{name}' has a number that is too large.") from error
     span = _span(text, name)
     if span is not None:
         return (text[: span[0]] + encoded + text[span[1] :]).encode()

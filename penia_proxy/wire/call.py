@@ -31,6 +31,8 @@ class Request:
     query: str = ""
     content_type: str = "application/json"
     """With its parameters: a multipart boundary."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Case-insensitive; for what a provider takes from headers. They hold the caller's credentials."""
 
 
 @dataclass(frozen=True, slots=True)

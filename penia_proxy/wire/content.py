@@ -13,6 +13,21 @@ def dicts(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def values_of(value: object, name: str) -> list[Any]:
+    """Return the values of every member of this name, at any depth."""
+    found: list[Any] = []
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            if name in node:
+                found.append(node[name])
+            stack += [child for child in node.values() if isinstance(child, dict | list)]
+        elif isinstance(node, list):
+            stack += [child for child in node if isinstance(child, dict | list)]
+    return found
+
+
 def text_of(value: object) -> str:
     """Return every string, key and number inside, one a line, without data URLs and base64 payloads: for counting."""
     pieces: list[str] = []

@@ -34,9 +34,15 @@ class Decoder(Protocol):
         """Whether the coding was invalid, unknown, or beyond bounds: what was decoded is not the whole."""
         ...
 
+    @property
+    def whole(self) -> bool:
+        """Whether the coding's own end was seen, and nothing is missing."""
+        ...
+
 
 class _Identity:
     broken = False
+    whole = True
 
     def decode(self, data: bytes) -> bytes:
         return data
@@ -44,6 +50,7 @@ class _Identity:
 
 class _Unknown:
     broken = True
+    whole = False
 
     def decode(self, data: bytes) -> bytes:  # noqa: ARG002 - the interface's
         return b""
@@ -52,8 +59,9 @@ class _Unknown:
 class _Bounded(ABC):
     """Shares the bounds; a subclass decodes one step."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int) -> None:
         self.broken = False
+        self._bytes_max = bytes_max
         self._decoded = 0
 
     def decode(self, data: bytes) -> bytes:
@@ -65,7 +73,7 @@ class _Bounded(ABC):
         except (zlib.error, brotli.error, zstandard.ZstdError, MemoryError):
             self.broken = True
         self._decoded += sum(map(len, pieces))
-        if self._decoded > DECODED_BYTES_MAX:
+        if self._decoded > self._bytes_max:
             self.broken = True
         return b"".join(pieces)
 
@@ -74,12 +82,17 @@ class _Bounded(ABC):
         """Decode into pieces, each bounded, until the data or the room is used up."""
 
     def _full(self, pieces: list[bytes]) -> bool:
-        return self._decoded + sum(map(len, pieces)) > DECODED_BYTES_MAX
+        return self._decoded + sum(map(len, pieces)) > self._bytes_max
+
+    @property
+    @abstractmethod
+    def whole(self) -> bool:
+        """Whether the coding's own end was seen."""
 
 
 class _Zlib(_Bounded):
-    def __init__(self, *, deflate: bool) -> None:
-        super().__init__()
+    def __init__(self, bytes_max: int, *, deflate: bool) -> None:
+        super().__init__(bytes_max)
         self._deflate = deflate
         self._inflate = None if deflate else zlib.decompressobj(wbits=31)
 
@@ -99,11 +112,19 @@ class _Zlib(_Bounded):
                     return
                 self._inflate = zlib.decompressobj(wbits=31)
 
+    @property
+    def whole(self) -> bool:
+        return self._inflate is not None and self._inflate.eof and not self.broken
+
 
 class _Brotli(_Bounded):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(bytes_max)
         self._decompressor = brotli.Decompressor()
+
+    @property
+    def whole(self) -> bool:
+        return bool(self._decompressor.is_finished()) and not self.broken
 
     def _steps(self, data: bytes, pieces: list[bytes]) -> None:
         pieces.append(self._decompressor.process(data, output_buffer_limit=STEP_BYTES_MAX))
@@ -112,8 +133,8 @@ class _Brotli(_Bounded):
 
 
 class _Zstd(_Bounded):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(bytes_max)
         # 8 MiB is the window every decoder must support and the most a sender may assume (RFC 9659).
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024).decompressobj()
 
@@ -124,28 +145,37 @@ class _Zstd(_Bounded):
             if self._full(pieces):
                 return
 
+    @property
+    def whole(self) -> bool:
+        return bool(self._decompressor.eof) and not self.broken
 
-def decoder_for(content_encoding: str | None) -> Decoder:
-    """Return a decoder for a Content-Encoding value. More than one coding, or an unknown one, reads as broken."""
+
+def decoder_for(content_encoding: str | None, bytes_max: int | None = None) -> Decoder:
+    """
+    Return a decoder for a Content-Encoding value, bounded by ``bytes_max`` (None: DECODED_BYTES_MAX).
+
+    More than one coding, or an unknown one, reads as broken.
+    """
+    bytes_max = DECODED_BYTES_MAX if bytes_max is None else bytes_max
     match (content_encoding or "identity").strip().lower():
         case "identity" | "":
             return _Identity()
         case "gzip" | "x-gzip":
-            return _Zlib(deflate=False)
+            return _Zlib(bytes_max, deflate=False)
         case "deflate":
-            return _Zlib(deflate=True)
+            return _Zlib(bytes_max, deflate=True)
         case "br":
-            return _Brotli()
+            return _Brotli(bytes_max)
         case "zstd":
-            return _Zstd()
+            return _Zstd(bytes_max)
         case _:
             return _Unknown()
 
 
 def decoded_request(body: bytes, content_encoding: str | None, bytes_max: int) -> bytes:
     """Return a request's body decoded, at most ``bytes_max``. Raises InvalidRequest where it cannot be read."""
-    decoder = decoder_for(content_encoding)
+    decoder = decoder_for(content_encoding, bytes_max)
     decoded = decoder.decode(body)
-    if decoder.broken or len(decoded) > bytes_max:
+    if decoder.broken or not decoder.whole or len(decoded) > bytes_max:
         raise InvalidRequest("The body's Content-Encoding cannot be read, or it decodes to more than is accepted.")
     return decoded

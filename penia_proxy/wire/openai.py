@@ -1,76 +1,76 @@
 """
-Speak OpenAI: chat completions, embeddings, models.
+Speak OpenAI, and as its relatives do: chat, completions, embeddings, responses.
 
-Its one job: the dialect's routes, and which module reads each of its endpoints.
-Rule: what an endpoint asks and reports is in its own module; errors have one shape. Sources: wire_formats.md §1.1.
+Its one job: a family's routes, which module reads each of its endpoints, and its form of refusal.
+Rule: what an endpoint asks and reports is in its own module, and what a relative does otherwise is in
+`penia_proxy.wire.families`. Sources: wire_formats.md §1.1, §1.5 and §1.8.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from penia_proxy.budget.estimate import Size
-from penia_proxy.errors import InvalidRequest, PeniaError
-from penia_proxy.wire.body import flag, model_of, read_object
+from penia_proxy.errors import PeniaError
 from penia_proxy.wire.call import AnswerHead, Call, Meter, RefusalShape, Request, Route
-from penia_proxy.wire.content import text_of
-from penia_proxy.wire.meters import JsonMeter, SseMeter, is_event_stream
+from penia_proxy.wire.families import OPENAI, Family
+from penia_proxy.wire.meters import JsonMeter, Reader, SseMeter, is_event_stream
 from penia_proxy.wire.openai_chat import ChatReader, chat_call
+from penia_proxy.wire.openai_completions import completions_call, embeddings_call
+from penia_proxy.wire.openai_images import ImageReader, images_call
+from penia_proxy.wire.openai_responses import ResponseReader, responses_call
 
 _ERROR_TYPES = {402: "insufficient_quota", 429: "rate_limit_error", 401: "authentication_error"}
 
 
 class OpenAI:
-    """The dialect ``openai``."""
+    """The dialect ``openai``, and that of each of its relatives."""
 
-    name = "openai"
     on_disconnect: Literal["cancel", "drain"] = "cancel"
-    routes: tuple[Route, ...] = (
-        Route("POST", "/v1/chat/completions", "chat"),
-        Route("GET", "/v1/chat/completions", None),
-        Route("GET", "/v1/chat/completions/{}", None),
-        Route("GET", "/v1/chat/completions/{}/messages", None),
-        Route("POST", "/v1/embeddings", "embeddings"),
-        Route("GET", "/v1/models", None),
-        Route("GET", "/v1/models/{}", None),
-    )
+
+    def __init__(self, family: Family = OPENAI) -> None:
+        self._family = family
+        self.name = family.name
+        posts = ((path, operation) for operation, paths in family.posts.items() for path in paths)
+        self.routes: tuple[Route, ...] = (
+            *(Route("POST", path, operation) for path, operation in posts),
+            *(Route(method, path, None) for method, path in family.free),
+        )
 
     def call(self, request: Request) -> Call:
-        members = read_object(request.body)
-        if request.operation == "embeddings":
-            return _embeddings(members, request.body)
-        return chat_call(members, request.body)
+        match request.operation:
+            case "embeddings" | "rerank":
+                return embeddings_call(request, self._family)
+            case "completions" | "fim":
+                return completions_call(request, self._family)
+            case "responses" | "compact":
+                return responses_call(request)
+            case "images":
+                return images_call(request)
+        return chat_call(request, self._family)
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
-        reader = ChatReader(strip=call.strip_usage)
+        reader = self._reader(call)
         return SseMeter(reader, strip=call.strip_usage) if is_event_stream(call, head) else JsonMeter(reader)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
+        return RefusalShape(self._refused(error, penia), {"x-request-id": request_id})
+
+    def _reader(self, call: Call) -> Reader:
+        if call.operation in ("responses", "compact"):
+            return ResponseReader(family=self._family)
+        if call.operation == "images":
+            return ImageReader()
+        return ChatReader(strip=call.strip_usage, family=self._family)
+
+    def _refused(self, error: PeniaError, penia: Mapping[str, object]) -> dict[str, object]:
         kind = _ERROR_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
-        return RefusalShape(
-            {
-                "error": {
-                    "message": str(error),
-                    "type": kind,
-                    "param": None,
-                    "code": error.code,
-                    "penia": penia,
-                }
-            },
-            {"x-request-id": request_id},
-        )
-
-
-def _embeddings(members: dict[str, Any], body: bytes) -> Call:
-    model = model_of(members)
-    if flag(members, "stream"):
-        raise InvalidRequest("Embeddings do not stream.")
-    given = members.get("input")
-    # Input may be token ids: each takes two bytes of JSON at least ("1,"), so the bytes bound these as well.
-    return Call(
-        operation="embeddings",
-        model=model,
-        stream=False,
-        size=Size(text_bytes=len(body), messages=len(given) if isinstance(given, list) else 1, no_output=True),
-        body=body,
-        text=lambda: text_of(given),
-    )
+        said: dict[str, object] = {"message": str(error), "type": kind, "param": None, "code": error.code}
+        match self._family.refusal:
+            case "flat":
+                return {"object": "error", **said, "penia": penia}
+            case "text":
+                return {"code": error.code, "error": str(error), "penia": penia}
+            case "status":
+                return {"error": {**said, "code": error.status, "penia": penia}}
+            case "detail":
+                return {"detail": str(error), "penia": penia}
+        return {"error": {**said, "penia": penia}}

@@ -13,12 +13,13 @@ from typing import Any
 
 from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
-from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.wire.body import count, flag, model_of, set_member, text_or_none
-from penia_proxy.wire.call import Call, Reading
+from penia_proxy.wire.body import count, flag, model_of, read_object, set_member, text_or_none
+from penia_proxy.wire.call import Call, Reading, Request
 from penia_proxy.wire.content import dicts, text_of
-from penia_proxy.wire.reported import Passed, count_in, json_of, required
+from penia_proxy.wire.families import OPENAI, Family
+from penia_proxy.wire.openai_usage import Parts, cost_of, parts_of, usage_at, usage_of
+from penia_proxy.wire.reported import Passed, json_of
 
 CHOICES_MAX = 128
 """``n`` of the API reference; a larger one is refused by the provider, and here before it."""
@@ -27,40 +28,14 @@ CALLER_TOOLS = frozenset({"function", "custom"})
 """Tools that the caller runs. Any other is hosted: it costs per use and feeds input that is not in the body."""
 
 
-def usage_of(report: object) -> Usage | None:
-    """Return the usage of a ``usage`` object, None where there is none to believe."""
-    if not isinstance(report, dict):
-        return None
-    prompt = required(report, "prompt_tokens")
-    completion = required(report, "completion_tokens")
-    if prompt is None or completion is None or not {"prompt_tokens", "completion_tokens"} & report.keys():
-        return None
-    details = "prompt_tokens_details"
-    cached = min(count_in(report, details, "cached_tokens"), prompt)
-    written = min(count_in(report, details, "cache_write_tokens"), prompt - cached)
-    audio = min(count_in(report, details, "audio_tokens"), prompt - cached - written)
-    image = min(count_in(report, details, "image_tokens"), prompt - cached - written - audio)
-    details = "completion_tokens_details"
-    reasoning = min(count_in(report, details, "reasoning_tokens"), completion)
-    audio_out = min(count_in(report, details, "audio_tokens"), completion - reasoning)
-    return Usage(
-        input=prompt - cached - written - audio - image,
-        cache_read=cached,
-        cache_write=written,
-        input_audio=audio,
-        input_image=image,
-        output=completion - reasoning - audio_out,
-        reasoning=reasoning,
-        output_audio=audio_out,
-    )
-
-
 class ChatReader:
     """Reads chat completions and embeddings, whole or as chunks."""
 
-    def __init__(self, *, strip: bool) -> None:
+    def __init__(self, *, strip: bool = False, family: Family = OPENAI) -> None:
         self._strip = strip
-        self._usage: Usage | None = None
+        self._family = family
+        self._parts: Parts = ()
+        self._report: dict[str, Any] = {}
         self._model: str | None = None
         self._tier: str | None = None
         self._finished = False
@@ -90,13 +65,14 @@ class ChatReader:
 
     def reading(self) -> Reading:
         return Reading(
-            parts=() if self._usage is None else ((self._model, self._usage),),
-            complete=self._usage is not None,
+            parts=tuple((model or self._model, usage.with_tier(self._tier)) for model, usage in self._parts),
+            complete=bool(self._parts),
             finished=self._finished,
             failed=self._failed,
             passed_text=self._passed.text,
             passed_bytes=self._passed.bytes,
             model=self._model,
+            cost_usd=cost_of(self._report, self._family),
         )
 
     def _common(self, answer: Mapping[str, Any]) -> None:
@@ -108,16 +84,16 @@ class ChatReader:
         tier = answer.get("service_tier")
         if isinstance(tier, str):
             self._tier = tier
-        usage = usage_of(answer.get("usage"))
-        if usage is not None:
-            self._usage = usage
-        if self._usage is not None and self._usage.service_tier != self._tier:
-            self._usage = self._usage.with_tier(self._tier)
+        report = usage_at(answer, self._family.usage_at)
+        usage = usage_of(report, self._family)
+        if report is not None and usage is not None:
+            self._parts = parts_of(answer, None, usage, self._family)
+            self._report = report
 
     def _add(self, message: object) -> None:
         if not isinstance(message, dict):
             return
-        for name in ("content", "refusal", "reasoning_content"):
+        for name in ("content", "refusal", "reasoning_content", "reasoning"):
             self._passed.add(message.get(name))
         for tool in dicts(message.get("tool_calls")):
             function = tool.get("function") or tool.get("custom")
@@ -126,25 +102,22 @@ class ChatReader:
                 self._passed.add(function.get("arguments") or function.get("input"))
 
 
-def chat_call(members: dict[str, Any], body: bytes) -> Call:
-    """Return the call, with usage asked for where it streams. Raises InvalidRequest."""
-    model = model_of(members)
+def chat_call(request: Request, family: Family = OPENAI) -> Call:
+    """Return the call, with usage asked for where it streams and must be asked. Raises InvalidRequest."""
+    members = read_object(request.body)
+    model = asked_model(members, request, family)
     stream = flag(members, "stream")
     messages = members.get("messages")
     if messages is not None and not isinstance(messages, list):
         raise InvalidRequest("'messages' must be a list.")
-    changed: tuple[str, ...] = ()
-    options = members.get("stream_options")
-    if options is not None and not isinstance(options, dict):
-        raise InvalidRequest("'stream_options' must be an object.")
-    if stream and (options or {}).get("include_usage") is not True:
-        changed = ("stream_options.include_usage",)
-        body = set_member(body, "stream_options", {**(options or {}), "include_usage": True})
+    if flag(members, "deferred"):
+        raise InvalidRequest("'deferred' is not metered yet: its bill comes after the answer. Leave it out.")
+    body, changed = asking_for_usage(members, request.body, stream=stream and family.asks_for_usage)
     return Call(
         operation="chat",
         model=model,
         stream=stream,
-        size=_chat_size(members, model, len(body)),
+        size=_chat_size(members, model, len(request.body)),
         body=body,
         text=lambda: text_of({name: members.get(name) for name in ("messages", "tools", "response_format")}),
         changed=changed,
@@ -152,12 +125,32 @@ def chat_call(members: dict[str, Any], body: bytes) -> Call:
     )
 
 
+def asked_model(members: dict[str, Any], request: Request, family: Family) -> str:
+    """Return the model asked for: the body's, or the deployment that an Azure path names. Raises InvalidRequest."""
+    if family.model_in_path and request.path_values:
+        return model_of({"model": request.path_values[0]})
+    return model_of(members)
+
+
+def asking_for_usage(members: dict[str, Any], body: bytes, *, stream: bool) -> tuple[bytes, tuple[str, ...]]:
+    """Return the body, asking a stream for its usage, and the names of what was set. Raises InvalidRequest."""
+    options = members.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise InvalidRequest("'stream_options' must be an object.")
+    if not stream or (options or {}).get("include_usage") is True:
+        return body, ()
+    body = set_member(body, "stream_options", {**(options or {}), "include_usage": True})
+    return body, ("stream_options.include_usage",)
+
+
 def _chat_size(members: dict[str, Any], model: str, body_bytes: int) -> Size:
     caps = [count(members, "max_completion_tokens"), count(members, "max_tokens")]
     known = [cap for cap in caps if cap is not None]
     parts = list(_content_parts(members.get("messages")))
     images = [part for part in parts if part.get("type") == "image_url"]
-    kinds = {part.get("type") for part in parts}
+    kinds = {str(part.get("type", "text")) for part in parts}
+    modalities = members.get("modalities")
+    heard = any(message.get("audio") for message in dicts(members.get("messages")))
     schema = members.get("response_format") is not None
     prediction = members.get("prediction")
     return Size(
@@ -166,24 +159,31 @@ def _chat_size(members: dict[str, Any], model: str, body_bytes: int) -> Size:
         image_tokens_max=image_tokens_max("openai", model) if images else 0,
         messages=len(members.get("messages") or ()),
         hidden_tokens=HIDDEN_TOOL_TOKENS if members.get("tools") or members.get("functions") or schema else 0,
-        beyond_body=bool(kinds - {"text", "image_url", "refusal", None}),
+        # An earlier answer's audio is named by its id, Azure's `data_sources` by theirs: input that is not in the body.
+        beyond_body=heard or bool(kinds - {"text", "image_url", "refusal"}) or bool(members.get("data_sources")),
         # Both given: providers differ about which one counts, so the larger bounds.
         output_cap=max(known, default=None),
         choices=count(members, "n", most=CHOICES_MAX) or 1,
         # Rejected prediction tokens are billed as output (wire_formats.md §1.1): at most one a byte.
         output_extra=len(text_of(prediction).encode("utf-8", "surrogatepass")) if prediction else 0,
         service_tier=text_or_none(members, "service_tier"),
-        audio="input_audio" in kinds or "audio" in (members.get("modalities") or ()),
+        audio=heard or "input_audio" in kinds or (isinstance(modalities, list) and "audio" in modalities),
         unbounded_why=_hosted(members, model),
     )
 
 
 def _hosted(members: dict[str, Any], model: str) -> str:
     """Say which hosted tool makes the cost unbounded, if one does."""
+    if any(members.get(name) for name in ("search_parameters", "plugins")) or model.endswith(":online"):
+        return "it searches the web, at a fee per search"
     if members.get("web_search_options") is not None or "-search" in model or "deep-research" in model:
         return "it searches the web, at a fee per search"
+    if members.get("models") or model.startswith("openrouter/"):
+        return "another model than the one named may answer"
+    if "compound" in model:
+        return "a compound system calls models and tools of its own"
     for tool in dicts(members.get("tools")):
-        if tool.get("type", "function") not in CALLER_TOOLS:
+        if str(tool.get("type", "function")) not in CALLER_TOOLS:
             return "it uses a hosted tool"
     return ""
 

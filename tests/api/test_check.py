@@ -158,13 +158,14 @@ async def test_a_model_without_price(api: Api, enforcement: str, verdict: str, c
 async def test_a_call_without_bound_is_refused_by_a_budget_that_needs_one(
     api: Api, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where neither a cap nor a context window bounds the output, a `never` budget says `unbounded_call`."""
+    """Where no cap, no stated maximum and no window bounds the output, a `never` budget says `unbounded_call`."""
     from dataclasses import replace
 
     card = services.prices.card("openai", "gpt-4o", services.clock.now())
     assert card is not None
     boundless = replace(card, context_window=None)
     monkeypatch.setattr(type(services.prices), "card", lambda *_: boundless)
+    monkeypatch.setattr(type(services.prices), "facts", lambda *_: None)
     await api.budget(daily_limit=5, enforcement="block", overrun="never")
 
     answer = await api.post(

@@ -67,6 +67,7 @@ class Gateway:
     )
     budgets: list[dict[str, Any]] = field(default_factory=lambda: [dict(BUDGET)])
     summary: dict[str, Any] = field(default_factory=dict)
+    estimates: list[dict[str, Any]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
 
@@ -101,6 +102,9 @@ class Gateway:
                         },
                     ]
                 )
+            case "GET", "/estimates":
+                total = len(self.estimates)
+                return web.json_response({"items": self.estimates, "total": total, "page": 1, "limit": 100})
             case "POST", "/usage/summary":
                 return web.json_response(self.summary)
         return web.json_response({"error": "There is nothing here.", "code": "not_found", "detail": None}, status=404)

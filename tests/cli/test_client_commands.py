@@ -22,7 +22,7 @@ def _free_port() -> int:
 
 
 @pytest.mark.parametrize(
-    "command", [("status",), ("usage",), ("budgets", "list"), ("budgets", "set", "x", "--daily", "1")]
+    "command", [("status",), ("usage",), ("estimates",), ("budgets", "list"), ("budgets", "set", "x", "--daily", "1")]
 )
 async def test_no_gateway(run: Run, command: tuple[str, ...]) -> None:
     """Where nothing listens, each command says how to start a gateway, and fails."""
@@ -125,6 +125,32 @@ async def test_usage_by_model(run: Run, gateway: Gateway) -> None:
     assert ["claude-sonnet-4-5", "1", "1,500,000", "7", "$0.75", "75%"] in lines
     assert lines.index(["gpt-4o-mini", "3", "1,000", "20", "$0.25", "25%"]) == 2
     assert lines[-1] == ["total", "4", "1,501,000", "27", "$1.00"]
+
+
+async def test_estimates(run: Run, gateway: Gateway) -> None:
+    """Each model has a line with the middle and the worst of its errors; what has not been seen is a dash."""
+    gateway.estimates = [
+        {
+            "provider": "openai",
+            "model": "gpt-4o",
+            "input_tokens": {"samples": 12, "p50": 1.1, "p95": 1.254},
+            "cost": {"samples": 0, "p50": None, "p95": None},
+            "bytes_factor": 0.3,
+            "counted_factor": 1,
+        }
+    ]
+
+    outcome = await run("estimates", "--url", gateway.url)
+
+    assert ["openai", "gpt-4o", "12", "1.10", "1.25", "–", "–"] in [line.split() for line in outcome.out.splitlines()]
+    assert json.loads((await run("estimates", "--json", "--url", gateway.url)).out) == gateway.estimates
+
+
+async def test_estimates_of_nothing(run: Run, gateway: Gateway) -> None:
+    """Before the first call there is a sentence, not an empty table."""
+    outcome = await run("estimates", "--url", gateway.url)
+
+    assert (outcome.code, "No call has ended" in outcome.out) == (0, True)
 
 
 async def test_usage_of_nothing(run: Run, gateway: Gateway) -> None:

@@ -224,3 +224,22 @@ def test_a_refusal_is_what_the_sdk_reads() -> None:
         "request_id": "r_1",
     }
     assert shape.headers == {"request-id": "r_1"}
+
+
+@pytest.mark.parametrize("ttl", ['"1h"', '"\\u0031h"', '"2h"', "3600"])
+def test_a_longer_lifetime_cannot_hide(ttl: str) -> None:
+    """Escaped, unknown or mistyped: whatever is not the default is held at the dearer rate."""
+    body = (
+        '{"model": "claude-sonnet-4-6", "max_tokens": 5, "messages": [],'
+        ' "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": ' + ttl + "}}]}"
+    )
+
+    assert DIALECT.call(Request("messages", body.encode())).size.cache_1h
+
+
+def test_images_inside_a_documents_content_are_seen() -> None:
+    """A document may be made of blocks."""
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+    document = {"type": "document", "source": {"type": "content", "content": [image, image]}}
+
+    assert call(messages=[{"role": "user", "content": [document]}]).size.images == 2

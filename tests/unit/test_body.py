@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penia_proxy.errors import InvalidRequest
+from penia_proxy.wire import body
 from penia_proxy.wire.body import DEPTH_MAX, count, flag, model_of, read_object, set_member
 
 
@@ -119,3 +120,20 @@ def test_a_model_is_a_name(model: object) -> None:
     """What is no printable, bounded name is refused before any price is looked up."""
     with pytest.raises(InvalidRequest):
         model_of({"model": model})
+
+
+def test_a_body_of_nothing_but_objects_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsing millions of them would hold everybody up."""
+    monkeypatch.setattr(body, "OBJECTS_MAX", 100)
+
+    with pytest.raises(InvalidRequest):
+        read_object(b'{"messages": [' + b"{}," * 200 + b"{}]}")
+    assert read_object(b'{"messages": [' + b"{}," * 90 + b"{}]}")
+
+
+def test_a_member_that_json_cannot_say_is_not_written() -> None:
+    """1e400 is read as infinity, which is not JSON."""
+    given = b'{"stream_options": {"x": 1e400}}'
+
+    with pytest.raises(InvalidRequest):
+        set_member(given, "stream_options", read_object(given)["stream_options"])

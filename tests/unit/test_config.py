@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from penia_proxy.config import DEFAULTS, BudgetSpec, Config, load_config
+from penia_proxy.config import DEFAULTS, KNOWN_FORMATS, BudgetSpec, Config, load_config
 from penia_proxy.config.document import Document
 from penia_proxy.errors import ConfigError
 
@@ -58,7 +58,8 @@ def test_the_shipped_file_comments_every_key() -> None:
     lines = (ROOT / "config.yaml").read_text(encoding="utf-8").splitlines()
     bare = [line for line in lines if line.strip() and "#" not in line]
 
-    assert {line.strip() for line in bare} <= {"server:", "ledger:", "counters:", "auth:", "openai:", "anthropic:"}
+    sections = {"server:", "ledger:", "counters:", "auth:"}
+    assert {line.strip() for line in bare} <= sections | {f"{name}:" for name in DEFAULTS["providers"]}
 
 
 def test_an_empty_file_and_an_empty_section_are_fine(load: Load) -> None:
@@ -159,8 +160,8 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "open": ("server: {host: 0.0.0.0}", "config.yaml:1: server.host: without keys"),
     "open name": ("server: {host: example.com}", "without keys"),
     "format": (
-        "providers: {p: {base_url: 'http://h', format: google}}",
-        "format 'google' is not built yet: openai, anthropic",
+        "providers: {p: {base_url: 'http://h', format: pigeon}}",
+        f"format 'pigeon' is not built yet: {', '.join(sorted(KNOWN_FORMATS, reverse=True))}",
     ),
     "reserved": ("providers: {api: {base_url: 'http://h', format: openai}}", "'api' is a path of Penia's own"),
     "capital": ("providers: {OpenAI: {base_url: 'http://h', format: openai}}", "a provider's name is"),

@@ -81,3 +81,23 @@ def test_a_request_beyond_the_bound_is_refused() -> None:
         decoded_request(gzip.compress(bytes(10_000)), "gzip", 9_999)
 
     assert decoded_request(gzip.compress(TEXT), "gzip", 1_000_000) == TEXT
+
+
+def test_a_request_that_decodes_to_too_much_is_given_up_early() -> None:
+    """At its own bound, not at that of answers."""
+    decoder = decoder_for("gzip", 10_000)
+    size = len(decoder.decode(gzip.compress(bytes(5_000_000))))
+
+    assert decoder.broken
+    assert size <= decode.STEP_BYTES_MAX
+
+
+@pytest.mark.parametrize(("coding", "data"), CODINGS[2:])
+def test_a_truncated_body_is_not_whole(coding: str, data: bytes) -> None:
+    """What was decoded is right, and there is more of it."""
+    part, entire = decoder_for(coding), decoder_for(coding)
+    part.decode(data[:-1] if coding != "deflate" else data[: len(data) // 2])
+    entire.decode(data)
+
+    assert not part.whole
+    assert entire.whole

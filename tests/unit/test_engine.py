@@ -165,6 +165,7 @@ async def test_a_call_without_a_bound_is_refused_under_never_only() -> None:
         ({"enforcement": "block", "unpriced": "warn"}, "warn"),
         ({"enforcement": "warn", "unpriced": "block"}, "block"),
         ({"enforcement": "block", "daily_limit": None}, "block"),
+        ({"enforcement": "block", "unpriced": "block", "shadow": True}, "warn"),
     ],
 )
 async def test_a_missing_price_is_the_budgets_choice(spec: dict[str, Any], kind: str) -> None:
@@ -271,3 +272,24 @@ async def test_tallies_sum_what_was_settled(costs: list[int | None]) -> None:
     assert tally.unpriced_count == costs.count(None)
     assert (tally.input_tokens, tally.output_tokens) == (3 * len(costs), 2 * len(costs))
     assert tally.held_nanos == 0
+
+
+@pytest.mark.parametrize("unpriced", ["warn", "allow"])
+async def test_an_exhausted_limit_refuses_unpriced_calls_too(unpriced: str) -> None:
+    """However the budget treats a missing price, what is used up is used up."""
+    guard, counters = engine(budget(unpriced=unpriced))
+    verdict = await guard.reserve(FACTS, ask(1.0), AT)
+    await counters.settle(verdict.legs, record(verdict, USD + 1))
+
+    refused = await guard.reserve(FACTS, Ask(None, None), AT)
+
+    assert (refused.kind, refused.code) == ("block", "budget_exceeded")
+
+
+async def test_calls_in_flight_are_counted_whatever_they_hold() -> None:
+    """Also those of amount 0."""
+    guard, counters = engine(budget(unpriced="allow"))
+    held_none = await guard.reserve(FACTS, Ask(None, None), AT)
+    assert await counters.in_flight("b_b") == 1
+    await counters.release(held_none.legs)
+    assert await counters.in_flight("b_b") == 0

@@ -9,7 +9,7 @@ from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import BudgetExceeded, InvalidRequest
 from penia_proxy.wire.call import AnswerHead, Call, Reading, Request
 from penia_proxy.wire.openai import OpenAI
-from penia_proxy.wire.openai_chat import usage_of
+from penia_proxy.wire.openai_usage import usage_of
 
 DIALECT = OpenAI()
 
@@ -255,3 +255,11 @@ def test_a_refusal_is_what_the_sdk_reads() -> None:
             "penia": {"code": "budget_exceeded"},
         }
     }
+
+
+def test_an_earlier_answers_audio_is_input_that_is_not_in_the_body() -> None:
+    """It is named by its id, and billed as audio."""
+    size = call(messages=[{"role": "assistant", "audio": {"id": "audio_1"}}]).size
+
+    assert size.beyond_body
+    assert size.audio

@@ -1,6 +1,7 @@
 """Prices: the catalogue, the overrides, and what a rate card makes of them."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -150,17 +151,28 @@ def test_every_price_equals_the_catalogues(book: PriceBook) -> None:
     assert compared > 3_000
 
 
-@pytest.mark.parametrize("provider", ["deepseek", "x-ai", "google", "mistral", "azure"])
-def test_text_prices_equal_the_catalogues_elsewhere(book: PriceBook, provider: str) -> None:
-    """Other providers' text, with prices by the time of day and borrowed models, costs what genai-prices says."""
-    rng = random.Random(provider)
-    models = [m.id for p in catalogue if p.id == provider for m in p.models]
-    for model in [*models, "gpt-4o"] if provider == "azure" else models:
-        for hour in (0, 2, 5, 9, 17):
-            at = NOW.replace(hour=hour)
-            usage = Usage(input=rng.randrange(300_000), cache_read=rng.randrange(9_000), output=rng.randrange(9_000))
-            if found := book.card(provider, model, at):
-                assert found.price(usage).total_nanos == library_price(provider, model, usage, at)[0], (model, at)
+def test_every_price_of_every_provider_equals_the_catalogues(book: PriceBook) -> None:
+    """All providers' models, some borrowed, in any mix of counts and tiers, by the time of day and years back."""
+    rng = random.Random(47)
+    models = [(p.id, m.id) for p in catalogue for m in p.models]
+    compared: Counter[str] = Counter()
+    for provider, model in [*models, ("azure", "gpt-4o"), ("azure", "claude-sonnet-4-5")]:
+        for at in (NOW.replace(hour=rng.randrange(24)), NOW - timedelta(seconds=rng.randrange(3 * 365 * 86_400))):
+            found = book.card(provider, model, at)
+            usage = random_usage(rng)
+            try:
+                expected = library_price(provider, model, usage, at)
+            except LookupError:  # an id that is only a prefix of names
+                assert found is None
+                continue
+            if found is None:
+                assert expected == (0, 0), (provider, model)
+                continue
+            price = found.price(usage)
+            assert (price.total_nanos, price.input_nanos) == expected, (provider, model, at, usage)
+            compared[provider] += 1
+    assert compared.total() > 3_500
+    assert len(compared) > 40
 
 
 @pytest.mark.parametrize(
@@ -350,6 +362,31 @@ def test_us_inference_costs_a_tenth_more() -> None:
         assert found.most(0, 1_000) == found.price(Usage(output=1_000)).total_nanos * Decimal(factor)
         assert found.source == "catalogue"
         assert found.price(Usage(input=7, inference_geo="global")) == found.price(Usage(input=7))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usd_per_thousand"),
+    [
+        ("openai", "o3-pro", 10),
+        ("openai", "gpt-4o-search-preview-2025-03-11", 25),
+        ("openai", "gpt-4o", 10),
+        ("google", "gemini-2.5-flash-image", 35),
+        ("google", "gemini-robotics-er-2-preview", 14),
+        ("groq", "openai/gpt-oss-120b", 5),
+        ("x-ai", "grok-4", 5),
+    ],
+)
+def test_searches_that_the_catalogue_leaves_out_are_priced(provider: str, model: str, usd_per_thousand: int) -> None:
+    """From the day the gap was found, and on top of the catalogue's own token prices, which stay as they are."""
+    book, bare = PriceBook.load(), PriceBook(catalogue, Overrides(), "test")
+    once = Usage(input=1_000, output=10, units={"web_searches": 1})
+
+    found, plain = card(book, provider, model), card(bare, provider, model)
+    words = plain.price(replace(once, units={})).total_nanos
+    assert found.price(once).unrated == ()
+    assert found.price(once).total_nanos == words + usd_per_thousand * 1_000_000
+    before = NOW.replace(day=22)
+    assert card(book, provider, model, before).price(once) == card(bare, provider, model, before).price(once)
 
 
 def test_the_shipped_overrides_load_and_are_in_the_version() -> None:

@@ -1,0 +1,268 @@
+"""
+Know who speaks OpenAI's API, and how each differs from OpenAI.
+
+Its one job: the differences as data, so that `penia_proxy.wire.openai` reads them all and no reader is copied.
+Rules: a difference is a field here with a default that is OpenAI's own way; an endpoint that a provider does not have,
+or that cannot be metered exactly, is not listed, and what is not listed is refused. Sources: wire_formats.md §1.1 and
+§1.5; the price catalogue's names are the families' names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Path = tuple[str, ...]
+"""Names of members, from the outside in."""
+
+RefusalForm = Literal["openai", "flat", "text", "status", "detail"]
+"""
+``{"error": {…, "code": name}}``; the members at the top (Mistral); ``{"code", "error": sentence}`` (xAI); as OpenAI's
+with the HTTP status for a code (OpenRouter, Perplexity); ``{"detail": sentence}`` (Voyage).
+"""
+
+MODELS = (("GET", "/models"), ("GET", "/models/{}"))
+"""The list of models, free everywhere, behind the version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A provider, or a kind of provider, that speaks OpenAI's API."""
+
+    name: str
+    """The ``format`` in config.yaml."""
+    posts: Mapping[str, tuple[str, ...]]
+    """Paths that cost money, by operation; all are POST."""
+    free: tuple[tuple[str, str], ...] = ()
+    """(method, path) of what costs nothing."""
+    asks_for_usage: bool = False
+    """Whether a stream reports usage only where ``stream_options.include_usage`` is set."""
+    usage_at: tuple[Path, ...] = (("usage",),)
+    """Where an answer or a chunk has its usage; the first that is there counts."""
+    cached_at: tuple[Path, ...] = (("prompt_tokens_details", "cached_tokens"),)
+    """Where a usage has its cached input; the first that is not 0 counts."""
+    reasoning_at: tuple[Path, ...] = (("completion_tokens_details", "reasoning_tokens"),)
+    """Where a usage has its reasoning, likewise."""
+    reasoning_outside: bool = False
+    """Whether ``completion_tokens`` leaves reasoning out where ``total_tokens`` has it."""
+    audio_outside: bool = False
+    """Whether ``prompt_tokens`` leaves audio out."""
+    hidden_thinking: bool = False
+    """Whether what ``total_tokens`` has beyond its two parts is thinking, billed as output."""
+    total_is_input: bool = False
+    """Whether a usage has ``total_tokens`` alone, and all of them are input."""
+    cost_at: tuple[tuple[Path, int], ...] = ()
+    """Where a usage states money, and how many of its units are a dollar."""
+    byok_at: Path = ()
+    """Where a usage states what the caller's own key was charged, where ``is_byok`` says that it was used."""
+    model_in_path: bool = False
+    """Whether what stands in a path's ``{}`` is the model: the provider then ignores the body's."""
+    refusal: RefusalForm = "openai"
+
+
+OPERATION_PATHS: Mapping[str, str] = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+    "responses": "/responses",
+    "compact": "/responses/compact",
+    "images": "/images/generations",
+}
+"""Where OpenAI has what it bills, behind the version."""
+
+
+def _posts(operations: str, *prefixes: str) -> dict[str, tuple[str, ...]]:
+    """Return the paths of space-separated operations behind each prefix."""
+    return {name: tuple(prefix + OPERATION_PATHS[name] for prefix in prefixes) for name in operations.split()}
+
+
+def _free(*prefixes: str) -> tuple[tuple[str, str], ...]:
+    return tuple((method, prefix + path) for prefix in prefixes for method, path in MODELS)
+
+
+def _beside(*lines: str) -> tuple[tuple[str, str], ...]:
+    return tuple((line.split(" ")[0], line.split(" ")[1]) for line in lines)
+
+
+_STORED_RESPONSES = (
+    # A stored response repeats the bill of the POST that made it, where it was recorded: reading it again is no second
+    # one. That holds because `background`, whose bill is in no answer to a POST, is refused.
+    "GET /v1/responses/{}",
+    "DELETE /v1/responses/{}",
+    "POST /v1/responses/{}/cancel",
+    "GET /v1/responses/{}/input_items",
+    "POST /v1/responses/input_tokens",
+)
+
+OPENAI = Family(
+    name="openai",
+    posts=_posts("chat completions embeddings responses compact images", "/v1"),
+    free=_free("/v1")
+    + _beside(
+        "GET /v1/chat/completions",
+        "GET /v1/chat/completions/{}",
+        "DELETE /v1/chat/completions/{}",
+        "GET /v1/chat/completions/{}/messages",
+        *_STORED_RESPONSES,
+        "POST /v1/conversations",
+        "GET /v1/conversations/{}",
+        "POST /v1/conversations/{}",
+        "DELETE /v1/conversations/{}",
+        "GET /v1/conversations/{}/items",
+        "POST /v1/conversations/{}/items",
+        "GET /v1/conversations/{}/items/{}",
+        "DELETE /v1/conversations/{}/items/{}",
+        "POST /v1/moderations",
+        # Not a file's content: it can be a batch's results, which have a bill in them.
+        "GET /v1/files",
+        "GET /v1/files/{}",
+        "DELETE /v1/files/{}",
+        "GET /v1/vector_stores",
+        "GET /v1/vector_stores/{}",
+        "GET /v1/vector_stores/{}/files",
+        "GET /v1/vector_stores/{}/files/{}",
+    ),
+    asks_for_usage=True,
+)
+
+AZURE = Family(
+    name="azure",
+    posts={
+        "chat": (
+            "/openai/deployments/{}/chat/completions",
+            "/openai/v1/chat/completions",
+            "/models/chat/completions",
+        ),
+        "completions": ("/openai/deployments/{}/completions", "/openai/v1/completions"),
+        "embeddings": ("/openai/deployments/{}/embeddings", "/openai/v1/embeddings"),
+        "responses": ("/openai/v1/responses", "/openai/responses"),
+        "compact": ("/openai/v1/responses/compact",),
+    },
+    free=_free("/openai/v1") + _beside("GET /openai/v1/responses/{}", "DELETE /openai/v1/responses/{}"),
+    asks_for_usage=True,
+    model_in_path=True,
+)
+
+GROQ = Family(
+    name="groq",
+    posts=_posts("chat responses embeddings", "/openai/v1"),
+    free=_free("/openai/v1"),
+    usage_at=(("usage",), ("x_groq", "usage")),
+)
+
+DEEPSEEK = Family(
+    name="deepseek",
+    posts=_posts("chat responses", "", "/v1"),
+    free=_free("", "/v1") + _beside("GET /user/balance"),
+    cached_at=(("prompt_cache_hit_tokens",), ("prompt_tokens_details", "cached_tokens")),
+)
+
+XAI = Family(
+    name="x-ai",
+    posts=_posts("chat responses", "/v1"),
+    free=_free("/v1") + _beside("GET /v1/responses/{}", "DELETE /v1/responses/{}"),
+    reasoning_outside=True,
+    cost_at=((("cost_in_usd_ticks",), 10**10),),
+    refusal="text",
+)
+
+OPENROUTER = Family(
+    name="openrouter",
+    # A generation repeats the bill of the answer it is about.
+    posts=_posts("chat completions embeddings responses", "/api/v1"),
+    free=_free("/api/v1") + _beside("GET /api/v1/key", "GET /api/v1/credits", "GET /api/v1/generation"),
+    cost_at=((("cost",), 1),),
+    byok_at=("cost_details", "upstream_inference_cost"),
+    refusal="status",
+)
+
+TOGETHER = Family(
+    name="together",
+    posts=_posts("chat completions embeddings", "/v1"),
+    free=_free("/v1"),
+    cached_at=(("cached_tokens",), ("prompt_tokens_details", "cached_tokens")),
+)
+
+FIREWORKS = Family(
+    name="fireworks", posts=_posts("chat completions embeddings", "/inference/v1"), free=_free("/inference/v1")
+)
+
+PERPLEXITY = Family(
+    name="perplexity",
+    posts={
+        "chat": ("/chat/completions", "/v1/chat/completions"),
+        "embeddings": ("/v1/embeddings",),
+    },
+    cost_at=((("cost", "total_cost"), 1),),
+    refusal="status",
+)
+
+CEREBRAS = Family(name="cerebras", posts=_posts("chat completions", "/v1"), free=_free("/v1"))
+
+MISTRAL = Family(
+    name="mistral",
+    posts={**_posts("chat embeddings", "/v1"), "fim": ("/v1/fim/completions",)},
+    free=_free("/v1"),
+    cached_at=(("prompt_tokens_details", "cached_tokens"), ("num_cached_tokens",)),
+    audio_outside=True,
+    refusal="flat",
+)
+
+ZAI = Family(name="zai", posts=_posts("chat embeddings", "/api/paas/v4"), free=_free("/api/paas/v4"))
+
+SNOWFLAKE = Family(name="snowflake", posts=_posts("chat", "/api/v2/cortex/v1"))
+
+WRITER = Family(
+    name="writer",
+    posts={"chat": ("/v1/chat",)},
+    free=_free("/v1"),
+    cached_at=(("prompt_token_details", "cached_tokens"), ("prompt_tokens_details", "cached_tokens")),
+    reasoning_at=(
+        ("completion_token_details", "reasoning_tokens"),
+        ("completion_tokens_details", "reasoning_tokens"),
+    ),
+)
+
+VOYAGE = Family(
+    name="voyageai",
+    posts={"embeddings": ("/v1/embeddings",), "rerank": ("/v1/rerank",)},
+    total_is_input=True,
+    refusal="detail",
+)
+
+GEMINI_COMPATIBLE = Family(
+    name="google-openai",
+    posts=_posts("chat embeddings", "/v1beta/openai"),
+    free=_free("/v1beta/openai"),
+    asks_for_usage=True,
+    hidden_thinking=True,
+)
+
+COMPATIBLE = Family(
+    name="openai-compatible",
+    # The last prefix is that of routers: huggingface's /together/v1.
+    posts=_posts("chat completions embeddings responses", "/v1", "", "/{}/v1"),
+    free=_free("/v1", ""),
+    asks_for_usage=True,
+    cached_at=(("prompt_tokens_details", "cached_tokens"), ("cached_tokens",), ("num_cached_tokens",)),
+)
+
+FAMILIES: tuple[Family, ...] = (
+    OPENAI,
+    AZURE,
+    GROQ,
+    DEEPSEEK,
+    XAI,
+    OPENROUTER,
+    TOGETHER,
+    FIREWORKS,
+    PERPLEXITY,
+    CEREBRAS,
+    MISTRAL,
+    ZAI,
+    SNOWFLAKE,
+    WRITER,
+    VOYAGE,
+    GEMINI_COMPATIBLE,
+    COMPATIBLE,
+)
+"""Every family; `penia_proxy.wire.dialects` makes a dialect of each."""

@@ -1,0 +1,79 @@
+"""
+Read OpenAI's image generations.
+
+Its one job: what an image call asks for, and what its answer or its events report.
+Rules: only models that report tokens are let through: what a DALL·E answer cost is not in it. A stream's last event
+has the usage; partial images are in its tokens. Sources: wire_formats.md §1.1; openai-python 3.54.0's types.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from penia_proxy.budget.estimate import Size
+from penia_proxy.budget.usage import Usage
+from penia_proxy.errors import InvalidRequest
+from penia_proxy.wire.body import flag, model_of, read_object
+from penia_proxy.wire.call import Call, Reading, Request
+from penia_proxy.wire.content import text_of
+from penia_proxy.wire.openai_usage import Parts, image_usage_of
+from penia_proxy.wire.reported import json_of
+
+
+class ImageReader:
+    """Reads generated images, whole or as events."""
+
+    def __init__(self) -> None:
+        self._parts: Parts = ()
+        self._finished = False
+        self._failed = False
+
+    def document(self, answer: Mapping[str, Any]) -> None:
+        self._finished = True
+        self._take(answer)
+
+    def event(self, payload: bytes) -> bool:
+        event = json_of(payload)
+        if isinstance(event, dict):
+            self._finished = self._finished or str(event.get("type")).endswith(".completed")
+            self._failed = self._failed or event.get("type") == "error"
+            self._take(event)
+        return True
+
+    def reading(self) -> Reading:
+        return Reading(parts=self._parts, complete=bool(self._parts), finished=self._finished, failed=self._failed)
+
+    def _take(self, answer: Mapping[str, Any]) -> None:
+        if answer.get("error"):
+            self._failed = True
+        usage = image_usage_of(answer.get("usage"))
+        if usage is None:
+            return
+        authored = answer.get("svg_usage")
+        writing = image_usage_of(authored)
+        parts: Parts = ((None, usage),)
+        if writing is not None and isinstance(authored, dict) and isinstance(authored.get("model"), str):
+            # A vector image is written as text, by a model of its own.
+            text = Usage(input=writing.input_total, output=writing.output_total)
+            parts = (*parts, (authored["model"], text))
+        self._parts = parts
+
+
+def images_call(request: Request) -> Call:
+    """Return the call. Raises InvalidRequest, also for a model whose answers do not say what they cost."""
+    members = read_object(request.body)
+    model = model_of(members)
+    if "gpt-image" not in model and "chatgpt-image" not in model:
+        raise InvalidRequest(
+            "Only image models that report their tokens are metered (gpt-image-…): what this one costs is not said."
+        )
+    return Call(
+        operation="images",
+        model=model,
+        stream=flag(members, "stream"),
+        size=Size(
+            text_bytes=len(request.body),
+            unbounded_why="an image's tokens depend on its quality, and nothing in the request bounds them",
+        ),
+        body=request.body,
+        text=lambda: text_of(members.get("prompt")),
+    )

@@ -1,0 +1,237 @@
+"""
+Read OpenAI's responses, and their compaction.
+
+Its one job: what a response call asks for, and what its answer or its events report.
+Rules: in a stream only the terminal event has the usage. Searches, file searches and code runs are billed by use on
+top of the tokens, and an image made by a tool bills another model. What is stored (an earlier response, a
+conversation, a prompt, a file) is input that is not in the body. ``background`` is refused: its bill is in no answer to
+the POST. Sources: wire_formats.md §1.1; openai-python 3.54.0's types/responses.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
+from penia_proxy.budget.tokens import image_tokens_max
+from penia_proxy.errors import InvalidRequest
+from penia_proxy.wire.body import count, flag, model_of, read_object, text_or_none
+from penia_proxy.wire.call import Call, Reading, Request
+from penia_proxy.wire.content import dicts, text_of
+from penia_proxy.wire.families import OPENAI, Family
+from penia_proxy.wire.openai_usage import Parts, cost_of, image_usage_of, response_usage_of
+from penia_proxy.wire.reported import Passed, json_of, whole
+
+CALLER_TOOLS = frozenset({"function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview"})
+"""Tools that the caller runs. Any other may be hosted: it costs per use and feeds input that is not in the body."""
+
+TEXT_KINDS = frozenset(
+    {
+        "message",
+        "text",
+        "input_text",
+        "output_text",
+        "refusal",
+        "summary_text",
+        "reasoning_text",
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "computer_call",
+        "computer_call_output",
+        "local_shell_call",
+        "local_shell_call_output",
+        "apply_patch_call",
+        "apply_patch_call_output",
+        None,
+    }
+)
+"""Items and content that are what they say, in the body."""
+
+IMAGE_KINDS = frozenset({"input_image", "computer_screenshot"})
+
+SEALED_KINDS = frozenset({"reasoning", "compaction"})
+"""Items that hold their content sealed, where they hold it."""
+
+TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+IMAGE_MODEL_DEFAULT = "gpt-image-1"
+"""What makes the images of the image tool where its settings name no model (openai-python 3.54.0, ImageGeneration)."""
+
+UNITS = {"file_search_call": "storage_searches", "code_interpreter_call": "code_executions"}
+"""Output items that are billed by use, and the catalogue's names of the uses."""
+
+
+class ResponseReader:
+    """Reads a response, whole or as events."""
+
+    def __init__(self, *, family: Family = OPENAI) -> None:
+        self._family = family
+        self._parts: Parts = ()
+        self._report: dict[str, Any] = {}
+        self._model: str | None = None
+        self._finished = False
+        self._failed = False
+        self._passed = Passed()
+
+    def document(self, answer: Mapping[str, Any]) -> None:
+        self._finished = True
+        self._take(answer)
+        for item in dicts(answer.get("output")):
+            for part in (*dicts(item.get("content")), *dicts(item.get("summary"))):
+                self._passed.add(part.get("text") or part.get("refusal"))
+            for name in ("name", "arguments", "input"):
+                self._passed.add(item.get(name))
+
+    def event(self, payload: bytes) -> bool:
+        event = json_of(payload)
+        if not isinstance(event, dict):
+            return True
+        kind = event.get("type")
+        response = event.get("response")
+        if isinstance(kind, str) and kind.endswith(".delta"):
+            if not kind.endswith("audio.delta"):
+                self._passed.add(event.get("delta"))
+        elif kind == "error" or (kind is None and event.get("error")):
+            self._failed = True
+        elif isinstance(response, dict):
+            self._take(response)
+            self._finished = self._finished or kind in TERMINAL
+            self._failed = self._failed or kind == "response.failed"
+        return True
+
+    def reading(self) -> Reading:
+        return Reading(
+            parts=self._parts,
+            complete=bool(self._parts),
+            finished=self._finished,
+            failed=self._failed,
+            passed_text=self._passed.text,
+            passed_bytes=self._passed.bytes,
+            model=self._model,
+            cost_usd=cost_of(self._report, self._family),
+        )
+
+    def _take(self, response: Mapping[str, Any]) -> None:
+        if response.get("error"):
+            self._failed = True
+        model = response.get("model")
+        if isinstance(model, str) and model:
+            self._model = model
+        report = response.get("usage")
+        usage = response_usage_of(report)
+        if usage is None or not isinstance(report, dict):
+            return
+        tier = response.get("service_tier")
+        usage = replace(usage, units=_units(response), service_tier=tier if isinstance(tier, str) else None)
+        self._parts = ((self._model, usage), *_image_parts(response))
+        self._report = report
+
+
+def responses_call(request: Request) -> Call:
+    """Return the call of a response or of a compaction. Raises InvalidRequest."""
+    members = read_object(request.body)
+    model = model_of(members)
+    if flag(members, "background"):
+        raise InvalidRequest(
+            "'background' is not metered yet: its bill comes after the answer. Leave it out, or send false."
+        )
+    items = list(_items(members.get("input")))
+    images = [item for item in items if item.get("type") in IMAGE_KINDS]
+    text_format = members.get("text")
+    schema = isinstance(text_format, dict) and text_format.get("format") is not None
+    return Call(
+        operation=request.operation,
+        model=model,
+        stream=flag(members, "stream"),
+        size=Size(
+            text_bytes=len(request.body) - sum(map(_image_bytes, images)),
+            images=len(images),
+            image_tokens_max=image_tokens_max("openai", model) if images else 0,
+            messages=len(items) + 1,
+            hidden_tokens=HIDDEN_TOOL_TOKENS if members.get("tools") or schema else 0,
+            beyond_body=_is_stored(members) or any(map(_is_beyond, items)),
+            output_cap=count(members, "max_output_tokens"),
+            service_tier=text_or_none(members, "service_tier"),
+            unbounded_why=_hosted(members, model),
+        ),
+        body=request.body,
+        text=lambda: text_of({name: members.get(name) for name in ("instructions", "input", "tools", "text")}),
+    )
+
+
+def _items(value: object) -> Iterator[dict[str, Any]]:
+    """Yield the items of an input, and the content inside them."""
+    for item in dicts(value):
+        yield item
+        for name in ("content", "output"):
+            inside = item.get(name)
+            yield from _items(inside if isinstance(inside, list) else [inside])
+
+
+def _is_stored(members: dict[str, Any]) -> bool:
+    return any(members.get(name) is not None for name in ("previous_response_id", "conversation", "prompt"))
+
+
+def _is_beyond(item: dict[str, Any]) -> bool:
+    """Whether the item stands for input that is not in the body; what is not known may."""
+    kind = item.get("type")
+    if kind in SEALED_KINDS:
+        return not item.get("encrypted_content")
+    return kind not in IMAGE_KINDS and kind not in TEXT_KINDS
+
+
+def _image_bytes(item: dict[str, Any]) -> int:
+    url = item.get("image_url")
+    return len(url) if isinstance(url, str) and url.startswith("data:") else 0
+
+
+def _hosted(members: dict[str, Any], model: str) -> str:
+    """Say what makes the cost unbounded, if anything does."""
+    if any(tool.get("type") not in CALLER_TOOLS for tool in dicts(members.get("tools"))):
+        return "it uses a hosted tool"
+    if members.get("prompt") is not None:
+        return "a stored prompt can bring hosted tools"
+    if members.get("search_parameters") is not None or "-search" in model or "deep-research" in model:
+        return "it searches the web, at a fee per search"
+    if members.get("context_management"):
+        return "'context_management' lets the provider add turns of its own"
+    return ""
+
+
+def _units(response: Mapping[str, Any]) -> dict[str, int]:
+    """Return what is billed by use: web searches as the answer states them, else as its items show them."""
+    items = dicts(response.get("output"))
+    kinds = Counter(item.get("type") for item in items if isinstance(item.get("type"), str))
+    stated = _tool_usage(response, "web_search").get("num_requests")
+    searches = whole(stated)
+    if searches is None:
+        searches = sum(item.get("type") == "web_search_call" and _is_search(item) for item in items)
+    units = {"web_searches": searches, **{unit: kinds[kind] for kind, unit in UNITS.items()}}
+    if kinds["image_generation_call"] and not _image_parts(response):
+        # Made by a model whose tokens are not stated: no price applies, and the record says so.
+        units["image_generations"] = kinds["image_generation_call"]
+    return {name: amount for name, amount in units.items() if amount}
+
+
+def _is_search(item: dict[str, Any]) -> bool:
+    """Whether it searched: opening a page and finding in it are no searches (wire_formats.md §1.1)."""
+    action = item.get("action")
+    return not isinstance(action, dict) or action.get("type", "search") == "search"
+
+
+def _image_parts(response: Mapping[str, Any]) -> Parts:
+    usage = image_usage_of(_tool_usage(response, "image_gen"))
+    if usage is None or not usage.total:
+        return ()
+    tools = [tool for tool in dicts(response.get("tools")) if tool.get("type") == "image_generation"]
+    model = tools[0].get("model") if tools else None
+    return ((model if isinstance(model, str) and model else IMAGE_MODEL_DEFAULT, usage),)
+
+
+def _tool_usage(response: Mapping[str, Any], tool: str) -> dict[str, Any]:
+    report = response.get("tool_usage")
+    found = report.get(tool) if isinstance(report, dict) else None
+    return found if isinstance(found, dict) else {}

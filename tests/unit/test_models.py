@@ -1,0 +1,180 @@
+"""Model facts: what is stated is found, and what is not stated is not made up."""
+
+import importlib.util
+import json
+import sys
+import zipfile
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from penia_proxy.budget.models import DATED, FILE, ModelBook, ModelFacts, stem
+from penia_proxy.budget.prices import MODEL_NAME_MAX, PriceBook
+from penia_proxy.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "pricing" / FILE
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+BOOK = ModelBook(
+    {
+        "house": {
+            "writer": ModelFacts(8_000, 1_000, "chat", frozenset({"tools"}), date(2027, 1, 1)),
+            "writer-2026-05-01": ModelFacts(8_000, 4_000, "chat"),
+            "Painter-0613": ModelFacts(None, None, "image_generation"),
+        }
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """Load the script that writes the file."""
+    spec = importlib.util.spec_from_file_location("model_facts", ROOT / "scripts" / "model_facts.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_listed_name_has_its_own_facts() -> None:
+    """Whatever its case, and with the prefix that Google's lists have."""
+    for name in ("writer", "WRITER", "models/writer"):
+        facts = BOOK.facts("house", name)
+        assert facts == ModelFacts(8_000, 1_000, "chat", frozenset({"tools"}), date(2027, 1, 1))
+    assert BOOK.facts("house", "painter-0613") == ModelFacts(mode="image_generation")
+
+
+def test_an_unlisted_date_has_the_largest_figures_of_its_family() -> None:
+    """So that a bound covers whichever it is; the date of one name's retirement is not another's."""
+    assert BOOK.facts("house", "writer-2027-02-03") == ModelFacts(8_000, 4_000, "chat", frozenset({"tools"}))
+
+
+@pytest.mark.parametrize(("provider", "model"), [("house", "reader"), ("other", "writer"), ("house", ""), ("", "")])
+def test_what_is_not_stated_is_not_made_up(provider: str, model: str) -> None:
+    """Another model, another provider, no name at all: nothing is known."""
+    assert BOOK.facts(provider, model) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [
+        ("gpt-4o-2024-07-18", "gpt-4o"),
+        ("claude-haiku-4-5-20251001", "claude-haiku-4-5"),
+        ("claude-3-5-haiku@20241022", "claude-3-5-haiku"),
+        ("command-r-08-2024", "command-r"),
+        ("gpt-4-0613", "gpt-4"),
+        ("gemini-2.0-flash-001", "gemini-2.0-flash"),
+        ("mistral-large-latest", "mistral-large"),
+        ("gpt-4o-mini", "gpt-4o-mini"),
+        ("llama-3.1-70b", "llama-3.1-70b"),
+        ("gpt-4-32k", "gpt-4-32k"),
+        ("o3", "o3"),
+        ("-latest", "-latest"),
+    ],
+)
+def test_a_date_is_told_from_a_size(name: str, bare: str) -> None:
+    """How providers date names is known; versions and sizes belong to the name."""
+    assert stem(name) == bare
+
+
+def test_the_shipped_facts_are_what_the_bounds_need() -> None:
+    """The file is small, and knows what the common models write at most, per dated name."""
+    book = PriceBook.load()
+    assert SHIPPED.stat().st_size < 1_000_000
+    for provider, model, most in (
+        ("openai", "gpt-4o-mini", 16_384),
+        ("openai", "gpt-4o-2024-05-13", 4_096),
+        ("anthropic", "claude-haiku-4-5", 64_000),
+        ("google", "models/gemini-2.5-flash", 65_536),
+    ):
+        facts = book.facts(provider, model)
+        assert facts is not None
+        assert facts.output_tokens_max == most, model
+        assert {"tools", "vision"} <= facts.capabilities
+
+
+def test_the_catalogue_finds_what_the_table_names_otherwise() -> None:
+    """A name that only the catalogue recognises has the facts of the catalogue's id."""
+    book = PriceBook.load()
+    card = book.card("anthropic", "claude-sonnet-4-5-thinking-experiment", NOW)
+    assert card is not None
+    assert book.facts("anthropic", "claude-sonnet-4-5-thinking-experiment") == book._facts.family(
+        "anthropic", card.model
+    )
+
+
+def test_strange_names_have_no_facts() -> None:
+    """Nor does one that is too long to be a model's, and a model of ours that only an override prices."""
+    book = PriceBook.load()
+    assert book.facts("openai", "gpt-4o" + "x" * MODEL_NAME_MAX) is None
+    assert book.facts("ollama", "llama3.2") is None
+    assert book.facts("nobody", "gpt-4o") is None
+
+
+def test_a_directory_without_facts_keeps_the_projects_own(tmp_path: Path) -> None:
+    """Another directory's prices replace ours; its facts do if it has any."""
+    assert PriceBook.load(tmp_path).facts("openai", "gpt-4o") == PriceBook.load().facts("openai", "gpt-4o")
+    document = {"date": "2026-11-23", "source": {}, "models": {"openai": {"gpt-4o": {"output": 7}}}}
+    (tmp_path / FILE).write_text(json.dumps(document), encoding="utf-8")
+    assert PriceBook.load(tmp_path).facts("openai", "gpt-4o") == ModelFacts(output_tokens_max=7)
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("{", "JSON"),
+        ('{"date": "2026-11-23", "source": {}, "models": {"p": {"m": {"output": 0}}}}', "models.p.m.output"),
+        ('{"date": "2026-11-23", "source": {}, "models": {"p": {"m": {"outptu": 1}}}}', "models.p.m.outptu"),
+        ('{"date": "2026-11-23", "source": {}, "models": {"p": {"m": {"output": true}}}}', "models.p.m.output"),
+    ],
+)
+def test_a_bad_file_stops_the_start(tmp_path: Path, text: str, where: str) -> None:
+    """With its name and the place: a bound that is silently missing is a refusal nobody understands."""
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=where) as caught:
+        PriceBook.load(tmp_path)
+    assert FILE in str(caught.value)
+
+
+def test_the_script_makes_what_the_loader_reads(tmp_path: Path, script: ModuleType) -> None:
+    """From a wheel: known providers only, names as their providers write them, figures that are figures."""
+    table: dict[str, dict[str, Any]] = {
+        "sample_spec": {"litellm_provider": "one of https://…", "max_output_tokens": "text"},
+        "writer-1": {"litellm_provider": "openai", "max_input_tokens": 9, "max_output_tokens": 3, "mode": "chat"},
+        "gemini/seer": {"litellm_provider": "gemini", "max_output_tokens": 5, "supports_vision": True},
+        "vertex_ai/seer": {"litellm_provider": "vertex_ai", "max_output_tokens": 8, "supports_audio_input": True},
+        "azure/eu/writer-1": {"litellm_provider": "azure", "max_output_tokens": 3},
+        "low/1024-x-1024/painter": {"litellm_provider": "openai", "mode": "image_generation"},
+        "xai/odd": {"litellm_provider": "xai", "max_output_tokens": -1, "deprecation_date": "2027-01-02"},
+        "stranger/one": {"litellm_provider": "stranger", "max_output_tokens": 5},
+    }
+    wheel = tmp_path / "litellm-9.8.7-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(script.TABLE, json.dumps(table))
+
+    document = script.extract(wheel)
+    (tmp_path / FILE).write_text(script.written(document), encoding="utf-8")
+    book = ModelBook.load(tmp_path / FILE)
+
+    assert document["source"]["version"] == "9.8.7"
+    assert len(book) == 3
+    assert book.facts("openai", "writer-1") == ModelFacts(9, 3, "chat")
+    assert book.facts("google", "seer") == ModelFacts(output_tokens_max=8, capabilities=frozenset({"vision"}))
+    assert book.facts("x-ai", "odd") == ModelFacts(deprecated=date(2027, 1, 2))
+
+
+def test_the_shipped_file_is_as_the_script_writes_it(script: ModuleType) -> None:
+    """Names in order, one model a line, nothing edited by hand."""
+    text = SHIPPED.read_text(encoding="utf-8")
+    document = json.loads(text)
+
+    assert script.written(document) == text
+    assert list(document["models"]) == sorted(document["models"])
+    assert all(list(lines) == sorted(lines) for lines in document["models"].values())
+    assert not DATED.search("gpt-4o")
