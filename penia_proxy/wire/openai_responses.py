@@ -188,6 +188,10 @@ def _image_bytes(item: dict[str, Any]) -> int:
     return len(url) if isinstance(url, str) and url.startswith("data:") else 0
 
 
+PRICED_TTL = "30m"
+"""The lifetime of cache writes that the catalogue prices; 12 hours cost more (openai-python 3.54.0's types)."""
+
+
 def _hosted(members: dict[str, Any], model: str) -> str:
     """Say what makes the cost unbounded, if anything does."""
     if any(tool.get("type") not in CALLER_TOOLS for tool in dicts(members.get("tools"))):
@@ -196,6 +200,9 @@ def _hosted(members: dict[str, Any], model: str) -> str:
         return "a stored prompt can bring hosted tools"
     if members.get("search_parameters") is not None or "-search" in model or "deep-research" in model:
         return "it searches the web, at a fee per search"
+    caching = members.get("prompt_cache_options")
+    if isinstance(caching, dict) and caching.get("ttl") not in (None, PRICED_TTL):
+        return "it asks for a cache lifetime whose price is not known"
     if members.get("context_management"):
         return "'context_management' lets the provider add turns of its own"
     return ""

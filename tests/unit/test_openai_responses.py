@@ -191,6 +191,7 @@ def test_what_is_in_the_body_is_not_beyond_it() -> None:
         {"model": "o3-deep-research"},
         {"context_management": [{"type": "compaction"}]},
         {"prompt": {"id": "pmpt_1"}},
+        {"prompt_cache_options": {"ttl": "12h"}},
     ],
 )
 def test_hosted_tools_make_the_cost_unbounded(members: dict[str, Any]) -> None:
