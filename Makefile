@@ -32,7 +32,7 @@ check: $(VENV)/.dev-stamp ## Format, lint, types, import contracts
 unit: $(VENV)/.dev-stamp ## Run the unit tests only
 	$(BIN)/pytest tests/unit
 
-faults: $(VENV)/.dev-stamp ## Run the fault tests only: kills, disconnects, broken upstreams
+faults: $(VENV)/.dev-stamp ## Kill the gateway under load, over and over, and print what is left
 	$(BIN)/pytest tests/faults
 
 bench: $(VENV)/.dev-stamp ## Measure added latency and calls per second
@@ -48,7 +48,7 @@ format: $(VENV)/.dev-stamp ## Format, and fix what lint can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## Remove .venv and everything else that was made here
+clean: ## Remove .venv, caches and builds; ledgers stay
 	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

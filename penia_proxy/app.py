@@ -145,6 +145,7 @@ class Gateway:
 
     async def _listen(self) -> None:
         app = web.Application(middlewares=[self._planes])
+        app.on_response_prepare.append(_signed)
         self._services = self._control_plane()
         add_routes(app, self._services)
         self._proxy = self._data_plane()
@@ -208,6 +209,11 @@ class Gateway:
     def _publish(self, record: UsageRecord) -> None:
         if self.hub.listening:
             self.hub.usage(record_json(record), record.budget_ids, record.component)
+
+
+async def _signed(_request: web.Request, response: web.StreamResponse) -> None:
+    """Say who serves where nobody has said so: aiohttp would name its own and Python's version."""
+    response.headers.setdefault("Server", "Penia")
 
 
 async def serve(

@@ -55,6 +55,7 @@ class Group(Shown):
     total_tokens: int
     cost: float
     count: int
+    unpriced_requests: Annotated[int, Field(description="Of the count; they are in no cost, because none is known.")]
 
 
 class Ranked(Shown):
@@ -63,6 +64,7 @@ class Ranked(Shown):
     name: str
     tokens: int
     cost: float
+    unpriced_requests: int
     percentage: Annotated[float, Field(description="Of the cost, 0–100; of the tokens where nothing cost anything.")]
 
 
@@ -151,6 +153,7 @@ def ranked(groups: Mapping[str, Sums], totals: Sums) -> list[dict[str, Any]]:
             "name": name,
             "tokens": sums.total_tokens,
             "cost": usd(sums.cost_nanos),
+            "unpriced_requests": sums.unpriced_count,
             "percentage": 100 * weight(sums) / whole if whole else 0.0,
         }
         for name, sums in order
@@ -181,6 +184,7 @@ def _group(sums: Sums) -> dict[str, Any]:
         "total_tokens": sums.total_tokens,
         "cost": usd(sums.cost_nanos),
         "count": sums.request_count,
+        "unpriced_requests": sums.unpriced_count,
     }
 
 

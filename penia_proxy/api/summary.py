@@ -86,6 +86,7 @@ def element(budget: Budget, window: Window, tally: Tally, now: datetime) -> dict
     spent, held = tally.spent_nanos, tally.held_nanos
     remaining = None if limit is None else usd(limit - spent - held)
     share = _share(spent, limit)
+    since = max(window.start, budget.created_at)
     return {
         "budget_id": budget.budget_id,
         "name": budget.name,
@@ -105,31 +106,35 @@ def element(budget: Budget, window: Window, tally: Tally, now: datetime) -> dict
         "total_tokens_used": tally.input_tokens + tally.output_tokens,
         "request_count": tally.request_count,
         "has_unpriced_usage": tally.unpriced_count > 0,
-        "projected": usd_or_none(projected(spent, window, now)),
-        "exhausted_at": _iso_or_none(exhausted_at(spent, limit, window, now)),
+        "projected": usd_or_none(projected(spent, window, since, now)),
+        "exhausted_at": _iso_or_none(exhausted_at(spent, limit, window, since, now)),
         "start_time": iso(window.start),
         "end_time": _iso_or_none(window.end),
     }
 
 
-def projected(spent: int, window: Window, now: datetime) -> int | None:
-    """Return what will be spent at the window's end at the present pace; None for a window that never ends."""
+def projected(spent: int, window: Window, since: datetime, now: datetime) -> int | None:
+    """
+    Return what will be spent at the window's end at the pace since ``since``; None for a window that never ends.
+
+    A budget made within the window has counted from then on only.
+    """
     if window.end is None:
         return None
-    elapsed = now - window.start
+    elapsed = now - since
     if elapsed <= timedelta():
         return spent
-    return round(spent * ((window.end - window.start) / elapsed))
+    return round(spent * ((window.end - since) / elapsed))
 
 
-def exhausted_at(spent: int, limit: int | None, window: Window, now: datetime) -> datetime | None:
-    """Return when the limit is reached at the present pace, within this window; in the past where it has been."""
+def exhausted_at(spent: int, limit: int | None, window: Window, since: datetime, now: datetime) -> datetime | None:
+    """Return when the limit is reached at the pace since ``since``, within this window; in the past where it was."""
     if limit is None or spent <= 0 or window.end is None:
         return None
-    elapsed, length = ((instant - window.start) // MICROSECOND for instant in (now, window.end))
-    if elapsed * limit >= length * spent:
+    elapsed, length = ((instant - since) // MICROSECOND for instant in (now, window.end))
+    if elapsed <= 0 or elapsed * limit >= length * spent:
         return None
-    return window.start + elapsed * limit // spent * MICROSECOND
+    return since + elapsed * limit // spent * MICROSECOND
 
 
 def _share(spent: int, limit: int | None) -> float | None:

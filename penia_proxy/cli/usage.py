@@ -62,8 +62,11 @@ def usage(
         return
     if summary["groups"].get(by.value):
         display.console().print(usage_table(summary, by))
+        unpriced = sum(line["unpriced_requests"] for line in summary["groups"][by.value].values())
+        if unpriced:
+            display.console().print(f"* {unpriced:,} calls are not in the cost: no price is known for their model.")
     else:
-        display.console().print(f"No usage since {since}. See penia status, or change --since.")
+        display.console().print(f"No usage in this time (--since {since}). See penia status, or change --since.")
 
 
 def usage_table(summary: Mapping[str, Any], by: By) -> "Table":
@@ -81,7 +84,7 @@ def usage_table(summary: Mapping[str, Any], by: By) -> "Table":
             display.count(line["count"]),
             display.count(line["input_tokens"]),
             display.count(line["output_tokens"]),
-            display.money(line["cost"]),
+            display.money(line["cost"]) + ("*" if line["unpriced_requests"] else ""),
             display.share(100 * line["cost"] / total) if total else "",
         )
     table.add_section()

@@ -74,6 +74,6 @@ class RouteTable:
             if known == method and (found := pattern.fullmatch(path)):
                 return candidate, tuple(map(unquote, found.groups()))
         raise UnmeteredRoute(
-            "This path is not one that can be metered, so it is not forwarded. If it costs nothing, list it under"
-            " 'free_routes' of the provider in config.yaml."
+            "This path is not one that can be metered, so it is not forwarded. Only a path that costs nothing may be"
+            " listed under 'free_routes' of the provider in config.yaml."
         )

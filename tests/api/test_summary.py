@@ -11,9 +11,10 @@ from tests.api.client import Api, MovedClock
 DAY = Window("daily", datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC))
 
 
-async def test_a_summary_has_every_figure(api: Api) -> None:
-    """An element has all members of api.md §2, from the counters that verdicts are made of."""
+async def test_a_summary_has_every_figure(api: Api, clock: MovedClock) -> None:
+    """An element has all members of api.md §2; the pace counts from the budget's making, at noon."""
     budget_id = await api.budget(daily_limit=5, weekly_limit=25)
+    clock.move(timedelta(hours=6))
     await api.record(cost=2, input_tokens=30, output_tokens=12)
 
     daily, weekly = (await api.get(f"/budgets/{budget_id}/summary")).body
@@ -88,15 +89,16 @@ async def test_an_unknown_period_is_refused(api: Api) -> None:
     assert (answer.status, answer.code) == (400, "invalid_request")
 
 
-async def test_what_is_above_the_limit_is_said(api: Api) -> None:
-    """Beyond the limit, remaining is negative and the share is above 100 %."""
+async def test_what_is_above_the_limit_is_said(api: Api, clock: MovedClock) -> None:
+    """Beyond the limit, remaining is negative, the share above 100 %, and the limit was reached after the making."""
     budget_id = await api.budget(daily_limit=1)
+    clock.move(timedelta(hours=6))
     await api.record(cost=3)
 
     (daily,) = (await api.get(f"/budgets/{budget_id}/summary")).body
 
     assert (daily["cost_limit_exceeded"], daily["remaining"], daily["usage_percent"]) == (True, -2.0, 300.0)
-    assert daily["exhausted_at"] == "2026-11-23T04:00:00.000000Z"
+    assert daily["exhausted_at"] == "2026-11-23T14:00:00.000000Z"
 
 
 async def test_unpriced_usage_is_said(api: Api) -> None:
@@ -132,7 +134,7 @@ async def test_a_new_window_starts_at_nothing(api: Api, clock: MovedClock) -> No
 @pytest.mark.parametrize(("hours", "end"), [(0, 100), (6, 400), (12, 200), (24, 100)])
 def test_the_forecast_is_a_straight_line(hours: int, end: int) -> None:
     """What is spent grows to the window's end as it did so far; at its very start nothing can be said beyond it."""
-    assert projected(100, DAY, DAY.start + timedelta(hours=hours)) == end
+    assert projected(100, DAY, DAY.start, DAY.start + timedelta(hours=hours)) == end
 
 
 def test_what_never_ends_has_no_forecast() -> None:
@@ -140,8 +142,8 @@ def test_what_never_ends_has_no_forecast() -> None:
     total = Window("total", EPOCH, None)
     now = DAY.start
 
-    assert projected(100, total, now) is None
-    assert exhausted_at(100, 200, total, now) is None
+    assert projected(100, total, total.start, now) is None
+    assert exhausted_at(100, 200, total, total.start, now) is None
 
 
 @pytest.mark.parametrize(
@@ -150,11 +152,11 @@ def test_what_never_ends_has_no_forecast() -> None:
 )
 def test_when_a_limit_is_reached(spent: int, limit: int | None, hour: int | None) -> None:
     """At six o'clock: twice as much is reached at twelve; what is not reached today is not reached at all."""
-    at = exhausted_at(spent, limit, DAY, DAY.start + timedelta(hours=6))
+    at = exhausted_at(spent, limit, DAY, DAY.start, DAY.start + timedelta(hours=6))
 
     assert (at and (at.day, at.hour)) == (None if hour is None else (23, hour))
 
 
 def test_a_limit_far_away_does_not_leave_the_calendar() -> None:
     """The greatest limit at the smallest pace is simply not reached."""
-    assert exhausted_at(1, 10**18, DAY, DAY.start + timedelta(hours=23)) is None
+    assert exhausted_at(1, 10**18, DAY, DAY.start, DAY.start + timedelta(hours=23)) is None

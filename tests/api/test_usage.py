@@ -397,8 +397,8 @@ async def test_a_summary_adds_up(api: Api) -> None:
 
     assert (body["total_cost"], body["total_tokens"], body["request_count"]) == (4.0, 44, 2)
     assert body["components"] == [
-        {"name": "apollo", "tokens": 33, "cost": 3.0, "percentage": 75.0},
-        {"name": "rhetor", "tokens": 11, "cost": 1.0, "percentage": 25.0},
+        {"name": "apollo", "tokens": 33, "cost": 3.0, "unpriced_requests": 0, "percentage": 75.0},
+        {"name": "rhetor", "tokens": 11, "cost": 1.0, "unpriced_requests": 0, "percentage": 25.0},
     ]
     assert body["groups"]["component"]["apollo"] == {
         "input_tokens": 30,
@@ -406,6 +406,7 @@ async def test_a_summary_adds_up(api: Api) -> None:
         "total_tokens": 33,
         "cost": 3.0,
         "count": 1,
+        "unpriced_requests": 0,
     }
     assert set(body["groups"]["task_type"]) == {"chat", ""}
 

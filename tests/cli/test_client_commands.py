@@ -102,13 +102,24 @@ async def test_another_server_is_not_taken_for_penia(run: Run, gateway: Gateway)
     assert "not as Penia does" in outcome.err
 
 
+def used(count: int, input_tokens: int, output_tokens: int, cost: float, *, unpriced: int = 0) -> dict[str, float]:
+    return {
+        "count": count,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "cost": cost,
+        "unpriced_requests": unpriced,
+    }
+
+
 async def test_usage_by_model(run: Run, gateway: Gateway) -> None:
     """Usage is asked for by the attribute, and printed dearest first with shares and a total."""
     gateway.summary = {
         "groups": {
             "model": {
-                "gpt-4o-mini": {"count": 3, "input_tokens": 1000, "output_tokens": 20, "cost": 0.25},
-                "claude-sonnet-4-5": {"count": 1, "input_tokens": 1500000, "output_tokens": 7, "cost": 0.75},
+                "gpt-4o-mini": used(3, 1000, 20, 0.25),
+                "claude-sonnet-4-5": used(1, 1500000, 7, 0.75),
+                "house-model": used(2, 0, 0, 0.0, unpriced=2),
             }
         },
         "request_count": 4,
@@ -124,7 +135,9 @@ async def test_usage_by_model(run: Run, gateway: Gateway) -> None:
     lines = [line.split() for line in outcome.out.splitlines() if line.strip()]
     assert ["claude-sonnet-4-5", "1", "1,500,000", "7", "$0.75", "75%"] in lines
     assert lines.index(["gpt-4o-mini", "3", "1,000", "20", "$0.25", "25%"]) == 2
-    assert lines[-1] == ["total", "4", "1,501,000", "27", "$1.00"]
+    assert ["total", "4", "1,501,000", "27", "$1.00"] in lines
+    assert ["house-model", "2", "0", "0", "$0.00*", "0%"] in lines
+    assert outcome.out.splitlines()[-1].startswith("* 2 calls are not in the cost")
 
 
 async def test_estimates(run: Run, gateway: Gateway) -> None:
@@ -160,7 +173,7 @@ async def test_usage_of_nothing(run: Run, gateway: Gateway) -> None:
     outcome = await run("usage", "--url", gateway.url)
 
     assert outcome.code == 0
-    assert "No usage since 7d" in outcome.out
+    assert "No usage in this time (--since 7d)" in outcome.out
 
 
 @pytest.mark.parametrize("since", ["yesterday", "7", "-1d", "2026-13-01", "2999-01-01"])
