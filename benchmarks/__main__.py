@@ -127,7 +127,8 @@ def table(title: str, servers: list[Server], figures: tuple[str, ...], *, calls:
         cells = []
         for figure, value in zip(figures, medians(loads[server.name], *figures), strict=True):
             cells += [f"{value:,.0f}" if "/s" in figure else f"{value:.2f}"]
-            cells += [f"{value / base[figure]:.2f}×" if "/s" in figure else f"{value - base[figure]:+.2f}"]
+            against = f"{value / base[figure]:.2f}×" if "/s" in figure else f"{value - base[figure]:+.2f}"
+            cells += [against if server.name.startswith("penia") else ""]
         print(f"| {server.name} | " + " | ".join(cells) + " |")
 
 
