@@ -170,17 +170,21 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
         why = "no output cap was sent, and the model's maximum is not known"
     if why or bound is None or output_bound is None:
         return said(Ask(expected, None, why))
+    most = _most(size, card, bound, output_bound)
+    return said(Ask(min(expected, most), most))
+
+
+def _most(size: Size, card: RateCard, input_bound: int, output_bound: int) -> int:
     most = card.most(
-        bound,
+        input_bound,
         output_bound,
         service_tier=size.service_tier,
         speed=size.speed,
         cache_1h=size.cache_1h,
         audio=size.audio,
     )
-    if presumed is not None:
-        most += card.price(Usage(units=presumed.units)).total_nanos
-    return said(Ask(min(expected, most), most))
+    # Where nothing is unbounded, the units of the request are all there are.
+    return most if size.presumed is None else most + card.price(Usage(units=size.presumed.units)).total_nanos
 
 
 class OutputHabit:
