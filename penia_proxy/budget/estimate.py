@@ -15,6 +15,7 @@ from functools import partial
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.models import ModelFacts
 from penia_proxy.budget.prices import RateCard
+from penia_proxy.budget.usage import Usage
 
 OUTPUT_COLD_START = 1024
 """Tokens expected of a (component, model) nothing is known about (DESIGN.md §5)."""
@@ -58,6 +59,11 @@ class Size:
     speed: str | None = None
     cache_1h: bool = False
     audio: bool = False
+    presumed: Usage | None = None
+    """
+    What the call is taken to use where its text says little (sound, characters to speak), before it is made and where
+    its answer does not say either. Its ``units`` count in a bound: where there can be more, say so below.
+    """
     unbounded_why: str = ""
     """Not empty: what in this request can cost without bound (hosted tools)."""
 
@@ -142,16 +148,19 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
     if bound is not None:
         tokens_in = min(tokens_in, bound)
     tokens_out = size.output_expected(known.habit)
+    if size.presumed is not None:
+        tokens_in, tokens_out = size.presumed.input_total, size.presumed.output_total
     said = partial(
         Estimate,
         input_tokens=tokens_in,
         output_tokens=tokens_out,
-        input_raw=None if size.beyond_body else raw,
+        input_raw=None if size.beyond_body or size.presumed is not None else raw,
         counted=counted,
     )
     if card is None:
         return said(Ask(None, None))
-    expected = card.expected(tokens_in, tokens_out)
+    presumed = size.presumed
+    expected = card.expected(tokens_in, tokens_out) if presumed is None else card.price(presumed).total_nanos
     why = size.unbounded_why
     # The stated maximum: newer than the table, a model may write more. Then the call is booked in full, as an overrun.
     output_bound = size.output_bound(facts.output_tokens_max or window)
@@ -161,15 +170,21 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
         why = "no output cap was sent, and the model's maximum is not known"
     if why or bound is None or output_bound is None:
         return said(Ask(expected, None, why))
+    most = _most(size, card, bound, output_bound)
+    return said(Ask(min(expected, most), most))
+
+
+def _most(size: Size, card: RateCard, input_bound: int, output_bound: int) -> int:
     most = card.most(
-        bound,
+        input_bound,
         output_bound,
         service_tier=size.service_tier,
         speed=size.speed,
         cache_1h=size.cache_1h,
         audio=size.audio,
     )
-    return said(Ask(min(expected, most), most))
+    # Where nothing is unbounded, the units of the request are all there are.
+    return most if size.presumed is None else most + card.price(Usage(units=size.presumed.units)).total_nanos
 
 
 class OutputHabit:

@@ -221,6 +221,8 @@ def judge(record: Mapping[str, Any] | None, recording: "Recording") -> Outcome:
         # The POST that made a stored response is not in the file, or was refused.
         is_stored = recording.api == "responses.retrieve"
         return Outcome("explained", STORED) if is_stored else Outcome("wrong", "no record")
+    if expected.get("usage") is None and record["cost_basis"] == "provider_cost":
+        return _judge_cost(record, {**expected, "best_cost_usd": expected.get("provider_cost_usd")})
     if expected.get("usage") is None:
         if record["cost_basis"] not in ("estimated", "partial", "unpriced"):
             return Outcome("wrong", f"the answer has no usage, and the basis is {record['cost_basis']}")

@@ -68,6 +68,8 @@ async def _counted(
     hold: Holding, call: Call, reading: Reading, *, whole: bool, is_stream: bool
 ) -> tuple[tuple[str | None, Usage], ...]:
     """Return usage with what the provider did not say counted or estimated."""
+    if call.size.presumed is not None:
+        return reading.parts or ((reading.model, call.size.presumed),)
     if reading.parts:
         model, usage = reading.parts[0]
     else:

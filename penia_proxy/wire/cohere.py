@@ -1,5 +1,5 @@
 """
-Speak Cohere: chat, embed and rerank, in both versions of its API.
+Speak Cohere: chat, embed and rerank, in both versions of its API, and transcriptions.
 
 Its one job: what these requests ask for and what their answers report.
 Rules: ``billed_units`` are what is charged; ``tokens`` count Cohere's own prompt as well (505 tokens of which 10 are
@@ -19,6 +19,7 @@ from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading, RefusalShape
 from penia_proxy.wire.content import dicts, text_of
 from penia_proxy.wire.meters import JsonMeter, SseMeter
 from penia_proxy.wire.ndjson import NdjsonMeter
+from penia_proxy.wire.openai_audio import audio_meter, transcription_call
 from penia_proxy.wire.reported import Passed, count_in, json_of, required
 
 BILLED = ("input_tokens", "text_tokens", "output_tokens", "search_units", "image_tokens")
@@ -140,6 +141,7 @@ class Cohere:
         Route("POST", "/v1/embed", "embed"),
         Route("POST", "/v2/rerank", "rerank"),
         Route("POST", "/v1/rerank", "rerank"),
+        Route("POST", "/v2/audio/transcriptions", "transcriptions"),
         Route("GET", "/v1/models", None),
         Route("GET", "/v1/models/{}", None),
         Route("POST", "/v1/tokenize", None),
@@ -149,6 +151,8 @@ class Cohere:
 
     def call(self, request: Request) -> Call:
         operation, body = request.operation, request.body
+        if operation == "transcriptions":
+            return transcription_call(request)
         members = read_object(body)
         model = model_of(members)
         stream = flag(members, "stream")
@@ -165,6 +169,8 @@ class Cohere:
         )
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
+        if call.operation == "transcriptions":
+            return audio_meter(call, head)
         if head.content_type == "text/event-stream":
             return SseMeter(CohereReader())
         is_whole = not call.stream or head.content_type == "application/json"

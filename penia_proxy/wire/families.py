@@ -66,6 +66,11 @@ OPERATION_PATHS: Mapping[str, str] = {
     "responses": "/responses",
     "compact": "/responses/compact",
     "images": "/images/generations",
+    "image-edits": "/images/edits",
+    "transcriptions": "/audio/transcriptions",
+    "translations": "/audio/translations",
+    "speech": "/audio/speech",
+    "stt": "/stt",
 }
 """Where OpenAI has what it bills, behind the version."""
 
@@ -95,7 +100,9 @@ _STORED_RESPONSES = (
 
 OPENAI = Family(
     name="openai",
-    posts=_posts("chat completions embeddings responses compact images", "/v1"),
+    posts=_posts(
+        "chat completions embeddings responses compact images image-edits transcriptions translations speech", "/v1"
+    ),
     free=_free("/v1")
     + _beside(
         "GET /v1/chat/completions",
@@ -144,7 +151,7 @@ AZURE = Family(
 
 GROQ = Family(
     name="groq",
-    posts=_posts("chat responses embeddings", "/openai/v1"),
+    posts=_posts("chat responses embeddings transcriptions translations", "/openai/v1"),
     free=_free("/openai/v1"),
     usage_at=(("usage",), ("x_groq", "usage")),
 )
@@ -158,7 +165,7 @@ DEEPSEEK = Family(
 
 XAI = Family(
     name="x-ai",
-    posts=_posts("chat responses", "/v1"),
+    posts=_posts("chat responses images image-edits stt", "/v1"),
     free=_free("/v1") + _beside("GET /v1/responses/{}", "DELETE /v1/responses/{}"),
     reasoning_outside=True,
     cost_at=((("cost_in_usd_ticks",), 10**10),),
@@ -168,7 +175,10 @@ XAI = Family(
 OPENROUTER = Family(
     name="openrouter",
     # A generation repeats the bill of the answer it is about.
-    posts=_posts("chat completions embeddings responses", "/api/v1"),
+    posts={
+        **_posts("chat completions embeddings responses transcriptions", "/api/v1"),
+        "images": ("/api/v1/images",),
+    },
     free=_free("/api/v1") + _beside("GET /api/v1/key", "GET /api/v1/credits", "GET /api/v1/generation"),
     cost_at=((("cost",), 1),),
     byok_at=("cost_details", "upstream_inference_cost"),
@@ -200,7 +210,7 @@ CEREBRAS = Family(name="cerebras", posts=_posts("chat completions", "/v1"), free
 
 MISTRAL = Family(
     name="mistral",
-    posts={**_posts("chat embeddings", "/v1"), "fim": ("/v1/fim/completions",)},
+    posts={**_posts("chat embeddings transcriptions", "/v1"), "fim": ("/v1/fim/completions",)},
     free=_free("/v1"),
     cached_at=(("prompt_tokens_details", "cached_tokens"), ("num_cached_tokens",)),
     audio_outside=True,
@@ -240,7 +250,10 @@ GEMINI_COMPATIBLE = Family(
 COMPATIBLE = Family(
     name="openai-compatible",
     # The last prefix is that of routers: huggingface's /together/v1.
-    posts=_posts("chat completions embeddings responses", "/v1", "", "/{}/v1"),
+    posts={
+        **_posts("chat completions embeddings responses", "/v1", "", "/{}/v1"),
+        **_posts("transcriptions translations speech", "/v1", ""),
+    },
     free=_free("/v1", ""),
     asks_for_usage=True,
     cached_at=(("prompt_tokens_details", "cached_tokens"), ("cached_tokens",), ("num_cached_tokens",)),

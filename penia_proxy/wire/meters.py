@@ -1,7 +1,8 @@
 """
 Meter an answer, whatever its dialect.
 
-Its one job: two shapes of answer, one JSON document and one event stream, read by a dialect's own reader.
+Its one job: two shapes of answer, one JSON document and one event stream, read by a dialect's own reader; and a third
+that says nothing.
 Rules: see `penia_proxy.wire.call.Meter`.
 """
 
@@ -68,6 +69,26 @@ class JsonMeter:
 
     def reading(self) -> Reading:
         return self._reader.reading()
+
+
+class PassingMeter:
+    """Passes an answer that nothing can be read of: sound, subtitles. What the request shows is all there is."""
+
+    def __init__(self, *, streams: bool) -> None:
+        self.streams = streams
+        self._size = 0
+        self._ended = False
+
+    def feed(self, data: bytes) -> bytes:
+        self._size += len(data)
+        return data
+
+    def end(self) -> bytes:
+        self._ended = True
+        return b""
+
+    def reading(self) -> Reading:
+        return Reading(finished=self._ended, passed_bytes=self._size)
 
 
 class SseMeter:

@@ -1,5 +1,5 @@
 """
-Speak OpenAI, and as its relatives do: chat, completions, embeddings, responses.
+Speak OpenAI, and as its relatives do: chat, completions, embeddings, responses, images, audio.
 
 Its one job: a family's routes, which module reads each of its endpoints, and its form of refusal.
 Rule: what an endpoint asks and reports is in its own module, and what a relative does otherwise is in
@@ -13,6 +13,7 @@ from penia_proxy.errors import PeniaError
 from penia_proxy.wire.call import AnswerHead, Call, Meter, RefusalShape, Request, Route
 from penia_proxy.wire.families import OPENAI, Family
 from penia_proxy.wire.meters import JsonMeter, Reader, SseMeter, is_event_stream
+from penia_proxy.wire.openai_audio import AUDIO, audio_meter, speech_call, transcription_call
 from penia_proxy.wire.openai_chat import ChatReader, chat_call
 from penia_proxy.wire.openai_completions import completions_call, embeddings_call
 from penia_proxy.wire.openai_images import ImageReader, images_call
@@ -43,11 +44,17 @@ class OpenAI:
                 return completions_call(request, self._family)
             case "responses" | "compact":
                 return responses_call(request)
-            case "images":
-                return images_call(request)
+            case "images" | "image-edits":
+                return images_call(request, self._family)
+            case "transcriptions" | "translations" | "stt":
+                return transcription_call(request)
+            case "speech":
+                return speech_call(request)
         return chat_call(request, self._family)
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
+        if call.operation in AUDIO:
+            return audio_meter(call, head, self._family)
         reader = self._reader(call)
         return SseMeter(reader, strip=call.strip_usage) if is_event_stream(call, head) else JsonMeter(reader)
 
@@ -57,8 +64,8 @@ class OpenAI:
     def _reader(self, call: Call) -> Reader:
         if call.operation in ("responses", "compact"):
             return ResponseReader(family=self._family)
-        if call.operation == "images":
-            return ImageReader()
+        if call.operation in ("images", "image-edits"):
+            return ImageReader(self._family)
         return ChatReader(strip=call.strip_usage, family=self._family)
 
     def _refused(self, error: PeniaError, penia: Mapping[str, object]) -> dict[str, object]:

@@ -1,12 +1,14 @@
 """
-Read OpenAI's image generations.
+Read OpenAI's image generations and edits, and its relatives'.
 
 Its one job: what an image call asks for, and what its answer or its events report.
-Rules: only models that report tokens are let through: what a DALL·E answer cost is not in it. A stream's last event
-has the usage; partial images are in its tokens. Sources: wire_formats.md §1.1; openai-python 3.54.0's types.
+Rules: only models that report tokens are let through, or all where answers state money: what a DALL·E answer cost is
+not in it. A stream's last event has the usage; partial images are in its tokens. Sources: wire_formats.md §1.1;
+openai-python 3.54.0's types.
 """
 
 from collections.abc import Mapping
+from decimal import Decimal  # noqa: TC003 - annotates an attribute
 from typing import Any
 
 from penia_proxy.budget.estimate import Size
@@ -15,15 +17,19 @@ from penia_proxy.errors import InvalidRequest
 from penia_proxy.wire.body import flag, model_of, read_object
 from penia_proxy.wire.call import Call, Reading, Request
 from penia_proxy.wire.content import text_of
-from penia_proxy.wire.openai_usage import Parts, image_usage_of
+from penia_proxy.wire.families import OPENAI, Family
+from penia_proxy.wire.multipart import is_form, read_form
+from penia_proxy.wire.openai_usage import Parts, cost_of, image_usage_of, usage_of
 from penia_proxy.wire.reported import json_of
 
 
 class ImageReader:
     """Reads generated images, whole or as events."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: Family = OPENAI) -> None:
+        self._family = family
         self._parts: Parts = ()
+        self._cost: Decimal | None = None
         self._finished = False
         self._failed = False
 
@@ -40,13 +46,23 @@ class ImageReader:
         return True
 
     def reading(self) -> Reading:
-        return Reading(parts=self._parts, complete=bool(self._parts), finished=self._finished, failed=self._failed)
+        return Reading(
+            parts=self._parts,
+            complete=bool(self._parts),
+            finished=self._finished,
+            failed=self._failed,
+            cost_usd=self._cost,
+        )
 
     def _take(self, answer: Mapping[str, Any]) -> None:
         if answer.get("error"):
             self._failed = True
-        usage = image_usage_of(answer.get("usage"))
+        report = answer.get("usage")
+        self._cost = cost_of(report, self._family) if isinstance(report, dict) else self._cost
+        usage = image_usage_of(report) or usage_of(report, self._family)
         if usage is None:
+            if self._cost is not None:
+                self._parts = ((None, Usage()),)  # xAI states money and nothing else
             return
         authored = answer.get("svg_usage")
         writing = image_usage_of(authored)
@@ -58,16 +74,21 @@ class ImageReader:
         self._parts = parts
 
 
-def images_call(request: Request) -> Call:
+def images_call(request: Request, family: Family = OPENAI) -> Call:
     """Return the call. Raises InvalidRequest, also for a model whose answers do not say what they cost."""
-    members = read_object(request.body)
+    members: dict[str, Any]
+    if is_form(request.content_type):
+        form = read_form(request.body, request.content_type, ("model", "prompt", "stream"))
+        members = {**form.values, "stream": form.values.get("stream", "").strip().lower() in ("true", "1")}
+    else:
+        members = read_object(request.body)
     model = model_of(members)
-    if "gpt-image" not in model and "chatgpt-image" not in model:
+    if not family.cost_at and "gpt-image" not in model and "chatgpt-image" not in model:
         raise InvalidRequest(
             "Only image models that report their tokens are metered (gpt-image-…): what this one costs is not said."
         )
     return Call(
-        operation="images",
+        operation=request.operation,
         model=model,
         stream=flag(members, "stream"),
         size=Size(
