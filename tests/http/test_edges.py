@@ -64,7 +64,8 @@ async def test_a_duplicate_that_hangs_up_does_not_take_the_first_calls_hold(star
     locked.execute("BEGIN IMMEDIATE")
 
     duplicate = asyncio.create_task(penia.session.post(f"{penia.url}/{CHAT}", json=TALK, headers={**KEYS, **headers}))
-    await asyncio.sleep(0.1)
+    while not penia.gateway.ledger.queue_depth:
+        await asyncio.sleep(0.005)
     duplicate.cancel()
     await asyncio.sleep(0.05)
     locked.execute("ROLLBACK")

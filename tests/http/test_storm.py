@@ -1,18 +1,55 @@
 """A blocking budget that must never be overrun is not, whatever arrives at once."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from penia_proxy.budget.money import nanos_of
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import SystemClock
-from penia_proxy.sandbox.faults import Behaviour
 from tests.gateways import Running, Start
 
 CALLS = 200
+
+
+class Gate:
+    """A door before the sandbox: calls wait at it until it is opened, so that none settles while others are judged."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.open = asyncio.Event()
+        self.behind = ""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        app = web.Application()
+        app.router.add_post("/{path:.*}", self._pass)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+    async def _pass(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        self.waiting += 1
+        await self.open.wait()
+        kept = {name: request.headers[name] for name in ("Authorization", "x-api-key", "Content-Type")}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{self.behind}{request.path_qs}", data=body, headers=kept) as answer,
+        ):
+            return web.Response(
+                status=answer.status, body=await answer.read(), headers={"Content-Type": answer.headers["Content-Type"]}
+            )
 
 
 def billed_nanos(penia: Running) -> int:
@@ -46,13 +83,19 @@ async def test_exactly_the_calls_whose_holds_fit_get_through(start: Start, diale
     probe = await start(budgets=({"name": "Wide", "daily_limit": 100, "enforcement": "block", "overrun": "never"},))
     one = Decimal((await getattr(probe, dialect)(stream=stream)).headers["X-Penia-Estimated-Cost"])
     limit = one * Decimal("10.5")
-    penia = await start(
-        budgets=({"name": "Ten", "daily_limit": float(limit), "enforcement": "block", "overrun": "never"},),
+    gate = Gate()
+    async with gate.running() as url:
+        penia = await start(
+            budgets=({"name": "Ten", "daily_limit": float(limit), "enforcement": "block", "overrun": "never"},),
+            providers={name: {"base_url": url} for name in ("openai", "anthropic")},
+        )
+        gate.behind = penia.sandbox.url
+        calls = [asyncio.create_task(getattr(penia, dialect)(stream=stream)) for _ in range(CALLS)]
         # Nobody is answered before all have been judged, so no hold makes room for another.
-        script=Behaviour(first_byte_delay_s=1.5),
-    )
-
-    answers = await asyncio.gather(*(getattr(penia, dialect)(stream=stream) for _ in range(CALLS)))
+        while gate.waiting + sum(call.done() for call in calls) < CALLS:
+            await asyncio.sleep(0.005)
+        gate.open.set()
+        answers = await asyncio.gather(*calls)
 
     holds = [Decimal(answer.headers["X-Penia-Estimated-Cost"]) for answer in answers if answer.status == 200]
     refused = [answer for answer in answers if answer.status != 200]
