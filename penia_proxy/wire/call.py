@@ -8,11 +8,14 @@ Rules: a Call never outlives its request and is never logged; a Reading has coun
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from penia_proxy.budget.estimate import Size
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import PeniaError
+
+if TYPE_CHECKING:
+    from penia_proxy.wire.session import Session
 
 PASSED_BYTES_MAX = 262_144
 """Output text a meter keeps, in memory, to count a cut answer's tokens; what is beyond is extrapolated by bytes."""
@@ -119,6 +122,8 @@ class Route:
     path: str
     operation: str | None
     """None: costs nothing, passes unmetered."""
+    opens: "Callable[[Request], Session] | None" = None
+    """What reads a session, where the path is a WebSocket: then it is met by an upgrade, and by nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
