@@ -34,6 +34,8 @@ class Hold:
     input_tokens_estimated: int = 0
     output_tokens_estimated: int = 0
     pricing_version: str | None = None
+    once_key: str | None = None
+    """Set where the bill comes after the answer: see `UsageRecord.once_key`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,18 @@ class UsageRecord:
     streamed: bool = False
     status: str = "ok"
     """``ok``, ``cut`` (the provider's stream broke), ``disconnected`` (the client left), ``error`` (the provider
-    sent an error after output began), ``timeout``, ``crashed`` (expired at a start)."""
+    sent an error after output began), ``timeout``, ``crashed`` (expired at a start), ``pending`` (its bill did not come
+    in time)."""
     latency_ms: float | None = None
     ttft_ms: float | None = None
     """Time to the first byte of the answer's body."""
     tags: Mapping[str, str] = field(default_factory=dict)
     corrects: str | None = None
+    once_key: str | None = None
+    """
+    Where more than one answer can state this bill: the provider as configured, a colon, and its own name of the work
+    (``openai:resp_…``). No two records have the same.
+    """
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 

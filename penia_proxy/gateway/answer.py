@@ -8,7 +8,7 @@ visibly cut, never replaced.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import aiohttp
@@ -17,12 +17,13 @@ from multidict import CIMultiDict
 
 from penia_proxy.budget.engine import Verdict
 from penia_proxy.clock import Clock
-from penia_proxy.errors import UpstreamUnreachable
+from penia_proxy.errors import StoreUnavailable, UpstreamUnreachable
 from penia_proxy.gateway.booking import End, book
 from penia_proxy.gateway.holding import Holding
 from penia_proxy.gateway.relay import ReachedError, chunks_of, to_caller
 from penia_proxy.gateway.stamp import Stamp
-from penia_proxy.wire.call import AnswerHead, Call, Meter
+from penia_proxy.gateway.works import CallWorks
+from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading
 from penia_proxy.wire.decode import Decoder, decoder_for
 
 WHOLE_BYTES_MAX = 8 * 1024 * 1024
@@ -50,9 +51,17 @@ class Answering:
     """The answer to one metered call."""
 
     def __init__(
-        self, request: web.Request, stamp: Stamp, clock: Clock, *, idle_s: float, drains: Drains | None
+        self,
+        request: web.Request,
+        stamp: Stamp,
+        clock: Clock,
+        works: CallWorks,
+        *,
+        idle_s: float,
+        drains: Drains | None,
     ) -> None:
         """``drains`` None: hang up on the provider when the caller leaves."""
+        self.works = works
         self._idle_s = idle_s
         self._request = request
         self._stamp = stamp
@@ -81,8 +90,7 @@ class Answering:
             # An error bills nothing (wire_formats.md §1); the money is free before its text has passed.
             await hold.release()
             return await pass_through(self._request, answer, self._stamp, self._idle_s)
-        content_type = answer.content_type if "Content-Type" in answer.headers else ""
-        meter = meter_of(call, AnswerHead(content_type, answer.headers))
+        meter = meter_of(call, head_of(answer))
         self._booked = Booked(self, hold, call, meter)
         decoder = decoder_for(answer.headers.get("Content-Encoding"))
         if meter.streams:
@@ -222,6 +230,15 @@ class Booked:
         if not ended:
             self.meter.end()
         reading = self.meter.reading()
+        works = self._answering.works
+        works.note(reading)
+        if works.waits(reading, self._hold):
+            return
+        once_key = works.claim(reading)
+        if reading.complete and reading.work is not None and once_key is None:
+            # Another answer stated this bill while ours was on its way.
+            await self._hold.release()
+            return
         metadata: dict[str, Any] = {"drained": True} if drained else {}
         booking = book(
             self._hold,
@@ -231,6 +248,7 @@ class Booked:
             is_stream=self.meter.streams and readable,
             ttft_ms=self._answering.ttft_ms,
             metadata=metadata,
+            once_key=once_key,
         )
         # A complete reading is booked without waiting for anything; counting the text of a cut one takes a moment.
         bill = await booking if reading.complete else await through_cancellation(booking)
@@ -276,28 +294,65 @@ def cut(request: web.Request) -> None:
         request.transport.close()
 
 
+def head_of(answer: aiohttp.ClientResponse) -> AnswerHead:
+    """Return what dialects are shown of an answer."""
+    return AnswerHead(answer.content_type if "Content-Type" in answer.headers else "", answer.headers)
+
+
 def head(headers: CIMultiDict[str], answer: aiohttp.ClientResponse, stamp: Stamp) -> None:
     """Put the provider's headers and ours."""
     headers.extend(to_caller(answer.headers))
     stamp.put(headers)
 
 
+class Copy:
+    """Reads a copy of an answer that costs nothing itself, for what it says of other work."""
+
+    def __init__(self, meter: Meter, coding: str | None, told: Callable[[Reading], Awaitable[None]]) -> None:
+        self._meter = meter
+        self._decoder = decoder_for(coding)
+        self._told = told
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        self._meter.feed(self._decoder.decode(chunk))
+
+    async def end(self) -> None:
+        """Say what has been read."""
+        self._meter.end()
+        await self._told(self._meter.reading())
+
+
 async def pass_through(
-    request: web.Request, answer: aiohttp.ClientResponse, stamp: Stamp, idle_s: float
+    request: web.Request, answer: aiohttp.ClientResponse, stamp: Stamp, idle_s: float, copy: Copy | None = None
 ) -> web.StreamResponse:
-    """Pass an unmetered answer on as it comes."""
+    """Pass an unmetered answer on as it comes; what its ``copy`` says is booked before the caller sees its end."""
     response = web.StreamResponse(status=answer.status, reason=answer.reason)
     head(response.headers, answer, stamp)
     if "Content-Length" in answer.headers:
         response.headers["Content-Length"] = answer.headers["Content-Length"]
     try:
         await begin(response, request)
+        kept = b""
         async for chunk in chunks_of(answer, idle_s):
-            await write(response, chunk, idle_s)
+            if copy is None:
+                await write(response, chunk, idle_s)
+                continue
+            copy.feed(chunk)
+            if response.content_length is None:
+                await write(response, chunk, idle_s)
+            else:  # its last byte is its end
+                if kept:
+                    await write(response, kept, idle_s)
+                kept = chunk
+        if copy is not None:
+            await through_cancellation(copy.end())
+        if kept:
+            await write(response, kept, idle_s)
         await response.write_eof()
     except ConnectionResetError:
         pass  # the caller left: nobody is billed for this answer
-    except ReachedError:
+    except (ReachedError, StoreUnavailable):  # what cannot be booked now is asked for again
         cut(request)
     return response
 

@@ -41,16 +41,21 @@ class State(Enum):
     """Durable; no byte has left for the provider."""
     SENT = "sent"
     """The provider may have seen the call, and may bill it."""
+    DEFERRED = "deferred"
+    """The provider has accepted the call, and its bill comes with a later answer."""
     SETTLED = "settled"
     RELEASED = "released"
 
 
-Move = Literal["send", "settle", "release"]
+Move = Literal["send", "defer", "settle", "release"]
 
 TRANSITIONS: dict[tuple[State, Move], State] = {
     (State.HELD, "send"): State.SENT,
     (State.HELD, "release"): State.RELEASED,
     (State.SENT, "settle"): State.SETTLED,
+    (State.SENT, "defer"): State.DEFERRED,
+    (State.DEFERRED, "settle"): State.SETTLED,
+    (State.DEFERRED, "release"): State.RELEASED,
     # The provider was not reached after all, or answered with an error that bills nothing.
     (State.SENT, "release"): State.RELEASED,
     (State.SETTLED, "settle"): State.SETTLED,
@@ -126,7 +131,7 @@ class Holding:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the hold if nobody has: released if nothing was sent, else settled at what was held."""
+        """End a hold that nobody has, nor waits for: released if nothing was sent, else settled at what was held."""
         if self._state is State.HELD:
             await self.release()
         elif self._state is State.SENT:
@@ -151,6 +156,16 @@ class Holding:
         """Whether bytes may have reached the provider, and nobody has ended the hold yet."""
         return self._state is State.SENT
 
+    def defer(self, once_key: str) -> None:
+        """Keep the hold beyond its exchange: its bill comes later, under this key."""
+        self._move("defer")
+        # What is kept for as long as a day must not keep the request's text.
+        self._held = replace(self._held, recount=self._as_estimated)
+        _forget(self._books.ledger.defer(self._held.caller.request_id, once_key))
+
+    async def _as_estimated(self) -> Estimate:
+        return self.estimate
+
     async def release(self) -> None:
         """Give the hold back: nothing was or will be billed."""
         if not self._move("release"):
@@ -163,17 +178,22 @@ class Holding:
         """Price an answer of this call."""
         return bill_of(parts, self._held.model, basis, self._held.card_of)
 
-    async def settle(self, bill: Bill, *, status: str, ttft_ms: float | None, metadata: dict[str, Any]) -> None:
-        """Book what the call cost."""
+    async def settle(
+        self,
+        bill: Bill,
+        *,
+        status: str,
+        ttft_ms: float | None = None,
+        metadata: dict[str, Any] | None = None,
+        once_key: str | None = None,
+    ) -> None:
+        """Book what the call cost; ``once_key`` is that of its record."""
         if not self._move("settle"):
             return
         held = self._held
-        if bill.clamped:
-            metadata = {**metadata, "usage_clamped": True}
-        if bill.unrated:
-            metadata = {**metadata, "usage_unrated": list(bill.unrated)}
+        metadata = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
-            metadata = {**metadata, "model_requested": held.model}
+            metadata["model_requested"] = held.model
         record = UsageRecord(
             record_id=held.caller.request_id,
             timestamp=self.admitted_at,
@@ -194,6 +214,7 @@ class Holding:
             latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
             ttft_ms=ttft_ms,
             tags=held.caller.tags,
+            once_key=once_key,
             metadata=metadata,
         )
         await self._books.counters.settle(self.verdict.legs, record)
@@ -209,7 +230,7 @@ class Holding:
             )
         self._tell(record)
 
-    async def settle_unconfirmed(self, status: str) -> None:
+    async def settle_unconfirmed(self, status: str, *, once_key: str | None = None) -> None:
         """Book what was held: the provider may have billed the call, and nobody said how much."""
         usage = Usage(input=self.estimate.input_tokens, output=self.estimate.output_tokens)
         bill = replace(
@@ -219,7 +240,7 @@ class Holding:
         )
         if bill.basis == "unpriced":
             bill = replace(bill, cost_nanos=None)
-        await self.settle(bill, status=status, ttft_ms=None, metadata={})
+        await self.settle(bill, status=status, once_key=once_key)
 
     async def _admit(self) -> Verdict:
         """Judge and hold; near a limit, count the text before refusing an expected cost that was only a bound."""

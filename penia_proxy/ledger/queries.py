@@ -144,8 +144,15 @@ class Queries:
 
     async def record(self, record_id: str) -> UsageRecord | None:
         """Return one record."""
+        return await self._one(usage_records.c.record_id == record_id)
+
+    async def billed(self, once_key: str) -> UsageRecord | None:
+        """Return the record with a once-key."""
+        return await self._one(usage_records.c.once_key == once_key)
+
+    async def _one(self, which: ColumnElement[bool]) -> UsageRecord | None:
         async with self._engine.connect() as connection:
-            found = await connection.execute(select(usage_records).where(usage_records.c.record_id == record_id))
+            found = await connection.execute(select(usage_records).where(which))
             row = found.mappings().one_or_none()
             if row is None:
                 return None
