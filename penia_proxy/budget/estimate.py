@@ -9,8 +9,9 @@ input for free.
 
 import math
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.models import ModelFacts
@@ -64,6 +65,8 @@ class Size:
     What the call is taken to use where its text says little (sound, characters to speak), before it is made and where
     its answer does not say either. Its ``units`` count in a bound: where there can be more, say so below.
     """
+    presumed_output: Literal["", "output", "output_audio"] = ""
+    """The count of ``presumed`` that the habit of the (component, model) fills in: what an answer of a session makes."""
     unbounded_why: str = ""
     """Not empty: what in this request can cost without bound (hosted tools)."""
 
@@ -148,18 +151,22 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
     if bound is not None:
         tokens_in = min(tokens_in, bound)
     tokens_out = size.output_expected(known.habit)
-    if size.presumed is not None:
-        tokens_in, tokens_out = size.presumed.input_total, size.presumed.output_total
+    presumed = size.presumed
+    if presumed is not None:
+        if size.presumed_output == "output":
+            presumed = replace(presumed, output=tokens_out)
+        elif size.presumed_output:
+            presumed = replace(presumed, output_audio=tokens_out)
+        tokens_in, tokens_out = presumed.input_total, presumed.output_total
     said = partial(
         Estimate,
         input_tokens=tokens_in,
         output_tokens=tokens_out,
-        input_raw=None if size.beyond_body or size.presumed is not None else raw,
+        input_raw=None if size.beyond_body or presumed is not None else raw,
         counted=counted,
     )
     if card is None:
         return said(Ask(None, None))
-    presumed = size.presumed
     expected = card.expected(tokens_in, tokens_out) if presumed is None else card.price(presumed).total_nanos
     why = size.unbounded_why
     # The stated maximum: newer than the table, a model may write more. Then the call is booked in full, as an overrun.

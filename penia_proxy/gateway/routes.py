@@ -55,15 +55,25 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route], free_routes: Iterable[str] = ()) -> None:
         """``free_routes`` are ``METHOD /path`` of the configuration: costing nothing by the operator's word."""
+        self._sockets: dict[str, Route] = {}
         self._exact: dict[tuple[str, str], Route] = {}
         self._patterns: list[tuple[str, re.Pattern[str], Route]] = []
         told = (Route(line.split(" ", 1)[0], line.split(" ", 1)[1], None) for line in free_routes)
         for route in (*told, *routes):
-            if "{}" in route.path:
+            if route.opens is not None:
+                self._sockets[route.path] = route
+            elif "{}" in route.path:
                 pattern = re.compile(re.escape(route.path).replace(r"\{\}", "([^/]+)"))
                 self._patterns.append((route.method, pattern, route))
             else:
                 self._exact.setdefault((route.method, route.path), route)
+
+    def match_socket(self, path: str) -> Route:
+        """Return the route of a WebSocket. Raises UnmeteredRoute."""
+        route = self._sockets.get(path)
+        if route is None:
+            raise UnmeteredRoute("This path is not a WebSocket that can be metered, so it is not opened.")
+        return route
 
     def match(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
         """Return the route and what stood in its ``{}``, percent-decoded. Raises UnmeteredRoute."""
@@ -73,6 +83,8 @@ class RouteTable:
         for known, pattern, candidate in self._patterns:
             if known == method and (found := pattern.fullmatch(path)):
                 return candidate, tuple(map(unquote, found.groups()))
+        if method == "GET" and path in self._sockets:
+            raise UnmeteredRoute("This path is a WebSocket; connect with one.")
         raise UnmeteredRoute(
             "This path is not one that can be metered, so it is not forwarded. Only a path that costs nothing may be"
             " listed under 'free_routes' of the provider in config.yaml."

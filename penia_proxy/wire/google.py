@@ -18,9 +18,11 @@ from penia_proxy.wire.call import AnswerHead, Call, Meter, RefusalShape, Request
 from penia_proxy.wire.families import GEMINI_COMPATIBLE
 from penia_proxy.wire.google_content import ContentReader, content_call
 from penia_proxy.wire.google_embeddings import EmbeddingReader, embedding_call
+from penia_proxy.wire.google_live import LiveSession
 from penia_proxy.wire.json_array import StreamMeter
 from penia_proxy.wire.meters import JsonMeter
 from penia_proxy.wire.openai import OpenAI
+from penia_proxy.wire.session import Session
 
 GEMINI_VERSIONS = ("v1", "v1beta", "v1alpha")
 VERTEX_VERSIONS = ("v1", "v1beta1")
@@ -42,6 +44,11 @@ _STATUSES = {
 """google.rpc.Code by HTTP status (googleapis/google/rpc/code.proto)."""
 
 
+def _live(request: Request) -> Session:
+    _check_query(request.query)
+    return LiveSession()
+
+
 def _routes() -> Iterator[Route]:
     for version in GEMINI_VERSIONS:
         for verb in ("generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents"):
@@ -50,6 +57,8 @@ def _routes() -> Iterator[Route]:
         for kind in ("models", "files", "cachedContents"):
             yield Route("GET", f"/{version}/{kind}", None)
             yield Route("GET", f"/{version}/{kind}/{{}}", None)
+        service = f"google.ai.generativelanguage.{version}.GenerativeService"
+        yield Route("GET", f"/ws/{service}.BidiGenerateContent", "live", opens=_live)
     for version in VERTEX_VERSIONS:
         place = f"/{version}/projects/{{}}/locations/{{}}"
         for publishers in (f"{place}/publishers", f"/{version}/publishers"):
@@ -62,6 +71,8 @@ def _routes() -> Iterator[Route]:
         yield Route("POST", f"{claude}/count-tokens:rawPredict", None)
         for verb in ("rawPredict", "streamRawPredict"):
             yield Route("POST", f"{claude}/{{}}:{verb}", verb)
+        service = f"google.cloud.aiplatform.{version}.LlmBidiService"
+        yield Route("GET", f"/ws/{service}/BidiGenerateContent", "live", opens=_live)
         yield Route("GET", f"{place}/cachedContents", None)
         yield Route("GET", f"{place}/cachedContents/{{}}", None)
 

@@ -34,8 +34,8 @@ class Aside:
 
     model: str
     usage: Usage
-    key: str
-    """What it was about, unique within the session."""
+    key: str | None
+    """The provider's own name of what it was about, where it gave one: its bill counts once."""
     reported: bool = True
     """Whether the provider stated the usage; else it is an estimate."""
 
