@@ -29,6 +29,7 @@ from penia_proxy.budget.tokens import load_vocabulary
 from penia_proxy.clock import Clock, SystemClock
 from penia_proxy.config import RESERVED_NAMES, Config
 from penia_proxy.counters.memory import MemoryCounters
+from penia_proxy.gateway.dialing import session_for_sockets
 from penia_proxy.gateway.holding import Books
 from penia_proxy.gateway.proxy import Proxy, Upstream
 from penia_proxy.gateway.relay import Provider, session_for_providers
@@ -98,11 +99,12 @@ class Gateway:
             await self._load_books()
             states = BudgetStates(self.book, self.counters, self.clock)
             self.hub = LiveHub(states.of, states.ids, self.clock)
-            self._session = session_for_providers()
+            self._session, self._dialer = session_for_providers(), session_for_sockets()
             try:
                 await self._listen()
             except BaseException:
                 await self._session.close()
+                await self._dialer.close()
                 raise
         except BaseException:
             await self.ledger.close()
@@ -122,6 +124,7 @@ class Gateway:
         await self._proxy.finished()
         await self.hub.close()
         await self._session.close()
+        await self._dialer.close()
         await self.ledger.close()
 
     async def _load_books(self) -> None:
@@ -146,6 +149,7 @@ class Gateway:
     async def _listen(self) -> None:
         app = web.Application(middlewares=[self._planes])
         app.on_response_prepare.append(_signed)
+        app.on_shutdown.append(self._on_shutdown)
         self._services = self._control_plane()
         add_routes(app, self._services)
         self._proxy = self._data_plane()
@@ -196,7 +200,10 @@ class Gateway:
             touched=self.hub.touch,
             calibration=self.calibration,
         )
-        return Proxy(upstreams, self.prices, books, self.config.server)
+        return Proxy(upstreams, self.prices, books, self.config.server, self._dialer)
+
+    async def _on_shutdown(self, _app: web.Application) -> None:
+        self._proxy.stopping()
 
     @web.middleware
     async def _planes(self, request: web.Request, handler: Handler) -> web.StreamResponse:

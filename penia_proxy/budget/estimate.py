@@ -66,7 +66,7 @@ class Size:
     its answer does not say either. Its ``units`` count in a bound: where there can be more, say so below.
     """
     presumed_output: Literal["", "output", "output_audio"] = ""
-    """The count of ``presumed`` that the habit of the (component, model) fills in: what an answer of a session makes."""
+    """The count of ``presumed`` that the habit of the (component, model) fills in: what a session's answer makes."""
     unbounded_why: str = ""
     """Not empty: what in this request can cost without bound (hosted tools)."""
 

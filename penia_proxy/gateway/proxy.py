@@ -38,7 +38,9 @@ from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
 from penia_proxy.gateway.relay import Provider, ReachedError, chunks_of, to_provider
 from penia_proxy.gateway.routes import RouteTable, Target, target_of
+from penia_proxy.gateway.sockets import Sockets, is_upgrade
 from penia_proxy.gateway.stamp import Stamp
+from penia_proxy.gateway.turns import Turns
 from penia_proxy.gateway.works import Ask, CallWorks, Works
 from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
@@ -89,7 +91,12 @@ class Proxy:
     """The data plane's one handler."""
 
     def __init__(
-        self, upstreams: Mapping[str, Upstream], prices: PriceBook, books: Books, server: ServerConfig
+        self,
+        upstreams: Mapping[str, Upstream],
+        prices: PriceBook,
+        books: Books,
+        server: ServerConfig,
+        dialer: aiohttp.ClientSession,
     ) -> None:
         self._upstreams = upstreams
         self._prices = prices
@@ -99,6 +106,7 @@ class Proxy:
         self._works = Works(books)
         self._outliving: set[asyncio.Task[web.StreamResponse]] = set()
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
+        self._sockets = Sockets(dialer, books.clock, self._body_bytes_max)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request of the data plane; every error becomes a refusal in the provider's shape."""
@@ -110,11 +118,16 @@ class Proxy:
             dialect = upstream.dialect
             caller = caller_of(request.headers, target.component)
             request_id = caller.request_id
+            if is_upgrade(request):
+                return await self._open(request, target, upstream, caller)
             return await self._forward(request, target, upstream, caller)
         except ReachedError as failure:
             return respond(failure.error, dialect, request_id, {})
         except PeniaError as error:
-            return respond(error, dialect, request_id, {})
+            refusal = respond(error, dialect, request_id, {})
+            if is_upgrade(request):
+                refusal.force_close()  # whatever follows on this connection is no HTTP
+            return refusal
         except Exception as error:
             if BEGUN in request or isinstance(error, ConnectionResetError):
                 raise
@@ -128,6 +141,22 @@ class Proxy:
             known = ", ".join(sorted(self._upstreams)) or "none"
             raise UnknownProvider(f"No such provider is configured. The first part of the path names one of: {known}.")
         return upstream
+
+    async def _open(
+        self, request: web.Request, target: Target, upstream: Upstream, caller: Caller
+    ) -> web.StreamResponse:
+        """Open and carry a session, whose turns are held one by one."""
+        operation, opens = upstream.routes.match_socket(request.method, target.path)
+        asked = Request(operation, b"", query=target.query, headers=request.headers)
+        payer = self._payer(caller, upstream)
+        works = CallWorks(self._works, payer, self._asking(upstream, target.query, to_provider(request.headers)))
+        turns = Turns(self._books, payer, works, lambda call, its, started: self._held(call, its, upstream, started))
+        stamp = Stamp(self._books.clock, caller.request_id)
+        return await self._sockets.carry(request, upstream.provider, target, opens(asked), turns, stamp)
+
+    def stopping(self) -> None:
+        """Let sessions end as soon as nothing runs in them."""
+        self._sockets.draining.set()
 
     async def _forward(
         self, request: web.Request, target: Target, upstream: Upstream, caller: Caller

@@ -76,6 +76,10 @@ class Provider:
         self._origin = URL(config.base_url).origin()
         self._prefix = URL(config.base_url).raw_path.rstrip("/")
 
+    def url(self, path: str, query: str) -> URL:
+        """Return the provider's address of a path and query, both raw."""
+        return self._origin.join(URL.build(path=self._prefix + path, query_string=query, encoded=True))
+
     @asynccontextmanager
     async def exchange(
         self,
@@ -94,7 +98,7 @@ class Provider:
         UpstreamTimeout where the provider was not reached, ReachedError where it may have been.
         """
         limits = self.config.timeout_seconds
-        url = self._origin.join(URL.build(path=self._prefix + path, query_string=query, encoded=True))
+        url = self.url(path, query)
         line = Line(connected)
         try:
             async with asyncio.timeout(limits.first_byte):

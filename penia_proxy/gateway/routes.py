@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from penia_proxy.errors import InvalidRequest, UnmeteredRoute
 from penia_proxy.ids import COMPONENT
-from penia_proxy.wire.call import Route
+from penia_proxy.wire.call import Opens, Route
 
 _AMBIGUOUS = re.compile(r"//|\\|#|%(?:2e|2f|5c|23|3f|25|00)|/\.\.?(?:/|$)|[^\x21-\x7e]", re.IGNORECASE)
 """
@@ -68,12 +68,12 @@ class RouteTable:
             else:
                 self._exact.setdefault((route.method, route.path), route)
 
-    def match_socket(self, path: str) -> Route:
-        """Return the route of a WebSocket. Raises UnmeteredRoute."""
-        route = self._sockets.get(path)
-        if route is None:
+    def match_socket(self, method: str, path: str) -> tuple[str, Opens]:
+        """Return a WebSocket's operation, and what opens a session of it. Raises UnmeteredRoute."""
+        route = self._sockets.get(path) if method == "GET" else None
+        if route is None or route.opens is None:
             raise UnmeteredRoute("This path is not a WebSocket that can be metered, so it is not opened.")
-        return route
+        return route.operation or "", route.opens
 
     def match(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
         """Return the route and what stood in its ``{}``, percent-decoded. Raises UnmeteredRoute."""

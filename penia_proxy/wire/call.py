@@ -149,6 +149,10 @@ Reads = Callable[[Request, AnswerHead], Meter]
 """How the answer of a request that costs nothing itself is read; raises nothing."""
 
 
+Opens = Callable[[Request], "Session"]
+"""How the frames of a WebSocket are read. Raises InvalidRequest for what cannot be metered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One (method, path) of a provider. ``{}`` stands for one path segment, whatever it says."""
@@ -159,8 +163,8 @@ class Route:
     """None: costs nothing, passes unmetered."""
     reads: "Reads | None" = None
     """Set on a route that costs nothing itself, and whose answer can say what something else has cost, or will."""
-    opens: "Callable[[Request], Session] | None" = None
-    """What reads a session, where the path is a WebSocket: then it is met by an upgrade, and by nothing else."""
+    opens: "Opens | None" = None
+    """Set where the path is a WebSocket: it is met by an upgrade, and by nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
