@@ -56,6 +56,7 @@ class Turns:
         self._unheld: list[Turn] = []
         self._owed: list[tuple[Bill, str | None, dict[str, Any]]] = []
         self.idle = asyncio.Event()
+        self.idle.set()
         """Set while the provider is at work on nothing."""
         self.ended_by: End = "disconnected"
         """How what is open at the end of the session ends."""
@@ -97,10 +98,7 @@ class Turns:
             if turn.begun and not held.begun:
                 held.begun = True
                 held.hold.sent(began=self._books.clock.monotonic())
-        if any(turn.begun for turn in self._open):
-            self.idle.clear()
-        else:
-            self.idle.set()
+        self._note_idle()
 
     async def end(self, turn: Turn, end: End) -> None:
         """Book a turn, or release it if it never began."""
@@ -111,6 +109,7 @@ class Turns:
             self._unheld = [unheld for unheld in self._unheld if unheld is not turn]
             await self._charge(self._unheld_bill(turn), None)
             return
+        self._note_idle()
         async with held.ending:
             self._works.note(reading)
             once_key = self._works.claim(reading)
@@ -134,6 +133,12 @@ class Turns:
         await self._pay()
         if self._owed:
             log.error("%d bills of a session could not be written", len(self._owed))
+
+    def _note_idle(self) -> None:
+        if any(turn.begun for turn in self._open):
+            self.idle.clear()
+        else:
+            self.idle.set()
 
     def _unheld_bill(self, turn: Turn) -> Bill:
         reading = turn.reading()

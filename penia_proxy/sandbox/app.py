@@ -16,12 +16,25 @@ from typing import Any, Final, Protocol
 import orjson
 from aiohttp import web
 
-from penia_proxy.sandbox import anthropic, anthropic_messages, embeddings, google, models, openai, openai_chat
+from penia_proxy.sandbox import (
+    anthropic,
+    anthropic_messages,
+    embeddings,
+    google,
+    models,
+    openai,
+    openai_chat,
+    sockets,
+)
 from penia_proxy.sandbox.answer import Answer, Question, Refused, interrupted
 from penia_proxy.sandbox.bill import CALLS_MAX, Bill, Call, kept
 from penia_proxy.sandbox.delivery import deliver
-from penia_proxy.sandbox.faults import Asked, Behaviour, Script, Scripted, ScriptError
+from penia_proxy.sandbox.faults import Asked, Behaviour, Script, Scripted, ScriptError, from_headers
+from penia_proxy.sandbox.live import Live
 from penia_proxy.sandbox.prompt_cache import TOKENS_MIN, PromptCache
+from penia_proxy.sandbox.realtime import Realtime
+from penia_proxy.sandbox.responses_socket import Responses
+from penia_proxy.sandbox.sockets import Line, Spoken
 from penia_proxy.sandbox.words import seed_of
 
 BODY_BYTES_MAX = 64 << 20
@@ -104,6 +117,9 @@ class Sandbox:
         self._bill.close()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        spoken = _spoken(request)
+        if spoken is not None:
+            return await self._socket(request, spoken)
         raw = await request.read()
         provider = _provider_of(request)
         call = self._bill.start(
@@ -130,6 +146,15 @@ class Sandbox:
         call.service_tier, call.usage_sent = answer.service_tier, behaviour.usage
         self._bill.begun(call)
         return await deliver(request, answer, behaviour, call, self._bill)
+
+    async def _socket(self, request: web.Request, spoken: Callable[[Line], Spoken]) -> web.StreamResponse:
+        """Serve a WebSocket, unless the caller has no key or asks to be refused."""
+        status = None if _has_key(request) or sockets.offers_key(request) else 401
+        if (refused := status or from_headers(self._default, request.headers).status) is not None:
+            answer = openai.error(seed_of({}), refused)
+            body = b"".join(piece.data for piece in answer.pieces)
+            return web.Response(status=refused, body=body, headers=answer.headers)
+        return await sockets.serve(request, self._bill, self._scripted, spoken)
 
     def _answer(
         self, request: web.Request, call: Call, body: Mapping[str, Any], behaviour: Behaviour, *, malformed: bool
@@ -217,6 +242,17 @@ def _provider_of(request: web.Request) -> str:
         return "google"
     only_anthropic = "anthropic-version" in headers or "x-api-key" in headers
     return "anthropic" if only_anthropic or request.path.startswith("/v1/messages") else "openai"
+
+
+def _spoken(request: web.Request) -> Callable[[Line], Spoken] | None:
+    """Return what is spoken over the WebSocket that a request wants to be, None for any other request."""
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        return None
+    if request.path.endswith("/responses"):
+        return Responses
+    if request.path.startswith("/ws/"):
+        return Live
+    return Realtime if request.path.endswith("/realtime") else None
 
 
 def _has_key(request: web.Request) -> bool:
