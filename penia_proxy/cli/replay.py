@@ -12,22 +12,20 @@ import json
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from penia_proxy.cli.exits import FAILED, UNUSABLE, stop
+from penia_proxy.cli.replay_sessions import Grade, Outcome, replay_session
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from penia_proxy.sandbox.recordings import Recording
-
-Grade = Literal["exact", "explained", "wrong"]
+    from penia_proxy.sandbox.recordings import Recording, SessionRecording
 
 PRICED_AT = "2026-11-23T12:00:00Z"
 """The instant at which the recordings' expectations were priced."""
@@ -46,6 +44,7 @@ SPOKEN_AS = {
     "google-vertex": "google",
     "ollama-cloud": "ollama",
     "azure-foundry": "azure",
+    "azure-voice-live": "azure",
     "gpustack": "openai-compatible",
     "crusoe": "openai-compatible",
     "portkey": "openai-compatible",
@@ -73,14 +72,6 @@ BACKGROUND = "a background response: refused, since its bill comes after the ans
 STORED = "a stored response read again: its bill is that of the POST that made it"
 PRICELESS = "the catalogue lists the model without any price: expected 0, recorded unpriced, never a quiet 0"
 NO_USAGE = "recorded without usage in a stream that had not asked for it; Penia asks, the recording cannot answer"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one exchange came out, and why if it is not exact."""
-
-    grade: Grade
-    why: str = ""
 
 
 class FixedClock:
@@ -125,12 +116,12 @@ def replay(
         raise SystemExit(FAILED)
 
 
-async def _replay(recordings: "list[Recording]", chunk: int, at: datetime) -> dict[str, Outcome]:
+async def _replay(recordings: "list[Recording | SessionRecording]", chunk: int, at: datetime) -> dict[str, Outcome]:
     import aiohttp
 
     from penia_proxy.app import Gateway
     from penia_proxy.config import KNOWN_FORMATS, Config, LedgerConfig, ProviderConfig, ServerConfig
-    from penia_proxy.sandbox.recordings import RecordedProvider
+    from penia_proxy.sandbox.recordings import RecordedProvider, SessionRecording
 
     by_key = {recording.key: recording for recording in recordings}
     outcomes: dict[str, Outcome] = {}
@@ -154,10 +145,12 @@ async def _replay(recordings: "list[Recording]", chunk: int, at: datetime) -> di
             try:
                 async with aiohttp.ClientSession(auto_decompress=False) as session:
                     for key, recording in by_key.items():
-                        if recording.provider in names:
-                            outcomes[key] = await _exchange(session, gateway.url, recording)
-                        else:
+                        if recording.provider not in names:
                             outcomes[key] = Outcome("explained", _foreign(recording))
+                        elif isinstance(recording, SessionRecording):
+                            outcomes[key] = await replay_session(session, gateway.url, recording)
+                        else:
+                            outcomes[key] = await _exchange(session, gateway.url, recording)
             finally:
                 await gateway.stop()
     return outcomes
@@ -255,7 +248,9 @@ def _judge_cost(record: Mapping[str, Any], expected: Mapping[str, Any]) -> Outco
     return Outcome("exact")
 
 
-def _show(recordings: "list[Recording]", outcomes: Mapping[str, Outcome], *, everything: bool) -> int:
+def _show(
+    recordings: "list[Recording | SessionRecording]", outcomes: Mapping[str, Outcome], *, everything: bool
+) -> int:
     """Print the table and the lists; return how many are wrong."""
     from rich.console import Console
     from rich.table import Table
@@ -294,5 +289,5 @@ def _show(recordings: "list[Recording]", outcomes: Mapping[str, Outcome], *, eve
     return len(wrong)
 
 
-def _foreign(recording: "Recording") -> str:
+def _foreign(recording: "Recording | SessionRecording") -> str:
     return f"provider '{recording.provider}': format not spoken yet"

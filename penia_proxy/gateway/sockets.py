@@ -37,6 +37,9 @@ SESSIONS_MAX = 1_000
 SESSION_S_MAX = 2 * 60 * 60
 """The longest that a provider lets one run: xAI (docs.x.ai/developers/models/realtime-api); OpenAI's end after one."""
 
+SILENCE_S_MAX = 15 * 60
+"""The longest that nobody says anything while nothing runs: money may be held all the while."""
+
 KEEPALIVE_S = 30.0
 """Silence after which a side is pinged; after as long again it is taken for gone."""
 
@@ -302,14 +305,15 @@ class _Carried:
         """Notice what no frame says: that we stop, that a side is gone, that nobody says anything."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(KEEPALIVE_S):
+                async with asyncio.timeout(min(KEEPALIVE_S, self._stalled_s)):
                     await self._sockets.draining.wait()
                     await self._turns.idle.wait()
                     return Farewell("cut", WSCloseCode.GOING_AWAY, b"Penia is stopping")
             now = self._sockets.now()
             if now > self._until:
                 return Farewell("cut", WSCloseCode.GOING_AWAY, b"the session is too old")
-            if now - self._data_at > self._stalled_s:
+            silent_s_max = SILENCE_S_MAX if self._turns.idle.is_set() else self._stalled_s
+            if now - self._data_at > silent_s_max:
                 return Farewell("timeout", WSCloseCode.GOING_AWAY, b"nothing was said for too long")
             if farewell := await self._ping(now):
                 return farewell

@@ -340,6 +340,7 @@ class RealtimeSession:
         if answer is None or not isinstance(error, dict) or self.by_sound:
             return
         about = error.get("event_id")
+        about = about if isinstance(about, str) else None
         if about in answer.event_ids or (about is None and not answer.event_ids) or error.get("code") == _ACTIVE:
             answer.turn.begun = False
             answer.event_ids.clear()

@@ -84,9 +84,10 @@ class ResponsesSession:
 
     def heard(self, frame: bytes) -> Heard:
         event = json_of(frame)
-        if not isinstance(event, dict):
+        kind = event.get("type") if isinstance(event, dict) else None
+        if not isinstance(kind, str):
             return NOTHING
-        kind, lane = event.get("type"), event.get("stream_id")
+        lane = event.get("stream_id")
         lane = lane if isinstance(lane, str) else None
         if kind == "error":
             return self._failed(event, lane, frame)
