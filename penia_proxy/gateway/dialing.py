@@ -95,8 +95,12 @@ async def dialled(
             )
     except TimeoutError as error:
         raise UpstreamTimeout(f"'{provider.name}' did not open a WebSocket in time.") from error
+    except UpgradeRefused as refused:
+        if refused.status < 300:
+            raise UpstreamUnreachable(f"'{provider.name}' opens no WebSocket there.") from refused
+        raise
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise UpstreamUnreachable(f"'{provider.name}' cannot be reached, or opens no WebSocket.") from error
+        raise UpstreamUnreachable(f"'{provider.name}' cannot be reached, or does not speak WebSocket.") from error
     try:
         yield socket
     finally:

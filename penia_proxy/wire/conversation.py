@@ -75,4 +75,6 @@ class Conversation:
 
 def sound_ms(encoded: object, bytes_per_ms: float = PCM_BYTES_PER_MS) -> float:
     """Return how long base64 sound is, 0 for what is none."""
-    return len(encoded) * 3 / 4 / bytes_per_ms if isinstance(encoded, str) else 0
+    if not isinstance(encoded, str):
+        return 0
+    return (len(encoded) * 3 // 4 - encoded.count("=", -2)) / bytes_per_ms

@@ -29,7 +29,7 @@ QUERIES_MAX = 1_000
 
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp", "image/heic", "image/heif"})
 
-_BILLED_PER_PROMPT = re.compile(r"(models/)?gemini-[12]\.")
+_BILLED_PER_PROMPT = re.compile(r"(models/)?gemini-(live-)?[12]\.")
 """Up to 2.5 a grounded prompt is billed once, from 3 on each search query (wire_formats.md §1.3)."""
 
 _HUMP = re.compile(r"(?<!^)([A-Z])")
