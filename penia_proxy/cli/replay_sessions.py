@@ -52,16 +52,19 @@ async def replay_session(session: "aiohttp.ClientSession", url: str, recording: 
     component = f"replay-{recording.key}"
     headers = {REPLAY_ID: recording.key, "X-Penia-Component": component}
     path = PATHS.get(recording.provider, PATH).format(model=quote(recording.model, safe=""))
-    async with session.ws_connect(f"{url}/{recording.provider}{path}", headers=headers, max_msg_size=0) as socket:
-        for by_client, said in recording.frames:
-            if by_client:
-                await socket.send_str(said.decode())
-                continue
-            message = await socket.receive()
-            if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                return Outcome("wrong", f"the session was closed: {message.extra or message.data}")
-            if message.data not in (said, said.decode()):
-                return Outcome("wrong", "a frame that arrived is not the one recorded")
+    try:
+        async with session.ws_connect(f"{url}/{recording.provider}{path}", headers=headers, max_msg_size=0) as socket:
+            for by_client, said in recording.frames:
+                if by_client:
+                    await socket.send_str(said.decode())
+                    continue
+                message = await socket.receive()
+                if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                    return Outcome("wrong", f"the session was closed: {message.extra or message.data}")
+                if message.data not in (said, said.decode()):
+                    return Outcome("wrong", "a frame that arrived is not the one recorded")
+    except aiohttp.WSServerHandshakeError as error:
+        return Outcome("wrong", f"status {error.status}, recorded as a session")
     async with session.get(f"{url}/api/v1/usage/records?component={component}&limit=100") as answer:
         records = (await answer.json())["items"]
     return judge_session(records, recording.expected["events"])

@@ -10,7 +10,7 @@ google-genai 3.6.1's live.py and types; recorded sessions.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penia_proxy.budget.estimate import Size
@@ -31,6 +31,22 @@ HEARD_BYTES_PER_MS = 32
 _UNBOUNDED = "an answer of a session can begin by itself, and reads all that was said before it"
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What of a message counts."""
+
+    parts: list[dict[str, Any]]
+    transcript: object
+    grounding: object
+    usage: object
+    over: bool
+
+    @property
+    def says(self) -> bool:
+        """Whether the model says anything in it."""
+        return bool(self.parts or self.transcript)
+
+
 class _Answer:
     """One turn of the model, from its hold to its bill."""
 
@@ -39,31 +55,22 @@ class _Answer:
         self._conversation = conversation
         self._transcript = Passed()
         self.spoken_ms = 0.0
+        self.over = False
+        """Whether the model has said that it is: its usage comes with that, or after it, or never."""
         self.turn = Turn(call, self.reading)
 
-    def take(self, message: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-        """Take what the model says, or what it cost, in the words of `ContentReader`."""
-        made = member(content, "modelTurn")
-        grounding = member(content, "groundingMetadata")
-        calls = member(message, "toolCall")
-        parts = [
-            *(dicts(made.get("parts")) if isinstance(made, dict) else []),
-            *(
-                {"functionCall": call}
-                for call in dicts(member(calls, "functionCalls") if isinstance(calls, dict) else [])
-            ),
-        ]
-        for part in parts:
+    def take(self, made: "_Made") -> None:
+        """Take what the model says, and what it cost, in the words of `ContentReader`."""
+        for part in made.parts:
             inline = member(part, "inlineData")
             if isinstance(inline, dict):
                 self.spoken_ms += sound_ms(inline.get("data"))
-        written = member(content, "outputTranscription")
-        if isinstance(written, dict):
-            self._transcript.add(written.get("text"))
+        self._transcript.add(made.transcript)
+        self.over = self.over or made.over
         self._reader.document(
             {
-                "candidates": [{"content": {"parts": parts}, "groundingMetadata": grounding}],
-                "usageMetadata": member(message, "usageMetadata"),
+                "candidates": [{"content": {"parts": made.parts}, "groundingMetadata": made.grounding}],
+                "usageMetadata": made.usage,
             }
         )
 
@@ -75,7 +82,7 @@ class _Answer:
         return replace(
             read,
             parts=((None, self._conversation.input().plus(made)),),
-            finished=False,
+            finished=self.over,
             passed_text=read.passed_text + self._transcript.text,
             passed_bytes=read.passed_bytes + self._transcript.bytes,
         )
@@ -118,21 +125,26 @@ class LiveSession:
         message = json_of(frame)
         if self._answer is None or not isinstance(message, dict):
             return NOTHING
-        content = message.get("serverContent", message.get("server_content"))
-        content = content if isinstance(content, dict) else {}
-        answer = self._answer
         try:
-            answer.take(message, content)
+            made = _made(message)
         except InvalidRequest:  # one field in two spellings: whatever it means, it is no bill
             return NOTHING
+        ended: tuple[Turn, ...] = ()
+        needed = None
+        if self._answer.over and made.says:
+            # The last turn's bill never came (it was interrupted): this is another one.
+            ended = (self._answer.turn,)
+            self._answer = self._next()
+            needed = self._answer.turn
+        answer = self._answer
+        answer.take(made)
         reading = answer.reading()
+        answer.turn.begun = answer.turn.begun or made.says or reading.complete
         if not reading.complete:
-            answer.turn.begun = answer.turn.begun or reading.wrote or answer.spoken_ms > 0
-            return NOTHING
-        answer.turn.begun = True
+            return Heard(ended=ended, needed=needed)
         self._conversation.answered(reading.parts[0][1])
         self._answer = self._next()
-        return Heard(ended=(answer.turn,), needed=self._answer.turn)
+        return Heard(ended=(*ended, answer.turn), needed=self._answer.turn)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], frame: bytes | None) -> bytes | None:  # noqa: ARG002
         return None
@@ -177,3 +189,24 @@ class LiveSession:
                 self._conversation.add(sound_ms=sound_ms(blob.get("data"), HEARD_BYTES_PER_MS))
             else:
                 self._conversation.add(image_tokens=image_tokens_max("google", self._model))
+
+
+def _made(message: Mapping[str, Any]) -> _Made:
+    """Return what of a provider's message counts. Raises InvalidRequest for a field in two spellings."""
+    content = member(message, "serverContent")
+    content = content if isinstance(content, dict) else {}
+    said, calls = member(content, "modelTurn"), member(message, "toolCall")
+    written = member(content, "outputTranscription")
+    return _Made(
+        parts=[
+            *(dicts(said.get("parts")) if isinstance(said, dict) else []),
+            *(
+                {"functionCall": call}
+                for call in dicts(member(calls, "functionCalls") if isinstance(calls, dict) else [])
+            ),
+        ],
+        transcript=written.get("text") if isinstance(written, dict) else None,
+        grounding=member(content, "groundingMetadata"),
+        usage=member(message, "usageMetadata"),
+        over=bool(member(content, "turnComplete") or member(content, "interrupted")),
+    )

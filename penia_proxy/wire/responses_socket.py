@@ -168,6 +168,8 @@ class ResponsesSession:
 
 def _call(frame: bytes, members: dict[str, Any]) -> Call:
     """Return the call that a frame is. Raises InvalidRequest."""
+    if flag(members, "background"):
+        raise InvalidRequest("'background' is not supported over a WebSocket.")
     call = responses_call(Request("responses", frame))
     if members.get("generate") is not None and not flag(members, "generate"):
         # It prepares what a later response begins from, and writes nothing.

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import logging
+import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -239,20 +241,45 @@ async def test_a_caller_that_leaves_pays_for_what_passed(start: Start) -> None:
 
 
 async def test_an_answer_that_speaks_by_itself_is_billed_when_its_caller_leaves(start: Start) -> None:
-    """Its sound by its length: a second of it is twenty tokens, and a piece of the sandbox's is one."""
-    penia = await start(budgets=(BLOCK,), script=Behaviour(output_tokens=5000, chunk_delay_s=0.005))
-    async with opened(penia, REALTIME) as socket:
-        await until(socket, "session.created")
-        await tell(socket, "input_audio_buffer.append", audio=base64.b64encode(bytes(48_000)).decode())
-        for _ in range(5):
-            await until(socket, "response.output_audio.delta")
-        await socket.close()
+    """Its sound by its length, which is twenty tokens a second, and its words on top."""
 
-    (record,) = await records_of(penia, 1)
+    async def speak(socket: web.WebSocketResponse) -> None:
+        of = {"response_id": "resp_1"}
+        sound = base64.b64encode(bytes(48_000)).decode()
+        for event in (
+            {"type": "response.created", "response": {"id": "resp_1", "conversation_id": "conv_1"}},
+            {"type": "response.output_audio.delta", "delta": sound, **of},
+            {"type": "response.output_audio_transcript.delta", "delta": "Hello there, my friend.", **of},
+        ):
+            await socket.send_str(json.dumps(event))
+        await socket.receive()
+
+    async with speaking(speak) as peer:
+        penia = await start(providers={"openai": {"base_url": peer.url}}, budgets=(BLOCK,))
+        async with opened(penia, REALTIME) as socket:
+            await until(socket, "response.output_audio_transcript.delta")
+            await socket.close()
+        (record,) = await records_of(penia, 1)
     assert (record["status"], record["cost_basis"]) == ("disconnected", "partial")
-    assert record["input_tokens"] >= 10
-    assert record["cost"] >= 5 * 64e-6
+    # Six tokens of text, and a tenth of headroom on them.
+    assert record["output_tokens"] == 20 + 7
+    assert record["output_cost"] == pytest.approx(20 * 64e-6 + 7 * 16e-6)
     await released(penia)
+
+
+async def test_an_answer_that_was_not_begun_costs_nothing(start: Start) -> None:
+    """The provider refuses a second one while one runs; its hold is kept for the next, and given back in the end."""
+    penia = await start(budgets=(BLOCK,), script=[Behaviour(output_tokens=20, chunk_delay_s=0.02)])
+    async with opened(penia, REALTIME) as socket:
+        await tell(socket, "response.create")
+        await until(socket, "response.created")
+        await tell(socket, "response.create")
+        await until(socket, "error")
+        assert penia.gateway.ledger.holds_open == 2
+        await until(socket, "response.done")
+    await released(penia)
+    (record,) = await penia.records()
+    assert record["cost_basis"] == "reported"
 
 
 async def test_a_session_in_which_nothing_began_costs_nothing(start: Start) -> None:
@@ -438,6 +465,8 @@ async def test_a_stop_that_cannot_wait_books_what_passed(start: Start) -> None:
         await until(socket, "response.created")
         await penia.gateway.stop()
     assert penia.gateway.ledger.holds_open == 0
+    with closing(sqlite3.connect(penia.gateway.config.ledger.url.removeprefix("sqlite:///"))) as ledger:
+        assert ledger.execute("SELECT status, cost_basis FROM usage_records").fetchall() == [("cut", "partial")]
 
 
 async def test_a_caller_that_does_not_read_is_sent_away(start: Start) -> None:

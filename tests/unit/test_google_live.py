@@ -140,6 +140,23 @@ def test_a_turn_that_was_cut_is_counted_from_what_passed() -> None:
     assert not reading.finished
 
 
+def test_a_turn_without_a_bill_ends_when_the_next_begins() -> None:
+    """An interrupted one may have none: it is estimated by what passed, and the next is held as it begins."""
+    session, turn = set_up()
+    heard(session, said({"text": "Once upon a time"}))
+    assert heard(session, {"serverContent": {"interrupted": True}}) == Heard()
+    assert heard(session, {"serverContent": {"turnComplete": True}}) == Heard()
+
+    begun = heard(session, said({"text": "Sorry?"}))
+
+    assert begun.ended == (turn,)
+    assert turn.reading().passed_text == "Once upon a time"
+    assert (turn.reading().finished, turn.reading().complete) == (True, False)
+    assert begun.needed is not None
+    assert begun.needed.begun
+    assert heard(session, {"usageMetadata": USAGE}).ended == (begun.needed,)
+
+
 def test_searches_are_billed_with_their_turn() -> None:
     """As those of an answer over HTTP."""
     session, turn = set_up()
