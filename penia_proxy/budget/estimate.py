@@ -51,6 +51,8 @@ class Size:
     output_cap: int | None = None
     """The caller's own cap on one answer's output; None if there is none."""
     choices: int = 1
+    requests: int = 1
+    """How many requests this stands for; each has a context window of its own (a batch)."""
     output_extra: int = 0
     """Output that is billed on top of the cap (rejected predictions)."""
     no_output: bool = False
@@ -74,7 +76,9 @@ class Size:
         tokens = self.text_bytes + self.images * self.image_tokens_max + self.hidden_tokens + OVERHEAD_TOKENS
         # A request beyond the window is refused by the provider and costs nothing, so the window bounds what is billed;
         # but not that of embeddings, whose window is each input's.
-        return tokens if context_window is None or self.no_output else min(tokens, context_window)
+        if context_window is None or self.no_output:
+            return tokens
+        return min(tokens, context_window * self.requests)
 
     def input_expected(self, text_tokens: int, context_window: int | None) -> int:
         """Return the expected input when the text was counted to be ``text_tokens``."""
@@ -160,7 +164,11 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
     if card is None:
         return said(Ask(None, None))
     presumed = size.presumed
-    expected = card.expected(tokens_in, tokens_out) if presumed is None else card.price(presumed).total_nanos
+    if presumed is not None:
+        expected = card.price(presumed).total_nanos
+    else:
+        each = (math.ceil(tokens_in / size.requests), math.ceil(tokens_out / size.requests))
+        expected = card.expected(*each, service_tier=size.service_tier) * size.requests
     why = size.unbounded_why
     # The stated maximum: newer than the table, a model may write more. Then the call is booked in full, as an overrun.
     output_bound = size.output_bound(facts.output_tokens_max or window)

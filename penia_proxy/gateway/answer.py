@@ -184,6 +184,11 @@ class Answering:
             self._first_byte_at = self._clock.monotonic()
 
     @property
+    def started(self) -> float:
+        """The monotonic instant at which the request came."""
+        return self._stamp.started
+
+    @property
     def ttft_ms(self) -> float | None:
         """Milliseconds from the request to the first byte of the answer's body."""
         return self._stamp.since_start_ms(self._first_byte_at)
@@ -234,11 +239,10 @@ class Booked:
         works.note(reading)
         if works.waits(reading, self._hold):
             return
-        once_key = works.claim(reading)
-        if reading.complete and reading.work is not None and once_key is None:
-            # Another answer stated this bill while ours was on its way.
+        if works.told_since(reading, self._answering.started):
             await self._hold.release()
             return
+        once_key = works.claim(reading)
         metadata: dict[str, Any] = {"drained": True} if drained else {}
         booking = book(
             self._hold,
