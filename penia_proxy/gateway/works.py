@@ -18,7 +18,7 @@ from penia_proxy.errors import PeniaError
 from penia_proxy.gateway.booking import stated
 from penia_proxy.gateway.charging import Payer, charge, correct, is_guess
 from penia_proxy.gateway.holding import Books, Holding
-from penia_proxy.gateway.relay import ReachedError
+from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.wire.call import Noted, Reading, Work
 
 log = logging.getLogger(__name__)
