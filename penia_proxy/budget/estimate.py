@@ -8,13 +8,14 @@ input for free.
 """
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.models import ModelFacts
 from penia_proxy.budget.prices import RateCard
+from penia_proxy.budget.rolling import Rolling
 from penia_proxy.budget.usage import Usage
 
 OUTPUT_COLD_START = 1024
@@ -203,14 +204,14 @@ class OutputHabit:
     """
 
     def __init__(self) -> None:
-        self._samples: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, str], Rolling] = OrderedDict()
 
     def observe(self, component: str, model: str, output_tokens: int) -> None:
         """Take one answer's output into account."""
         key = (component, model)
         samples = self._samples.get(key)
         if samples is None:
-            samples = self._samples[key] = deque(maxlen=HABIT_SAMPLES)
+            samples = self._samples[key] = Rolling(HABIT_SAMPLES)
             if len(self._samples) > HABIT_KEYS_MAX:
                 self._samples.popitem(last=False)
         else:
@@ -222,5 +223,4 @@ class OutputHabit:
         samples = self._samples.get((component, model))
         if not samples:
             return OUTPUT_COLD_START
-        ordered = sorted(samples)
-        return ordered[math.ceil(0.95 * len(ordered)) - 1]
+        return int(samples.quantile(0.95))
