@@ -142,13 +142,6 @@ class BudgetSpec(Section):
             raise PydanticCustomError("not_built_yet", "'approve' comes later; use track, warn or block")
         return value
 
-    @field_validator("overrun")
-    @classmethod
-    def _overrun_is_built(cls, value: Overrun) -> Overrun:
-        if value == "truncate":
-            raise PydanticCustomError("not_built_yet", "'truncate' comes later; use never or finish")
-        return value
-
     @field_validator("timezone")
     @classmethod
     def _timezone_exists(cls, value: str) -> str:

@@ -9,14 +9,14 @@ task, the hold ends by what is known then. Nothing of a request or an answer is 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from penia_proxy.budget.estimate import Estimate, Known, estimate
+from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
@@ -161,18 +161,31 @@ class Proxy:
         works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
         answering = Answering(request, stamp, self._books.clock, works, idle_s=idle_s, drains=drains)
         holding = Holding(self._books, self._held(call, caller, upstream, stamp.started))
-        exchange = self._exchange(partial(send, headers, body), holding, call, upstream, answering)
+        exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         return await (self._outlive(exchange) if upstream.drains else exchange)
 
     async def _exchange(
-        self, send: Send, holding: Holding, call: Call, upstream: Upstream, answering: Answering
+        self,
+        send: Send,
+        headers: CIMultiDict[str],
+        body: bytes,
+        holding: Holding,
+        call: Call,
+        upstream: Upstream,
+        answering: Answering,
     ) -> web.StreamResponse:
         """Hold, relay, settle: from here on every way out ends the hold."""
         async with holding as hold:
+            if (cap := hold.output_cap) is not None and call.capped is not None:
+                body = call.capped(cap)
+                headers.popall("Content-Encoding", None)
+                call = replace(call, changed=(*call.changed, "output cap"))
+            if hold.truncates and call.cuttable:
+                call = replace(call, may_be_cut=True)
             answering.admitted(hold.verdict, call)
             try:
-                async with send(connected=hold.sent) as answer:
+                async with send(headers, body, connected=hold.sent) as answer:
                     return await answering.metered(answer, hold, call, upstream.dialect.meter)
             except ReachedError as failure:
                 await hold.settle_unconfirmed("timeout" if failure.error.status == 504 else "cut")
@@ -259,6 +272,8 @@ class Proxy:
             facts=self._prices.facts(catalogue, call.model),
             bytes_factor=calibration.factor(provider, call.model, counted=False),
             counted_factor=calibration.factor(provider, call.model, counted=True),
+            grows=call.cuttable,
+            cappable=call.capped is not None,
         )
 
         async def recount() -> Estimate:
@@ -274,6 +289,7 @@ class Proxy:
             pricing_version=self._prices.version,
             card_of=lambda model: self._prices.card(catalogue, model, at),
             estimate=estimate(call.size, card, known),
+            cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
             recount=recount,
         )
 

@@ -95,7 +95,8 @@ class Google:
             case "generateContent":
                 return content_call(request.operation, model, request.body, stream=False)
             case "streamGenerateContent":
-                return content_call(request.operation, model, request.body, stream=True)
+                call = content_call(request.operation, model, request.body, stream=True)
+                return replace(call, cuttable=("alt", "sse") in parse_qsl(request.query))
             case "rawPredict" | "streamRawPredict":
                 return self._claude_call(request, model)
             case "batchGenerateContent":
@@ -109,7 +110,8 @@ class Google:
             case "generateContent":
                 return JsonMeter(ContentReader(call.model))
             case "streamGenerateContent":
-                return StreamMeter(ContentReader(call.model))
+                reader = ContentReader(call.model)
+                return StreamMeter(reader, by_events=call.by_events, growing=reader)
             case "rawPredict" | "streamRawPredict":
                 return self._anthropic.meter(call, head)
             case "batchGenerateContent":

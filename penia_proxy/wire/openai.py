@@ -64,7 +64,10 @@ class OpenAI:
         if call.operation in AUDIO:
             return audio_meter(call, head, self._family)
         reader = self._reader(call)
-        return SseMeter(reader, strip=call.strip_usage) if is_event_stream(call, head) else JsonMeter(reader)
+        if not is_event_stream(call, head):
+            return JsonMeter(reader)
+        growing = reader if isinstance(reader, ChatReader | ResponseReader) else None
+        return SseMeter(reader, by_events=call.by_events, growing=growing)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
         return RefusalShape(self._refused(error, penia), {"x-request-id": request_id})

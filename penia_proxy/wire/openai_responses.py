@@ -15,10 +15,13 @@ from typing import Any
 
 from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
+from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.wire.body import count, flag, model_of, read_object, text_or_none
+from penia_proxy.wire.body import count, flag, model_of, read_object, set_member, text_or_none
 from penia_proxy.wire.call import WORK_NAME, AnswerHead, Call, Meter, Reading, Request, Work
 from penia_proxy.wire.content import dicts, text_of
+from penia_proxy.wire.endings import event as ending
+from penia_proxy.wire.endings import response_usage
 from penia_proxy.wire.families import OPENAI, Family
 from penia_proxy.wire.meters import JsonMeter, SseMeter
 from penia_proxy.wire.openai_usage import Parts, cost_of, image_usage_of, response_usage_of
@@ -64,6 +67,12 @@ RUNNING = frozenset({"queued", "in_progress"})
 BACKGROUND_S = 6 * 3600
 """How long a background response's bill is awaited. OpenAI states no limit; its slowest models take tens of minutes."""
 
+ITEMS_MAX = 1_000
+"""Output items remembered of one stream."""
+
+OUTPUT_CAP_MIN = 16
+"""The least ``max_output_tokens`` that is accepted (openai-python 3.54.0, ResponseCreateParams)."""
+
 IMAGE_MODEL_DEFAULT = "gpt-image-1"
 """What makes the images of the image tool where its settings name no model (openai-python 3.54.0, ImageGeneration)."""
 
@@ -77,21 +86,27 @@ class ResponseReader:
     def __init__(self, *, family: Family = OPENAI) -> None:
         self._family = family
         self._work: Work | None = None
+        self._response: dict[str, Any] = {}
+        self._items: dict[int, dict[str, Any]] = {}
+        """Output items by their place: as they were added, then as they were done."""
+        self._written: dict[int, list[str]] = {}
+        """The text of items that are not done."""
+        self._sequence = 0
         self._parts: Parts = ()
         self._report: dict[str, Any] = {}
         self._model: str | None = None
         self._finished = False
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._take(answer)
         self._finished = answer.get("status") not in RUNNING
         for item in dicts(answer.get("output")):
             for part in (*dicts(item.get("content")), *dicts(item.get("summary"))):
-                self._passed.add(part.get("text") or part.get("refusal"))
+                self.passed.add(part.get("text") or part.get("refusal"))
             for name in ("name", "arguments", "input"):
-                self._passed.add(item.get(name))
+                self.passed.add(item.get(name))
 
     def event(self, payload: bytes) -> bool:
         event = json_of(payload)
@@ -99,9 +114,10 @@ class ResponseReader:
             return True
         kind = event.get("type")
         response = event.get("response")
+        self._follow(kind, event)
         if isinstance(kind, str) and kind.endswith(".delta"):
             if not kind.endswith("audio.delta"):
-                self._passed.add(event.get("delta"))
+                self.passed.add(event.get("delta"))
         elif kind == "error" or (kind is None and event.get("error")):
             self._failed = True
         elif isinstance(response, dict):
@@ -110,14 +126,48 @@ class ResponseReader:
             self._failed = self._failed or kind == "response.failed"
         return True
 
+    def closing(self, usage: Usage) -> bytes:
+        output = []
+        for place, item in sorted(self._items.items()):
+            text = "".join(self._written.get(place, ()))
+            partly = {"content": [{"type": "output_text", "text": text, "annotations": []}]} if text else {}
+            output.append({**item, **partly, "status": "incomplete"} if place in self._written else item)
+        kind = "response.incomplete"
+        response = {
+            **self._response,
+            "status": "incomplete",
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "output": output,
+            "usage": response_usage(usage),
+        }
+        return ending({"type": kind, "sequence_number": self._sequence + 1, "response": response}, kind)
+
+    def _follow(self, kind: object, event: dict[str, Any]) -> None:
+        """Remember what an early end would have to say."""
+        sequence, place, item = event.get("sequence_number"), event.get("output_index"), event.get("item")
+        if isinstance(sequence, int):
+            self._sequence = sequence
+        if kind == "response.created" and isinstance(event.get("response"), dict):
+            self._response = event["response"]
+        if not isinstance(place, int) or len(self._items) > ITEMS_MAX:
+            return
+        if kind in ("response.output_item.added", "response.output_item.done") and isinstance(item, dict):
+            self._items[place] = item
+            if kind == "response.output_item.done":
+                self._written.pop(place, None)
+            else:
+                self._written[place] = []
+        elif kind == "response.output_text.delta" and isinstance(event.get("delta"), str) and place in self._written:
+            self._written[place].append(event["delta"])
+
     def reading(self) -> Reading:
         return Reading(
             parts=self._parts,
             complete=bool(self._parts),
             finished=self._finished,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=self._model,
             cost_usd=cost_of(self._report, self._family),
             work=self._work,
@@ -173,6 +223,9 @@ def responses_call(request: Request, family: Family = OPENAI) -> Call:
         ),
         body=request.body,
         text=lambda: text_of({name: members.get(name) for name in ("instructions", "input", "tools", "text")}),
+        # What runs in the background goes on when its stream is hung up on.
+        cuttable=flag(members, "stream") and not flag(members, "background"),
+        capped=lambda tokens: set_member(request.body, "max_output_tokens", max(tokens, OUTPUT_CAP_MIN)),
     )
 
 
