@@ -1,5 +1,5 @@
 """
-Speak Anthropic: messages, token counting, models.
+Speak Anthropic: messages, legacy completions, chat in OpenAI's words, token counting, models, files.
 
 Its one job: what these requests ask for and what their answers report.
 Rules: ``input_tokens`` excludes cache reads and writes. In a stream, ``message_delta.usage`` is cumulative: it
@@ -16,10 +16,13 @@ from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest, PeniaError
+from penia_proxy.wire.anthropic_complete import CompletionReader, completion_call
 from penia_proxy.wire.body import count, flag, model_of, read_object, text_or_none
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading, RefusalShape, Request, Route
 from penia_proxy.wire.content import dicts, text_of, values_of
+from penia_proxy.wire.families import ANTHROPIC_COMPATIBLE
 from penia_proxy.wire.meters import JsonMeter, SseMeter, is_event_stream
+from penia_proxy.wire.openai import OpenAI
 from penia_proxy.wire.reported import Passed, count_in, json_of, required
 
 CALLER_TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_")
@@ -176,12 +179,25 @@ class Anthropic:
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     routes: tuple[Route, ...] = (
         Route("POST", "/v1/messages", "messages"),
+        Route("POST", "/v1/complete", "complete"),
         Route("POST", "/v1/messages/count_tokens", None),
-        Route("GET", "/v1/models", None),
         Route("GET", "/v1/models/{}", None),
+        Route("GET", "/v1/files", None),
+        Route("POST", "/v1/files", None),
+        Route("GET", "/v1/files/{}", None),
+        Route("GET", "/v1/files/{}/content", None),
+        Route("DELETE", "/v1/files/{}", None),
+        *OpenAI(ANTHROPIC_COMPATIBLE).routes,
     )
 
+    def __init__(self) -> None:
+        self._compatible = OpenAI(ANTHROPIC_COMPATIBLE)
+
     def call(self, request: Request) -> Call:
+        if request.operation in ANTHROPIC_COMPATIBLE.posts:
+            return self._compatible.call(request)
+        if request.operation == "complete":
+            return completion_call(request)
         body = request.body
         members = read_object(body)
         messages = members.get("messages")
@@ -198,7 +214,10 @@ class Anthropic:
         )
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
-        return SseMeter(MessageReader()) if is_event_stream(call, head) else JsonMeter(MessageReader())
+        if call.operation in ANTHROPIC_COMPATIBLE.posts:
+            return self._compatible.meter(call, head)
+        reader = CompletionReader() if call.operation == "complete" else MessageReader()
+        return SseMeter(reader) if is_event_stream(call, head) else JsonMeter(reader)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
         kind = _ERROR_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")

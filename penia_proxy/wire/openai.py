@@ -13,11 +13,13 @@ from penia_proxy.errors import PeniaError
 from penia_proxy.wire.call import AnswerHead, Call, Meter, RefusalShape, Request, Route
 from penia_proxy.wire.families import OPENAI, Family
 from penia_proxy.wire.meters import JsonMeter, Reader, SseMeter, is_event_stream
+from penia_proxy.wire.mistral import DocumentReader, classification_call, document_call
 from penia_proxy.wire.openai_audio import AUDIO, audio_meter, speech_call, transcription_call
 from penia_proxy.wire.openai_chat import ChatReader, chat_call
 from penia_proxy.wire.openai_completions import completions_call, embeddings_call
 from penia_proxy.wire.openai_images import ImageReader, images_call
 from penia_proxy.wire.openai_responses import ResponseReader, responses_call
+from penia_proxy.wire.openai_stored import stored_call
 
 _ERROR_TYPES = {402: "insufficient_quota", 429: "rate_limit_error", 401: "authentication_error"}
 
@@ -42,7 +44,7 @@ class OpenAI:
                 return embeddings_call(request, self._family)
             case "completions" | "fim":
                 return completions_call(request, self._family)
-            case "responses" | "compact":
+            case "responses" | "compact" | "decisions":
                 return responses_call(request)
             case "images" | "image-edits":
                 return images_call(request, self._family)
@@ -50,6 +52,12 @@ class OpenAI:
                 return transcription_call(request)
             case "speech":
                 return speech_call(request)
+            case "ocr":
+                return document_call(request)
+            case "classifications":
+                return classification_call(request)
+            case "stored":
+                return stored_call(request, self._family)
         return chat_call(request, self._family)
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
@@ -62,10 +70,12 @@ class OpenAI:
         return RefusalShape(self._refused(error, penia), {"x-request-id": request_id})
 
     def _reader(self, call: Call) -> Reader:
-        if call.operation in ("responses", "compact"):
+        if call.operation in ("responses", "compact", "decisions"):
             return ResponseReader(family=self._family)
         if call.operation in ("images", "image-edits"):
             return ImageReader(self._family)
+        if call.operation == "ocr":
+            return DocumentReader(call.size.presumed)
         return ChatReader(strip=call.strip_usage, family=self._family)
 
     def _refused(self, error: PeniaError, penia: Mapping[str, object]) -> dict[str, object]:

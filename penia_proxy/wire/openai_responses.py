@@ -1,5 +1,5 @@
 """
-Read OpenAI's responses, and their compaction.
+Read OpenAI's responses, their compaction, and decisions, which ask and report in the same words.
 
 Its one job: what a response call asks for, and what its answer or its events report.
 Rules: in a stream only the terminal event has the usage. Searches, file searches and code runs are billed by use on
@@ -131,7 +131,7 @@ class ResponseReader:
 
 
 def responses_call(request: Request) -> Call:
-    """Return the call of a response or of a compaction. Raises InvalidRequest."""
+    """Return the call of a response, a compaction or a decision. Raises InvalidRequest."""
     members = read_object(request.body)
     model = model_of(members)
     if flag(members, "background"):
@@ -158,7 +158,9 @@ def responses_call(request: Request) -> Call:
             unbounded_why=_hosted(members, model),
         ),
         body=request.body,
-        text=lambda: text_of({name: members.get(name) for name in ("instructions", "input", "tools", "text")}),
+        text=lambda: text_of(
+            {name: members.get(name) for name in ("instructions", "input", "questions", "tools", "text")}
+        ),
     )
 
 
