@@ -18,6 +18,7 @@ from yarl import URL
 
 from penia_proxy.config import ProviderConfig
 from penia_proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from penia_proxy.gateway.signing import brings_a_key, is_signature, signer_of
 
 HOP_BY_HOP = frozenset(
     {
@@ -70,11 +71,20 @@ class Provider:
     """One configured provider, ready to be called."""
 
     def __init__(self, name: str, config: ProviderConfig, session: aiohttp.ClientSession) -> None:
+        """Make it ready. Raises ConfigError where it is to be signed for, and what signs is not installed."""
         self.name = name
+        self._signer = signer_of(name, config)
         self.config = config
         self._session = session
         self._origin = URL(config.base_url).origin()
         self._prefix = URL(config.base_url).raw_path.rstrip("/")
+
+    def headers_of(self, asked: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+        """Return the request headers that cross; where we sign, without the caller's signature."""
+        headers = to_provider(asked)
+        if self._signer is None or brings_a_key(headers):
+            return headers
+        return CIMultiDict((name, value) for name, value in headers.items() if not is_signature(name.lower()))
 
     @asynccontextmanager
     async def exchange(
@@ -95,6 +105,8 @@ class Provider:
         """
         limits = self.config.timeout_seconds
         url = self._origin.join(URL.build(path=self._prefix + path, query_string=query, encoded=True))
+        if self._signer is not None and not brings_a_key(headers):
+            headers = await self._signer.signed(method, url, headers, body)
         line = Line(connected)
         try:
             async with asyncio.timeout(limits.first_byte):

@@ -113,7 +113,12 @@ class Meter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One (method, path) of a provider. ``{}`` stands for one path segment, whatever it says."""
+    """
+    One (method, path) of a provider.
+
+    ``{}`` stands for one path segment, whatever it says; ``{arn}`` for one that may also be an AWS resource name with its
+    slashes encoded.
+    """
 
     method: str
     path: str
