@@ -111,7 +111,7 @@ OPENAI = Family(
     + _beside(
         "GET /v1/chat/completions",
         "GET /v1/chat/completions/{}",
-        "POST /v1/chat/completions/{}",
+        "POST /v1/chat/completions/chatcmpl-{}",
         "DELETE /v1/chat/completions/{}",
         "GET /v1/chat/completions/{}/messages",
         *_STORED_RESPONSES,
