@@ -116,7 +116,7 @@ class Route:
     """
     One (method, path) of a provider.
 
-    ``{}`` stands for one path segment, whatever it says; ``{arn}`` for one that may also be an AWS resource name with its
+    ``{}`` stands for one path segment, whatever it says; ``{arn}`` for one that may also be an AWS resource name, its
     slashes encoded.
     """
 
