@@ -331,10 +331,9 @@ def closing(recordings: "list[Recording]", outcomes: Mapping[str, Outcome]) -> I
     carrying: list[str] = []
     silent: list[str] = []
     for recording in recordings:
-        if recording.expected.get("usage") is not None:
-            carrying.append(recording.key)
-        elif recording.expected["billable"] is not False:
-            silent.append(recording.key)
+        if recording.expected["billable"] is False:
+            continue
+        (silent if recording.expected.get("usage") is None else carrying).append(recording.key)
     grades = Counter(outcomes[key].grade for key in carrying)
     share = 100 * grades["exact"] / len(carrying) if carrying else 100
     yield (

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import boto3
+import botocore.exceptions
 import pytest
 from aiohttp import web
 from botocore.auth import SigV4Auth
@@ -114,7 +115,9 @@ async def signing(start: Start, amazon: Amazon, **settings: Any) -> Running:
     """Start a gateway that signs with the key that this provider knows."""
     explicit = {"access_key_id": KEY, "secret_access_key": SECRET, "region": REGION}
     bedrock = {"base_url": amazon.url, "prices": "aws", "aws": explicit, **settings}
-    return await start(providers={"bedrock": bedrock})
+    # What has no price is refused: no test passes by it.
+    budget = {"name": "priced", "daily_limit": 1, "enforcement": "block"}
+    return await start(providers={"bedrock": bedrock}, budgets=(budget,))
 
 
 def client(running: Running, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -251,6 +254,19 @@ async def test_a_resource_without_a_model_is_priced_by_the_configuration(
 
     assert (record["model"], record["cost_basis"]) == (APPLICATION, "reported")
     assert record["cost"] == pytest.approx(COST)
+
+
+async def test_a_resource_without_a_model_has_no_price_of_its_own(
+    start: Start, amazon: Amazon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a budget that needs one refuses it, and nothing is sent."""
+    running = await signing(start, amazon)
+
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        await asked(running, monkeypatch, converse, APPLICATION)
+
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 402
+    assert amazon.paths == []
 
 
 @pytest.mark.parametrize(

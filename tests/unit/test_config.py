@@ -166,6 +166,28 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "reserved": ("providers: {api: {base_url: 'http://h', format: openai}}", "'api' is a path of Penia's own"),
     "capital": ("providers: {OpenAI: {base_url: 'http://h', format: openai}}", "a provider's name is"),
     "slash": ("providers: {a/b: {base_url: 'http://h', format: openai}}", "a provider's name is"),
+    "aws format": (
+        "providers: {p: {base_url: 'https://h', format: openai, aws: {region: eu-west-1}}}",
+        "'aws' is for providers of the format bedrock",
+    ),
+    "aws region": (
+        "providers: {p: {base_url: 'http://h', format: bedrock, aws: {}}}",
+        "base_url names no AWS region; say aws.region",
+    ),
+    "aws half a key": (
+        "providers: {p: {base_url: 'http://h', format: bedrock, aws: {region: eu-west-1, access_key_id: hush}}}",
+        "belong together",
+    ),
+    "aws token alone": (
+        "providers: {p: {base_url: 'http://h', format: bedrock, aws: {region: eu-west-1, session_token: hush}}}",
+        "a session_token belongs to",
+    ),
+    "aws both": (
+        "providers: {p: {base_url: 'http://h', format: bedrock, aws: {profile: a, access_key_id: hush, "
+        "secret_access_key: hush, region: eu-west-1}}}",
+        "a profile or an access_key_id",
+    ),
+    "alias": ("providers: {p: {base_url: 'http://h', format: azure, models: {a: ''}}}", "at least 1 character"),
     "free route": ("providers: {p: {base_url: 'http://h', format: openai, free_routes: [/v1/x]}}", "free_routes[0]"),
 }
 
@@ -378,3 +400,33 @@ def test_a_document_knows_its_lines() -> None:
         "f:3",
         "f",
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://bedrock-runtime.us-east-1.amazonaws.com", "us-east-1"),
+        ("https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("https://bedrock-runtime.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("https://bedrock-runtime.eu-central-1.api.aws", "eu-central-1"),
+        ("https://vpce-0a1b-2c.bedrock-runtime.eu-central-1.vpce.amazonaws.com", "eu-central-1"),
+        ("https://bedrock-runtime.us-east-1.amazonaws.com.evil.example", None),
+        ("https://s3.us-east-1.amazonaws.com", None),
+    ],
+)
+def test_a_region_is_read_from_bedrocks_own_addresses(load: Load, url: str, region: str | None) -> None:
+    """And said by hand for any other; what is said by hand wins."""
+    text = "providers: {{p: {{base_url: '{}', format: bedrock, aws: {}}}}}"
+
+    assert load(text.format(url, "{region: eu-north-1}")).providers["p"].aws_region == "eu-north-1"
+    if region is None:
+        assert "say aws.region" in problems(load, text.format(url, "{}"))[0]
+    else:
+        assert load(text.format(url, "{}")).providers["p"].aws_region == region
+
+
+def test_a_model_can_be_priced_as_another(load: Load) -> None:
+    """What is not named is priced as it is called."""
+    provider = load("providers: {p: {base_url: 'http://h', format: azure, models: {ours: gpt-4o}}}").providers["p"]
+
+    assert (provider.priced_as("ours"), provider.priced_as("gpt-4o-mini")) == ("gpt-4o", "gpt-4o-mini")
