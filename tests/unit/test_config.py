@@ -183,8 +183,10 @@ WRONG: Mapping[str, tuple[str, str]] = {
         "a session_token belongs to",
     ),
     "aws both": (
-        "providers: {p: {base_url: 'http://h', format: bedrock, aws: {profile: a, access_key_id: hush, "
-        "secret_access_key: hush, region: eu-west-1}}}",
+        (
+            "providers: {p: {base_url: 'http://h', format: bedrock, aws: {profile: a, access_key_id: hush, "
+            "secret_access_key: hush, region: eu-west-1}}}"
+        ),
         "a profile or an access_key_id",
     ),
     "alias": ("providers: {p: {base_url: 'http://h', format: azure, models: {a: ''}}}", "at least 1 character"),
