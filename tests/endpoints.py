@@ -2,7 +2,7 @@
 List the providers' endpoints, and what Penia must do with each.
 
 Its one job: data for the test that walks the list. A line is: what must be, method, path, and then the kind of body that
-is sent (metered) or the reason (free, refused). ``{}`` is one segment, ``<a|b>`` either. What is not listed as metered
+is sent (metered) or the reason (all else). ``{}`` is one segment, ``<a|b>`` either. What is not listed as metered
 or free must not reach a provider; the refused lines name what costs money and is refused on purpose.
 Sources: wire_formats.md §1; the resources of openai-python 3.57.0, anthropic-python 2.13.0, google-genai 3.6.1,
 mistralai 3.7.0, groq 1.7.0, together 3.1.1, cohere 7.3.1, ollama 0.6.3, and botocore 1.44.8 (bedrock-runtime).
@@ -19,8 +19,10 @@ from typing import Any, Literal
 
 from tests.forms import SOUND, TYPE, form
 
-Must = Literal["metered", "free", "refused"]
+Must = Literal["metered", "read", "free", "refused"]
+"""Read: free itself, but its answer can say what something else has cost."""
 
+BILL = "repeats the bill of what it is about, or states it first"
 STORED = "storing costs by the day, outside of any answer"
 NAMES = "names and facts"
 COUNTED = "counting is free"
@@ -38,6 +40,20 @@ LIST: dict[str, str] = {
         metered POST   /v1/audio/transcriptions                   sound
         metered POST   /v1/audio/translations                     sound
         metered POST   /v1/audio/speech                           speech
+        metered POST   /v1/batches                                batch
+        metered POST   /v1/threads/runs                           run
+        metered POST   /v1/threads/{{}}/runs                      run
+        read    GET    /v1/files/{{}}/content                     {BILL}
+        read    GET    /v1/batches/{{}}                           {BILL}
+        read    POST   /v1/batches/{{}}/cancel                    {BILL}
+        read    GET    /v1/threads/{{}}/runs/{{}}                 {BILL}
+        read    POST   /v1/threads/{{}}/runs/{{}}                 {BILL}
+        read    POST   /v1/threads/{{}}/runs/{{}}/cancel          {BILL}
+        read    POST   /v1/threads/{{}}/runs/{{}}/submit_tool_outputs  {BILL}
+        free    GET    /v1/batches                                names and states
+        free    GET    /v1/threads/{{}}/runs                      names and states
+        free    GET    /v1/threads/{{}}/runs/{{}}/steps           names and states
+        free    GET    /v1/threads/{{}}/runs/{{}}/steps/{{}}      names and states
         free    POST   /v1/moderations                            moderation is free
         free    POST   /v1/responses/input_tokens                 {COUNTED}
         free    GET    /v1/models                                 {NAMES}
@@ -47,9 +63,9 @@ LIST: dict[str, str] = {
         free    POST   /v1/chat/completions/chatcmpl-{{}}         its metadata
         free    DELETE /v1/chat/completions/{{}}                  {STORED}
         free    GET    /v1/chat/completions/{{}}/messages         billed when it was made
-        free    GET    /v1/responses/{{}}                         billed when it was made
+        read    GET    /v1/responses/{{}}                         {BILL}
         free    DELETE /v1/responses/{{}}                         {STORED}
-        free    POST   /v1/responses/{{}}/cancel                  ends what costs
+        read    POST   /v1/responses/{{}}/cancel                  {BILL}
         free    GET    /v1/responses/{{}}/input_items             {STORED}
         free    POST   /v1/conversations                          {STORED}
         free    GET    /v1/conversations/{{}}                     {STORED}
@@ -60,7 +76,7 @@ LIST: dict[str, str] = {
         free    GET    /v1/conversations/{{}}/items/{{}}          {STORED}
         free    DELETE /v1/conversations/{{}}/items/{{}}          {STORED}
         free    GET    /v1/files                                  {STORED}
-        free    POST   /v1/files                                  {STORED}
+        read    POST   /v1/files                                  names what a batch will ask
         free    GET    /v1/files/{{}}                             {STORED}
         free    DELETE /v1/files/{{}}                             {STORED}
         free    GET    /v1/vector_stores                          {STORED}
@@ -79,19 +95,19 @@ LIST: dict[str, str] = {
         free    POST   /v1/vector_stores/{{}}/file_batches/{{}}/cancel  {STORED}
         free    GET    /v1/vector_stores/{{}}/file_batches/{{}}/files   {STORED}
         free    GET    /v1/assistants                             {STORED}
-        free    POST   /v1/assistants                             {STORED}
-        free    GET    /v1/assistants/{{}}                        {STORED}
-        free    POST   /v1/assistants/{{}}                        {STORED}
+        read    POST   /v1/assistants                             names what a run will ask
+        read    GET    /v1/assistants/{{}}                        names what a run will ask
+        read    POST   /v1/assistants/{{}}                        names what a run will ask
         free    DELETE /v1/assistants/{{}}                        {STORED}
         free    POST   /v1/threads                                {STORED}
-        free    GET    /v1/threads/thread_{{}}                    {STORED}
-        free    POST   /v1/threads/thread_{{}}                    {STORED}
-        free    DELETE /v1/threads/thread_{{}}                    {STORED}
-        free    GET    /v1/threads/thread_{{}}/messages           {STORED}
-        free    POST   /v1/threads/thread_{{}}/messages           {STORED}
-        free    GET    /v1/threads/thread_{{}}/messages/{{}}      {STORED}
-        free    POST   /v1/threads/thread_{{}}/messages/{{}}      {STORED}
-        free    DELETE /v1/threads/thread_{{}}/messages/{{}}      {STORED}
+        free    GET    /v1/threads/{{}}                    {STORED}
+        free    POST   /v1/threads/{{}}                    {STORED}
+        free    DELETE /v1/threads/{{}}                    {STORED}
+        free    GET    /v1/threads/{{}}/messages           {STORED}
+        free    POST   /v1/threads/{{}}/messages           {STORED}
+        free    GET    /v1/threads/{{}}/messages/{{}}      {STORED}
+        free    POST   /v1/threads/{{}}/messages/{{}}      {STORED}
+        free    DELETE /v1/threads/{{}}/messages/{{}}      {STORED}
         refused POST   /v1/images/variations                      retired; it was billed by the image
         refused POST   /v1/videos                                 billed by the second of what it makes
         refused POST   /v1/videos/edits                           billed by the second of what it makes
@@ -131,8 +147,19 @@ LIST: dict[str, str] = {
         metered POST   /openai/v1/responses/compact               response
         free    GET    /openai/v1/models                          {NAMES}
         free    GET    /openai/v1/models/{{}}                     {NAMES}
-        free    GET    /openai/v1/responses/{{}}                  billed when it was made
-        free    DELETE /openai/v1/responses/{{}}                  {STORED}
+        read    GET    /openai<|/v1>/responses/{{}}                      {BILL}
+        read    POST   /openai<|/v1>/responses/{{}}/cancel               {BILL}
+        free    DELETE /openai<|/v1>/responses/{{}}                      {STORED}
+        free    GET    /openai<|/v1>/responses/{{}}/input_items          {STORED}
+        metered POST   /openai/v1/batches                        batch
+        read    POST   /openai/v1/files                          names what a batch will ask
+        read    GET    /openai/v1/files/{{}}/content             {BILL}
+        read    GET    /openai/v1/batches/{{}}                   {BILL}
+        read    POST   /openai/v1/batches/{{}}/cancel            {BILL}
+        free    GET    /openai/v1/batches                        names and states
+        free    GET    /openai/v1/files                          {STORED}
+        free    GET    /openai/v1/files/{{}}                     {STORED}
+        free    DELETE /openai/v1/files/{{}}                     {STORED}
         refused POST   /openai/deployments/x/images/generations   a deployment does not say whether its images report tokens
         refused POST   /openai/v1/images/generations              the same
         refused POST   /openai/deployments/x/audio/speech         a deployment does not say what it is billed by
@@ -150,6 +177,15 @@ LIST: dict[str, str] = {
         metered POST   /openai/v1/audio/speech                    speech
         free    GET    /openai/v1/models                          {NAMES}
         free    GET    /openai/v1/models/{{}}                     {NAMES}
+        metered POST   /openai/v1/batches                        batch
+        read    POST   /openai/v1/files                          names what a batch will ask
+        read    GET    /openai/v1/files/{{}}/content             {BILL}
+        read    GET    /openai/v1/batches/{{}}                   {BILL}
+        read    POST   /openai/v1/batches/{{}}/cancel            {BILL}
+        free    GET    /openai/v1/batches                        names and states
+        free    GET    /openai/v1/files                          {STORED}
+        free    GET    /openai/v1/files/{{}}                     {STORED}
+        free    DELETE /openai/v1/files/{{}}                     {STORED}
     """,
     "deepseek": f"""
         metered POST   /chat/completions                          chat
@@ -170,8 +206,10 @@ LIST: dict[str, str] = {
         metered POST   /v1/stt                                    sound
         free    GET    /v1/models                                 {NAMES}
         free    GET    /v1/models/{{}}                            {NAMES}
-        free    GET    /v1/responses/{{}}                         billed when it was made
+        read    GET    /v1/responses/{{}}                         {BILL}
+        read    POST   /v1/responses/{{}}/cancel                  {BILL}
         free    DELETE /v1/responses/{{}}                         {STORED}
+        free    GET    /v1/responses/{{}}/input_items             {STORED}
         refused POST   /v1/videos/generations                     billed by the second of what it makes
         refused POST   /v1/tts                                    no price for it is known
         refused POST   /v1/messages                               another dialect than the format's
@@ -246,7 +284,12 @@ LIST: dict[str, str] = {
         free    GET    /v1/models                                 {NAMES}
         free    GET    /v1/models/{{}}                            {NAMES}
         free    GET    /v1/files                                  {STORED}
-        free    POST   /v1/files                                  {STORED}
+        metered POST   /v1/batch/jobs                             batch
+        read    POST   /v1/files                                  names what a batch will ask
+        read    GET    /v1/files/{{}}/content                     {BILL}
+        read    GET    /v1/batch/jobs/{{}}                        {BILL}
+        read    POST   /v1/batch/jobs/{{}}/cancel                 {BILL}
+        free    GET    /v1/batch/jobs                             names and states
         free    GET    /v1/files/{{}}                             {STORED}
         free    DELETE /v1/files/{{}}                             {STORED}
         free    GET    /v1/agents                                 {STORED}
@@ -336,6 +379,12 @@ LIST: dict[str, str] = {
         metered POST   /v1/messages                               messages
         metered POST   /v1/complete                               complete
         metered POST   /v1/chat/completions                       chat
+        metered POST   /v1/messages/batches                       messages-batch
+        read    GET    /v1/messages/batches/{{}}                  {BILL}
+        read    POST   /v1/messages/batches/{{}}/cancel           {BILL}
+        read    GET    /v1/messages/batches/{{}}/results          {BILL}
+        free    GET    /v1/messages/batches                       names and states
+        free    DELETE /v1/messages/batches/{{}}                  {STORED}
         free    POST   /v1/messages/count_tokens                  {COUNTED}
         free    GET    /v1/models                                 {NAMES}
         free    GET    /v1/models/{{}}                            {NAMES}
@@ -358,6 +407,12 @@ LIST: dict[str, str] = {
         metered POST   /<v1|v1beta|v1alpha>/models/{{}}:batchEmbedContents     content-embeddings
         metered POST   /<v1|v1beta|v1alpha>/interactions                       interaction
         metered POST   /<v1|v1beta|v1alpha>/decisions                          decision
+        metered POST   /<v1|v1beta|v1alpha>/models/{{}}:batchGenerateContent   content-batch
+        read    GET    /<v1|v1beta|v1alpha>/batches/{{}}                       {BILL}
+        read    GET    <|/download>/<v1|v1beta|v1alpha>/files/{{}}:download    {BILL}
+        free    GET    /<v1|v1beta|v1alpha>/batches                            names and states
+        free    POST   /<v1|v1beta|v1alpha>/batches/{{}}:cancel                ends what costs
+        free    DELETE /<v1|v1beta|v1alpha>/batches/{{}}                       {STORED}
         metered POST   /v1beta/openai/chat/completions                         chat
         metered POST   /v1beta/openai/embeddings                               embedding
         free    POST   /<v1|v1beta|v1alpha>/models/{{}}:countTokens            {COUNTED}
@@ -481,58 +536,33 @@ LIST: dict[str, str] = {
 
 REFUSED_TODAY: dict[str, tuple[str, ...]] = {
     "openai": (
-        "POST /v1/batches",
-        "GET /v1/batches",
-        "GET /v1/batches/x",
-        "POST /v1/batches/x/cancel",
-        "GET /v1/files/x/content",
-        "POST /v1/threads/runs",
-        "GET /v1/threads/thread_x/runs",
-        "POST /v1/threads/thread_x/runs",
-        "GET /v1/threads/thread_x/runs/x",
-        "POST /v1/threads/thread_x/runs/x",
-        "POST /v1/threads/thread_x/runs/x/submit_tool_outputs",
         "GET /v1/realtime",
+        "GET /v1/responses",
         "POST /v1/realtime/calls",
         "POST /v1/realtime/client_secrets",
         "POST /v1/realtime/sessions",
         "POST /v1/realtime/transcription_sessions",
-        "GET /v1/responses",
     ),
     "azure": (
-        "POST /openai/v1/batches",
-        "POST /openai/v1/files",
-        "GET /openai/v1/files/x/content",
+        "GET /openai/v1/realtime",
         "POST /openai/v1/realtime/calls",
         "POST /openai/v1/realtime/client_secrets",
-        "GET /openai/v1/realtime",
     ),
-    "groq": ("POST /openai/v1/batches", "POST /openai/v1/files", "GET /openai/v1/files/x/content"),
     "x-ai": ("POST /v1/batches", "GET /v1/batches/x", "POST /v1/batches/x/requests", "GET /v1/responses"),
     "together": ("POST /v1/batches", "GET /v1/batches/x", "GET /v1/files/x/content"),
-    "mistral": ("POST /v1/batch/jobs", "GET /v1/batch/jobs/x", "GET /v1/files/x/content"),
-    "anthropic": (
-        "POST /v1/messages/batches",
-        "GET /v1/messages/batches/x",
-        "GET /v1/messages/batches/x/results",
-        "POST /v1/messages/batches/x/cancel",
-    ),
     "google": (
         "GET /v1beta/interactions/x",
         "POST /v1beta/interactions/x/cancel",
-        "POST /v1beta/models/gemini-2.5-flash:batchGenerateContent",
         "POST /v1beta/models/gemini-embedding-001:asyncBatchEmbedContent",
-        "GET /v1beta/batches/x",
         "POST /v1beta1/projects/p/locations/l/batchPredictionJobs",
         "GET /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
     ),
 }
-"""What is to be metered one day: batches, runs, what is read later, sessions. Whoever meters one moves it up."""
+"""What is to be metered one day: sessions, further batches, what is read later. Whoever meters one moves it up."""
 
 REFUSED_BY_CONTENT: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("openai", "/v1/images/generations", {"model": "dall-e-3", "prompt": "a cat"}),
-    ("openai", "/v1/responses", {"model": "gpt-4o-mini", "input": "hi", "background": True}),
-    ("azure", "/openai/v1/responses", {"model": "gpt-4o-mini", "input": "hi", "background": True}),
+    ("groq", "/openai/v1/responses", {"model": "gpt-4o-mini", "input": "hi", "background": True}),
     ("x-ai", "/v1/chat/completions", {"model": "grok-4", "messages": [], "deferred": True}),
     ("google", "/v1beta/interactions", {"model": "gemini-2.5-flash", "input": "hi", "background": True}),
     ("google", "/v1beta/interactions", {"model": "gemini-2.5-flash", "input": "hi", "service_tier": "deferred"}),
@@ -541,6 +571,7 @@ REFUSED_BY_CONTENT: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 _MESSAGES = [{"role": "user", "content": "hi"}]
 _CONTENT = {"parts": [{"text": "hi"}], "role": "user"}
+_MESSAGE = {"messages": _MESSAGES, "max_tokens": 5}
 _BODIES: dict[str, dict[str, Any]] = {
     "chat": {"messages": _MESSAGES, "message": "hi", "max_tokens": 5},
     "completion": {"prompt": "hi", "max_tokens": 5},
@@ -550,9 +581,13 @@ _BODIES: dict[str, dict[str, Any]] = {
     "image": {"prompt": "a cat"},
     "speech": {"input": "hi", "voice": "alloy"},
     "rerank": {"query": "hi", "documents": ["a", "b"]},
+    "batch": {"input_file_id": "file_x", "input_files": ["file_x"], "endpoint": "/v1/chat/completions"},
+    "run": {"assistant_id": "asst_x"},
+    "messages-batch": {"requests": [{"custom_id": "a", "params": {**_MESSAGE, "model": "claude-sonnet-4-5"}}]},
+    "content-batch": {"batch": {"input_config": {"requests": {"requests": [{"request": {"contents": [_CONTENT]}}]}}}},
     "agent": {"agent_id": "ag_x", "messages": _MESSAGES},
     "document": {"document": {"type": "document_url", "document_url": "https://example.com/a.pdf"}, "pages": [0]},
-    "messages": {"messages": _MESSAGES, "max_tokens": 5},
+    "messages": _MESSAGE,
     "complete": {"prompt": "\n\nHuman: hi\n\nAssistant:", "max_tokens_to_sample": 5},
     "content": {"contents": [_CONTENT]},
     "content-embedding": {"content": _CONTENT},
@@ -586,7 +621,18 @@ _MODELS_BY_BODY = {
     "complete": "claude-2.1",
     "prediction": "text-embedding-005",
 }
-_MODEL_IN_PATH = frozenset({"content", "content-embedding", "content-embeddings", "prediction", "claude", "converse"})
+_WITHOUT_MODEL = frozenset(
+    {
+        "messages-batch",
+        "content-batch",
+        "content",
+        "content-embedding",
+        "content-embeddings",
+        "prediction",
+        "claude",
+        "converse",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -620,7 +666,7 @@ class Entry:
             return b"", ""
         if self.detail in _FORMS:
             return form(("model", self.model.encode()), *_FORMS[self.detail]), TYPE
-        named = {} if self.detail in _MODEL_IN_PATH or self.detail == "agent" else {"model": self.model}
+        named = {} if self.detail in _WITHOUT_MODEL or self.detail == "agent" else {"model": self.model}
         return json.dumps({**named, **_BODIES.get(self.detail, {})}).encode(), "application/json"
 
 

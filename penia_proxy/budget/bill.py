@@ -8,6 +8,7 @@ like a whole. The model that answered is priced; the one asked for only where th
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from penia_proxy.budget.prices import RateCard
 from penia_proxy.budget.usage import CostBasis, Usage
@@ -28,6 +29,12 @@ class Bill:
     """Whether counts contradicted each other and were clamped to be priced."""
     unrated: tuple[str, ...] = ()
     """Names of counts that no price is known for; the cost is then a lower bound."""
+
+    @property
+    def remarks(self) -> dict[str, Any]:
+        """What a record's metadata says of the bill."""
+        said: dict[str, Any] = {"usage_clamped": True} if self.clamped else {}
+        return {**said, "usage_unrated": list(self.unrated)} if self.unrated else said
 
 
 def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBasis, card_of: CardOf) -> Bill:

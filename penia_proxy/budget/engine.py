@@ -225,6 +225,15 @@ class Engine:
         legs = [leg_of(budget, ask, at) for budget in self._book.covering(facts)]
         return verdict_of(legs, await self._counters.reserve(legs), ask)
 
+    def covering(self, facts: Facts) -> tuple[Budget, ...]:
+        """Return the budgets that apply to a call, most specific first."""
+        return self._book.covering(facts)
+
+    def named(self, budget_ids: Iterable[str]) -> list[Budget]:
+        """Return the budgets of these ids that there are."""
+        found = (self._book.get(budget_id) for budget_id in budget_ids)
+        return [budget for budget in found if budget is not None]
+
     async def check(self, facts: Facts, *, expected_nanos: int | None, most_nanos: int | None, at: datetime) -> Verdict:
         """Return the verdict the call would get, and hold nothing."""
         ask = Ask(expected_nanos, most_nanos, "the check did not say" if most_nanos is None else "")

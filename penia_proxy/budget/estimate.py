@@ -8,13 +8,14 @@ input for free.
 """
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.models import ModelFacts
 from penia_proxy.budget.prices import RateCard
+from penia_proxy.budget.rolling import Rolling
 from penia_proxy.budget.usage import Usage
 
 OUTPUT_COLD_START = 1024
@@ -51,6 +52,8 @@ class Size:
     output_cap: int | None = None
     """The caller's own cap on one answer's output; None if there is none."""
     choices: int = 1
+    requests: int = 1
+    """How many requests this stands for; each has a context window of its own (a batch)."""
     output_extra: int = 0
     """Output that is billed on top of the cap (rejected predictions)."""
     no_output: bool = False
@@ -74,7 +77,9 @@ class Size:
         tokens = self.text_bytes + self.images * self.image_tokens_max + self.hidden_tokens + OVERHEAD_TOKENS
         # A request beyond the window is refused by the provider and costs nothing, so the window bounds what is billed;
         # but not that of embeddings, whose window is each input's.
-        return tokens if context_window is None or self.no_output else min(tokens, context_window)
+        if context_window is None or self.no_output:
+            return tokens
+        return min(tokens, context_window * self.requests)
 
     def input_expected(self, text_tokens: int, context_window: int | None) -> int:
         """Return the expected input when the text was counted to be ``text_tokens``."""
@@ -160,7 +165,11 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
     if card is None:
         return said(Ask(None, None))
     presumed = size.presumed
-    expected = card.expected(tokens_in, tokens_out) if presumed is None else card.price(presumed).total_nanos
+    if presumed is not None:
+        expected = card.price(presumed).total_nanos
+    else:
+        each = (math.ceil(tokens_in / size.requests), math.ceil(tokens_out / size.requests))
+        expected = card.expected(*each, service_tier=size.service_tier) * size.requests
     why = size.unbounded_why
     # The stated maximum: newer than the table, a model may write more. Then the call is booked in full, as an overrun.
     output_bound = size.output_bound(facts.output_tokens_max or window)
@@ -195,14 +204,14 @@ class OutputHabit:
     """
 
     def __init__(self) -> None:
-        self._samples: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, str], Rolling] = OrderedDict()
 
     def observe(self, component: str, model: str, output_tokens: int) -> None:
         """Take one answer's output into account."""
         key = (component, model)
         samples = self._samples.get(key)
         if samples is None:
-            samples = self._samples[key] = deque(maxlen=HABIT_SAMPLES)
+            samples = self._samples[key] = Rolling(HABIT_SAMPLES)
             if len(self._samples) > HABIT_KEYS_MAX:
                 self._samples.popitem(last=False)
         else:
@@ -214,5 +223,4 @@ class OutputHabit:
         samples = self._samples.get((component, model))
         if not samples:
             return OUTPUT_COLD_START
-        ordered = sorted(samples)
-        return ordered[math.ceil(0.95 * len(ordered)) - 1]
+        return int(samples.quantile(0.95))

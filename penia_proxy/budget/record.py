@@ -8,7 +8,7 @@ Rule: immutable. A correction is another record whose ``corrects`` names the fir
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from penia_proxy.budget.usage import CostBasis, Usage
 
@@ -34,6 +34,19 @@ class Hold:
     input_tokens_estimated: int = 0
     output_tokens_estimated: int = 0
     pricing_version: str | None = None
+    once_key: str | None = None
+    """Set where the bill comes after the answer: see `UsageRecord.once_key`."""
+
+
+class Amounts(NamedTuple):
+    """What one record adds to each window it counts in."""
+
+    spent_nanos: int
+    input_tokens: int
+    output_tokens: int
+    request_count: int
+    """0 for a correction, which adjusts money and tokens but is not another request."""
+    unpriced_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +73,29 @@ class UsageRecord:
     streamed: bool = False
     status: str = "ok"
     """``ok``, ``cut`` (the provider's stream broke), ``disconnected`` (the client left), ``error`` (the provider
-    sent an error after output began), ``timeout``, ``crashed`` (expired at a start)."""
+    sent an error after output began), ``timeout``, ``crashed`` (expired at a start), ``pending`` (its bill did not come
+    in time)."""
     latency_ms: float | None = None
     ttft_ms: float | None = None
     """Time to the first byte of the answer's body."""
     tags: Mapping[str, str] = field(default_factory=dict)
     corrects: str | None = None
+    once_key: str | None = None
+    """
+    Where more than one answer can state this bill: the provider as configured, a colon, and its own name of the work
+    (``openai:resp_…``). No two records have the same.
+    """
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def amounts(self) -> Amounts:
+        """Return what the record adds to the windows it counts in."""
+        return Amounts(
+            self.cost_nanos or 0,
+            self.usage.input_total,
+            self.usage.output_total,
+            int(self.corrects is None),
+            int(self.cost_basis == "unpriced"),
+        )
 
 
 @dataclass(slots=True)
@@ -84,10 +113,10 @@ class Tally:
     request_count: int = 0
     unpriced_count: int = 0
 
-    def add(self, record: UsageRecord) -> None:
-        """Count a record. A correction adjusts money and tokens but is not another request."""
-        self.spent_nanos += record.cost_nanos or 0
-        self.input_tokens += record.usage.input_total
-        self.output_tokens += record.usage.output_total
-        self.request_count += record.corrects is None
-        self.unpriced_count += record.cost_basis == "unpriced"
+    def add(self, amounts: Amounts) -> None:
+        """Count what a record adds."""
+        self.spent_nanos += amounts.spent_nanos
+        self.input_tokens += amounts.input_tokens
+        self.output_tokens += amounts.output_tokens
+        self.request_count += amounts.request_count
+        self.unpriced_count += amounts.unpriced_count

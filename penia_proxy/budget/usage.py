@@ -3,7 +3,8 @@ Say what was consumed.
 
 Its one job: one shape for every provider's report, with disjoint counts, so that no reader has to know who includes
 what (DESIGN.md §6).
-Rule: counts are never negative and never overlap. Whoever reads a provider clamps before it builds a Usage.
+Rule: counts are never negative (but those of a correction) and never overlap. Whoever reads a provider clamps before
+it builds a Usage.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,10 @@ from typing import Literal
 
 CostBasis = Literal["reported", "provider_cost", "partial", "estimated", "unconfirmed", "client", "free", "unpriced"]
 """How a record's cost was obtained; DESIGN.md §6 defines each."""
+
+
+BATCH_TIER = "batch"
+"""The tier of what a batch has used: Anthropic's own word, and what we call the catalogue's ``processing: batch``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,12 @@ class Usage:
             units[name] = units.get(name, 0) + amount
         sums = {name: getattr(self, name) + getattr(other, name) for name in TOKEN_COUNTS}
         return replace(self, units=units, **sums)
+
+    def minus(self, other: "Usage") -> "Usage":
+        """Return what this has more than another, below 0 where it has less: the counts of a correction."""
+        units = {name: self.units.get(name, 0) - other.units.get(name, 0) for name in {*self.units, *other.units}}
+        differences = {name: getattr(self, name) - getattr(other, name) for name in TOKEN_COUNTS}
+        return replace(self, units={name: amount for name, amount in units.items() if amount}, **differences)
 
     @property
     def input_total(self) -> int:

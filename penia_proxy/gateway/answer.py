@@ -8,21 +8,22 @@ visibly cut, never replaced.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
 from penia_proxy.budget.engine import Verdict
 from penia_proxy.clock import Clock
-from penia_proxy.errors import UpstreamUnreachable
+from penia_proxy.errors import StoreUnavailable
 from penia_proxy.gateway.booking import End, book
 from penia_proxy.gateway.holding import Holding
-from penia_proxy.gateway.relay import ReachedError, chunks_of, to_caller
+from penia_proxy.gateway.relay import to_caller
 from penia_proxy.gateway.stamp import Stamp
-from penia_proxy.wire.call import AnswerHead, Call, Meter
+from penia_proxy.gateway.upstream import Answer, ReachedError, content_type_of
+from penia_proxy.gateway.works import CallWorks
+from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading
 from penia_proxy.wire.decode import Decoder, decoder_for
 
 WHOLE_BYTES_MAX = 8 * 1024 * 1024
@@ -50,9 +51,17 @@ class Answering:
     """The answer to one metered call."""
 
     def __init__(
-        self, request: web.Request, stamp: Stamp, clock: Clock, *, idle_s: float, drains: Drains | None
+        self,
+        request: web.Request,
+        stamp: Stamp,
+        clock: Clock,
+        works: CallWorks,
+        *,
+        idle_s: float,
+        drains: Drains | None,
     ) -> None:
         """``drains`` None: hang up on the provider when the caller leaves."""
+        self.works = works
         self._idle_s = idle_s
         self._request = request
         self._stamp = stamp
@@ -67,7 +76,7 @@ class Answering:
         self._stamp.sent()
 
     async def metered(
-        self, answer: aiohttp.ClientResponse, hold: Holding, call: Call, meter_of: Callable[[Call, AnswerHead], Meter]
+        self, answer: Answer, hold: Holding, call: Call, meter_of: Callable[[Call, AnswerHead], Meter]
     ) -> web.StreamResponse:
         """
         Pass a metered call's answer on and end its hold.
@@ -75,25 +84,22 @@ class Answering:
         Raises ReachedError if it broke before the caller saw any of it.
         """
         self._stamp.answered()
-        if answer.status < 200:
-            raise ReachedError(UpstreamUnreachable("The provider switched protocols, which nobody asked for."))
         if not 200 <= answer.status < 300:
             # An error bills nothing (wire_formats.md §1); the money is free before its text has passed.
             await hold.release()
             return await pass_through(self._request, answer, self._stamp, self._idle_s)
-        content_type = answer.content_type if "Content-Type" in answer.headers else ""
-        meter = meter_of(call, AnswerHead(content_type, answer.headers))
+        meter = meter_of(call, head_of(answer))
         self._booked = Booked(self, hold, call, meter)
         decoder = decoder_for(answer.headers.get("Content-Encoding"))
         if meter.streams:
             return await self._streamed(answer, decoder, [], strip=call.strip_usage and not decoder.broken)
         return await self._whole(answer, decoder)
 
-    async def _whole(self, answer: aiohttp.ClientResponse, decoder: Decoder) -> web.StreamResponse:
+    async def _whole(self, answer: Answer, decoder: Decoder) -> web.StreamResponse:
         kept: list[bytes] = []
         size = 0
         try:
-            async for chunk in chunks_of(answer, self._idle_s):
+            while chunk := await answer.chunk():
                 self._seen_first_byte()
                 kept.append(chunk)
                 size += len(chunk)
@@ -113,7 +119,7 @@ class Answering:
         return response
 
     async def _streamed(
-        self, answer: aiohttp.ClientResponse, decoder: Decoder, kept: list[bytes], *, strip: bool
+        self, answer: Answer, decoder: Decoder, kept: list[bytes], *, strip: bool
     ) -> web.StreamResponse:
         """Pass chunks on as they come, ``kept`` first. With ``strip`` the meter says what is passed on, decoded."""
         response = web.StreamResponse(status=answer.status, reason=answer.reason)
@@ -144,7 +150,7 @@ class Answering:
 
     async def _pass_on(
         self,
-        answer: aiohttp.ClientResponse,
+        answer: Answer,
         response: web.StreamResponse,
         decoder: Decoder,
         kept: list[bytes],
@@ -157,7 +163,7 @@ class Answering:
         for chunk in kept[-1:]:
             meter.feed(decoder.decode(chunk))
             await write(response, chunk, self._idle_s)
-        async for chunk in chunks_of(answer, self._idle_s):
+        while chunk := await answer.chunk():
             self._seen_first_byte()
             passed = meter.feed(decoder.decode(chunk))
             if not strip:
@@ -168,7 +174,7 @@ class Answering:
         if strip and rest:
             await write(response, rest, self._idle_s)
 
-    def _head(self, response: web.StreamResponse, answer: aiohttp.ClientResponse) -> None:
+    def _head(self, response: web.StreamResponse, answer: Answer) -> None:
         head(response.headers, answer, self._stamp)
 
     def _seen_first_byte(self) -> None:
@@ -176,22 +182,27 @@ class Answering:
             self._first_byte_at = self._clock.monotonic()
 
     @property
+    def started(self) -> float:
+        """The monotonic instant at which the request came."""
+        return self._stamp.started
+
+    @property
     def ttft_ms(self) -> float | None:
         """Milliseconds from the request to the first byte of the answer's body."""
         return self._stamp.since_start_ms(self._first_byte_at)
 
-    async def _caller_left(self, answer: aiohttp.ClientResponse, decoder: Decoder) -> None:
+    async def _caller_left(self, answer: Answer, decoder: Decoder) -> None:
         if self._drains is not None and self._drains.running < DRAINS_MAX:
             await through_cancellation(self._drain(answer, decoder, self._drains))
         await self._booked.at("disconnected", drained=self._drains is not None)
 
-    async def _drain(self, answer: aiohttp.ClientResponse, decoder: Decoder, drains: Drains) -> None:
+    async def _drain(self, answer: Answer, decoder: Decoder, drains: Drains) -> None:
         """Read on to the usage, bounded: hanging up would not stop this provider's bill."""
         drains.running += 1
         size = 0
         try:
             async with asyncio.timeout(DRAIN_SECONDS_MAX):
-                async for chunk in chunks_of(answer, self._idle_s):
+                while chunk := await answer.chunk():
                     size += len(chunk)
                     if size > DRAIN_BYTES_MAX:
                         return
@@ -222,6 +233,14 @@ class Booked:
         if not ended:
             self.meter.end()
         reading = self.meter.reading()
+        works = self._answering.works
+        works.note(reading)
+        if works.waits(reading, self._hold):
+            return
+        if works.told_since(reading, self._answering.started):
+            await self._hold.release()
+            return
+        once_key = works.claim(reading)
         metadata: dict[str, Any] = {"drained": True} if drained else {}
         booking = book(
             self._hold,
@@ -231,6 +250,7 @@ class Booked:
             is_stream=self.meter.streams and readable,
             ttft_ms=self._answering.ttft_ms,
             metadata=metadata,
+            once_key=once_key,
         )
         # A complete reading is booked without waiting for anything; counting the text of a cut one takes a moment.
         bill = await booking if reading.complete else await through_cancellation(booking)
@@ -276,28 +296,65 @@ def cut(request: web.Request) -> None:
         request.transport.close()
 
 
-def head(headers: CIMultiDict[str], answer: aiohttp.ClientResponse, stamp: Stamp) -> None:
+def head_of(answer: Answer) -> AnswerHead:
+    """Return what dialects are shown of an answer."""
+    return AnswerHead(content_type_of(answer.headers), answer.headers)
+
+
+def head(headers: CIMultiDict[str], answer: Answer, stamp: Stamp) -> None:
     """Put the provider's headers and ours."""
     headers.extend(to_caller(answer.headers))
     stamp.put(headers)
 
 
+class Copy:
+    """Reads a copy of an answer that costs nothing itself, for what it says of other work."""
+
+    def __init__(self, meter: Meter, coding: str | None, told: Callable[[Reading], Awaitable[None]]) -> None:
+        self._meter = meter
+        self._decoder = decoder_for(coding)
+        self._told = told
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        self._meter.feed(self._decoder.decode(chunk))
+
+    async def end(self) -> None:
+        """Say what has been read."""
+        self._meter.end()
+        await self._told(self._meter.reading())
+
+
 async def pass_through(
-    request: web.Request, answer: aiohttp.ClientResponse, stamp: Stamp, idle_s: float
+    request: web.Request, answer: Answer, stamp: Stamp, idle_s: float, copy: Copy | None = None
 ) -> web.StreamResponse:
-    """Pass an unmetered answer on as it comes."""
+    """Pass an unmetered answer on as it comes; what its ``copy`` says is booked before the caller sees its end."""
     response = web.StreamResponse(status=answer.status, reason=answer.reason)
     head(response.headers, answer, stamp)
     if "Content-Length" in answer.headers:
         response.headers["Content-Length"] = answer.headers["Content-Length"]
     try:
         await begin(response, request)
-        async for chunk in chunks_of(answer, idle_s):
-            await write(response, chunk, idle_s)
+        kept = b""
+        while chunk := await answer.chunk():
+            if copy is None:
+                await write(response, chunk, idle_s)
+                continue
+            copy.feed(chunk)
+            if response.content_length is None:
+                await write(response, chunk, idle_s)
+            else:  # its last byte is its end
+                if kept:
+                    await write(response, kept, idle_s)
+                kept = chunk
+        if copy is not None:
+            await through_cancellation(copy.end())
+        if kept:
+            await write(response, kept, idle_s)
         await response.write_eof()
     except ConnectionResetError:
         pass  # the caller left: nobody is billed for this answer
-    except ReachedError:
+    except (ReachedError, StoreUnavailable):  # what cannot be booked now is asked for again
         cut(request)
     return response
 

@@ -34,6 +34,7 @@ async def book(
     is_stream: bool,
     ttft_ms: float | None = None,
     metadata: dict[str, Any] | None = None,
+    once_key: str | None = None,
 ) -> Bill | None:
     """End the hold by what is known; return the bill, or None if nothing was billed."""
     if reading.failed and not reading.wrote and not reading.complete:
@@ -49,7 +50,7 @@ async def book(
         parts = await _counted(hold, call, reading, whole=basis == "estimated", is_stream=is_stream)
         bill = hold.bill(parts, basis)
     status = "error" if reading.failed else end
-    await hold.settle(bill, status=status, ttft_ms=ttft_ms, metadata=metadata or {})
+    await hold.settle(bill, status=status, ttft_ms=ttft_ms, metadata=metadata, once_key=once_key)
     return bill
 
 

@@ -23,7 +23,7 @@ from penia_proxy.budget.engine import Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
 from penia_proxy.budget.record import Hold, UsageRecord
 from penia_proxy.budget.scope import Facts
-from penia_proxy.budget.usage import CostBasis, Usage
+from penia_proxy.budget.usage import BATCH_TIER, CostBasis, Usage
 from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import InvariantError, StoreUnavailable
@@ -41,16 +41,21 @@ class State(Enum):
     """Durable; no byte has left for the provider."""
     SENT = "sent"
     """The provider may have seen the call, and may bill it."""
+    DEFERRED = "deferred"
+    """The provider has accepted the call, and its bill comes with a later answer."""
     SETTLED = "settled"
     RELEASED = "released"
 
 
-Move = Literal["send", "settle", "release"]
+Move = Literal["send", "defer", "settle", "release"]
 
 TRANSITIONS: dict[tuple[State, Move], State] = {
     (State.HELD, "send"): State.SENT,
     (State.HELD, "release"): State.RELEASED,
     (State.SENT, "settle"): State.SETTLED,
+    (State.SENT, "defer"): State.DEFERRED,
+    (State.DEFERRED, "settle"): State.SETTLED,
+    (State.DEFERRED, "release"): State.RELEASED,
     # The provider was not reached after all, or answered with an error that bills nothing.
     (State.SENT, "release"): State.RELEASED,
     (State.SETTLED, "settle"): State.SETTLED,
@@ -126,7 +131,7 @@ class Holding:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the hold if nobody has: released if nothing was sent, else settled at what was held."""
+        """End a hold that nobody has, nor waits for: released if nothing was sent, else settled at what was held."""
         if self._state is State.HELD:
             await self.release()
         elif self._state is State.SENT:
@@ -151,6 +156,16 @@ class Holding:
         """Whether bytes may have reached the provider, and nobody has ended the hold yet."""
         return self._state is State.SENT
 
+    def defer(self, once_key: str) -> None:
+        """Keep the hold beyond its exchange: its bill comes later, under this key."""
+        self._move("defer")
+        # What is kept for as long as a day must not keep the request's text.
+        self._held = replace(self._held, recount=self._as_estimated)
+        _forget(self._books.ledger.defer(self._held.caller.request_id, once_key))
+
+    async def _as_estimated(self) -> Estimate:
+        return self.estimate
+
     async def release(self) -> None:
         """Give the hold back: nothing was or will be billed."""
         if not self._move("release"):
@@ -163,18 +178,40 @@ class Holding:
         """Price an answer of this call."""
         return bill_of(parts, self._held.model, basis, self._held.card_of)
 
-    async def settle(self, bill: Bill, *, status: str, ttft_ms: float | None, metadata: dict[str, Any]) -> None:
-        """Book what the call cost."""
+    async def settle(
+        self,
+        bill: Bill,
+        *,
+        status: str,
+        ttft_ms: float | None = None,
+        metadata: dict[str, Any] | None = None,
+        once_key: str | None = None,
+    ) -> None:
+        """Book what the call cost; ``once_key`` is that of its record."""
         if not self._move("settle"):
             return
         held = self._held
-        if bill.clamped:
-            metadata = {**metadata, "usage_clamped": True}
-        if bill.unrated:
-            metadata = {**metadata, "usage_unrated": list(bill.unrated)}
+        remarks = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
-            metadata = {**metadata, "model_requested": held.model}
-        record = UsageRecord(
+            remarks["model_requested"] = held.model
+        record = replace(self._record(bill), status=status, ttft_ms=ttft_ms, once_key=once_key, metadata=remarks)
+        await self._books.counters.settle(self.verdict.legs, record)
+        is_one = record.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
+        if status == "ok" and is_one and bill.basis != "estimated":
+            self._books.habit.observe(record.component, held.model, record.usage.output_total)
+        if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
+            self._books.calibration.observe(
+                held.provider,
+                held.model,
+                self.estimate,
+                input_tokens=record.usage.input_total,
+                cost_nanos=record.cost_nanos,
+            )
+        self._tell(record)
+
+    def _record(self, bill: Bill) -> UsageRecord:
+        held = self._held
+        return UsageRecord(
             record_id=held.caller.request_id,
             timestamp=self.admitted_at,
             component=held.caller.component,
@@ -190,26 +227,11 @@ class Holding:
             pricing_version=held.pricing_version,
             estimated_nanos=self.verdict.amount_nanos,
             streamed=held.streamed,
-            status=status,
             latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
-            ttft_ms=ttft_ms,
             tags=held.caller.tags,
-            metadata=metadata,
         )
-        await self._books.counters.settle(self.verdict.legs, record)
-        if status == "ok" and bill.basis != "estimated":
-            self._books.habit.observe(record.component, held.model, record.usage.output_total)
-        if status == "ok" and bill.basis in ("reported", "provider_cost"):
-            self._books.calibration.observe(
-                held.provider,
-                held.model,
-                self.estimate,
-                input_tokens=record.usage.input_total,
-                cost_nanos=record.cost_nanos,
-            )
-        self._tell(record)
 
-    async def settle_unconfirmed(self, status: str) -> None:
+    async def settle_unconfirmed(self, status: str, *, once_key: str | None = None) -> None:
         """Book what was held: the provider may have billed the call, and nobody said how much."""
         usage = Usage(input=self.estimate.input_tokens, output=self.estimate.output_tokens)
         bill = replace(
@@ -219,7 +241,7 @@ class Holding:
         )
         if bill.basis == "unpriced":
             bill = replace(bill, cost_nanos=None)
-        await self.settle(bill, status=status, ttft_ms=None, metadata={})
+        await self.settle(bill, status=status, once_key=once_key)
 
     async def _admit(self) -> Verdict:
         """Judge and hold; near a limit, count the text before refusing an expected cost that was only a bound."""

@@ -9,13 +9,12 @@ task, the hold ends by what is known then. Nothing of a request or an answer is 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 
 from penia_proxy.budget.estimate import Estimate, Known, estimate
 from penia_proxy.budget.prices import PriceBook
@@ -28,17 +27,20 @@ from penia_proxy.errors import (
     RequestTimeout,
     UnknownProvider,
 )
-from penia_proxy.gateway.answer import BEGUN, Answering, Drains, pass_through, through_cancellation
+from penia_proxy.gateway.answer import BEGUN, Answering, Copy, Drains, head_of, pass_through, through_cancellation
 from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
+from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
-from penia_proxy.gateway.relay import Provider, ReachedError
+from penia_proxy.gateway.relay import Exchange, Provider
 from penia_proxy.gateway.routes import RouteTable, Target, target_of
 from penia_proxy.gateway.stamp import Stamp
+from penia_proxy.gateway.upstream import ReachedError
+from penia_proxy.gateway.works import Ask, CallWorks, Works
 from penia_proxy.ids import new_id
-from penia_proxy.wire.call import Call, Dialect, Reading, Request
+from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
 
@@ -46,7 +48,13 @@ log = logging.getLogger(__name__)
 
 MEGABYTE = 1024 * 1024
 
-Send = Callable[..., AbstractAsyncContextManager[aiohttp.ClientResponse]]
+INLINE_BYTES_MAX = 65_536
+"""A body that is read at once; a longer one, a batch's, goes to a thread."""
+
+OF_THE_BODY = frozenset({"content-type", "content-encoding", "idempotency-key"})
+"""Headers that say something of the request they came with alone."""
+
+Send = Callable[..., Exchange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,7 @@ class Proxy:
         self._books = books
         self._server = server
         self._drains = Drains()
+        self._works = Works(books)
         self._outliving: set[asyncio.Task[web.StreamResponse]] = set()
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
 
@@ -128,20 +137,29 @@ class Proxy:
         headers = upstream.provider.headers_of(request.headers)
         idle_s = upstream.provider.config.timeout_seconds.idle
         send = partial(upstream.provider.exchange, request.method, target.path, target.query)
-        if route.operation is None:
+        if route.operation is None and route.reads is None:
             stamp.sent()
             async with send(headers, body) as answer:
                 stamp.answered()
                 return await pass_through(request, answer, stamp, idle_s)
-        plain = decoded_request(body, request.headers.get("Content-Encoding"), self._body_bytes_max)
-        content_type = request.headers.get("Content-Type", "")
-        asked = Request(route.operation, plain, path_values, target.query, content_type, headers)
+        asked = Request(
+            operation=route.operation or "",
+            body=decoded_request(body, request.headers.get("Content-Encoding"), self._body_bytes_max),
+            path_values=path_values,
+            query=target.query,
+            content_type=request.headers.get("Content-Type", ""),
+            headers=headers,
+            noted=self._works.noted(upstream.provider.name),
+        )
+        if route.reads is not None:
+            return await self._read(request, partial(send, headers, body), asked, route.reads, upstream, caller, stamp)
         call = upstream.dialect.call(asked)
         if call.changed:
             body = call.body
             headers.popall("Content-Encoding", None)
         drains = self._drains if upstream.drains else None
-        answering = Answering(request, stamp, self._books.clock, idle_s=idle_s, drains=drains)
+        works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
+        answering = Answering(request, stamp, self._books.clock, works, idle_s=idle_s, drains=drains)
         holding = Holding(self._books, self._held(call, caller, upstream, stamp.started))
         exchange = self._exchange(partial(send, headers, body), holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
@@ -165,10 +183,65 @@ class Proxy:
                     await through_cancellation(book(hold, call, Reading(), "disconnected", is_stream=call.stream))
                 raise
 
+    async def _read(
+        self,
+        request: web.Request,
+        send: Send,
+        asked: Request,
+        reads: Reads,
+        upstream: Upstream,
+        caller: Caller,
+        stamp: Stamp,
+    ) -> web.StreamResponse:
+        """Pass on an answer that costs nothing itself, and book what it says of other work."""
+        idle_s = upstream.provider.config.timeout_seconds.idle
+        stamp.sent()
+        async with send() as answer:
+            stamp.answered()
+            if answer.status != 200:
+                return await pass_through(request, answer, stamp, idle_s)
+            if len(asked.body) > INLINE_BYTES_MAX:
+                meter = await asyncio.to_thread(reads, asked, head_of(answer))
+            else:
+                meter = reads(asked, head_of(answer))
+            told = partial(self._works.told, self._payer(caller, upstream))
+            copy = Copy(meter, answer.headers.get("Content-Encoding"), told)
+            return await pass_through(request, answer, stamp, idle_s, copy)
+
+    def _payer(self, caller: Caller, upstream: Upstream) -> Payer:
+        at = self._books.clock.now()
+        catalogue = upstream.catalogue
+        return Payer(
+            caller, upstream.provider.name, lambda model: self._prices.card(catalogue, model, at), self._prices.version
+        )
+
+    def _asking(self, upstream: Upstream, query: str, headers: CIMultiDict[str]) -> Callable[[str], Ask]:
+        """Return how to ask a provider again on a caller's behalf, for the bill of what it accepted."""
+        kept = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in OF_THE_BODY)
+        return lambda path: partial(self._asked_again, upstream, path, query, kept)
+
+    async def _asked_again(self, upstream: Upstream, path: str, query: str, headers: CIMultiDict[str]) -> Reading:
+        route, path_values = upstream.routes.match("GET", path)
+        async with upstream.provider.exchange("GET", path, query, headers, b"") as answer:
+            if route.reads is None or answer.status != 200:
+                return Reading()
+            readings: list[Reading] = []
+
+            async def told(reading: Reading) -> None:
+                readings.append(reading)
+
+            meter = route.reads(Request("", b"", path_values), head_of(answer))
+            copy = Copy(meter, answer.headers.get("Content-Encoding"), told)
+            while chunk := await answer.chunk():
+                copy.feed(chunk)
+            await copy.end()
+            return readings[0]
+
     async def finished(self) -> None:
-        """Wait for answers that are read on without their callers; bounded by the drain's own limits."""
+        """Wait for answers that are read on without their callers, bounded by the drain's own limits; wait no more."""
         if self._outliving:
             await asyncio.wait(self._outliving)
+        await self._works.close()
 
     async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
         task = asyncio.ensure_future(exchange)

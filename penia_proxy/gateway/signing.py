@@ -15,10 +15,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from multidict import CIMultiDict
-from yarl import URL
 
 from penia_proxy.config import AwsConfig, ProviderConfig
 from penia_proxy.errors import ConfigError, UpstreamUnreachable
+from penia_proxy.gateway.upstream import Outgoing
 
 SERVICE = "bedrock"
 """What a signature for bedrock-runtime names (botocore 1.44.8, its ``signingName``)."""
@@ -56,16 +56,17 @@ class Signer:
         self._found: Any = None
         self._looking = asyncio.Lock()
 
-    async def signed(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> CIMultiDict[str]:
+    async def signed(self, request: Outgoing) -> CIMultiDict[str]:
         """Return the headers with our signature in them. Raises UpstreamUnreachable where no credentials are found."""
         from botocore.auth import SigV4Auth  # noqa: PLC0415 - an extra
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
 
-        covered = {name: value for name, value in headers.items() if name.lower() == "content-type"}
-        request = AWSRequest(method=method, url=str(url), data=body, headers=covered)
-        SigV4Auth(await self._credentials(), SERVICE, self._region).add_auth(request)
-        kept = CIMultiDict((name, value) for name, value in headers.items() if not is_signature(name.lower()))
-        kept.update((name, value) for name, value in request.headers.items() if is_signature(name.lower()))
+        url = f"{request.origin}{request.target}"
+        covered = {name: value for name, value in request.headers.items() if name.lower() == "content-type"}
+        made = AWSRequest(method=request.method, url=url, data=request.body, headers=covered)
+        SigV4Auth(await self._credentials(), SERVICE, self._region).add_auth(made)
+        kept = CIMultiDict((name, value) for name, value in request.headers.items() if not is_signature(name.lower()))
+        kept.update((name, value) for name, value in made.headers.items() if is_signature(name.lower()))
         return kept
 
     async def _credentials(self) -> Any:

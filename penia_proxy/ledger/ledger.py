@@ -21,7 +21,7 @@ from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.file import FileLock, open_for_writing
-from penia_proxy.ledger.moves import Append, Barrier, Expire, Release, Reserve, SaveBudget, Settle
+from penia_proxy.ledger.moves import Append, Barrier, Defer, Expire, Release, Reserve, SaveBudget, Settle
 from penia_proxy.ledger.queries import Queries, reading
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
@@ -118,17 +118,29 @@ class Ledger:
         """End a hold that cost nothing; queued in this step, done when durable. Releasing twice equals once."""
         return self._writer.submit(Release(hold_id))
 
+    def defer(self, hold_id: str, once_key: str) -> "asyncio.Future[None]":
+        """Keep the once-key of an open hold, so that a crash does not forget it; queued in this step."""
+        return self._writer.submit(Defer(hold_id, once_key))
+
+    async def billed(self, once_key: str) -> UsageRecord | None:
+        """Return the record that has the bill of a once-key, those of this moment included."""
+        await self.caught_up()
+        return await self.queries.billed(once_key)
+
     async def append(self, record: UsageRecord, fingerprint: str) -> tuple[UsageRecord, bool]:
         """
         Count a posted record; return the stored one, and whether it was created now.
 
-        The same id with the same fingerprint is the first record. Raises Conflict for another fingerprint or the id
-        of a call in flight, NotFound for an unknown ``corrects``, InvalidRequest for figures no call can have.
+        The same id with the same fingerprint is the first record, and so is a record with the same once-key. Raises
+        Conflict for another fingerprint or the id of a call in flight, NotFound for an unknown ``corrects``,
+        InvalidRequest for figures no call can have.
         """
         _check(record)
         if await asyncio.shield(self._writer.submit(Append(record, fingerprint))):
             return record, True
         stored = await self.queries.record(record.record_id)
+        if stored is None and record.once_key is not None:
+            stored = await self.queries.billed(record.once_key)
         if stored is None:
             raise InvariantError(f"the usage record {record.record_id!r} exists and cannot be read")
         return stored, False

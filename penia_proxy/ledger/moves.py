@@ -53,6 +53,18 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class Defer:
+    """Say under which key a hold's bill will come."""
+
+    lasting: ClassVar[bool] = True
+    hold_id: str
+    once_key: str
+
+    def apply(self, to: Transaction) -> None:
+        to.defer(self.hold_id, self.once_key)
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """End a hold that cost nothing."""
 

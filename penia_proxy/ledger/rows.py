@@ -83,6 +83,7 @@ def record_row(record: UsageRecord, seq: int, fingerprint: str | None) -> dict[s
         "corrects": record.corrects,
         "fingerprint": fingerprint,
         "metadata": json_text(record.metadata),
+        "once_key": record.once_key,
     }
 
 
@@ -109,6 +110,7 @@ def record_of(row: Row, budget_ids: Sequence[str]) -> UsageRecord:
         ttft_ms=row["ttft_ms"],
         tags=row["tags"],
         corrects=row["corrects"],
+        once_key=row["once_key"],
         metadata=row["metadata"],
     )
 
@@ -128,7 +130,7 @@ def measures_of(row: Row) -> tuple[int, ...]:
 
 
 def count(tally: Tally, row: Row) -> None:
-    """Add a row of `usage_records` to a tally exactly as `Tally.add` adds its record."""
+    """Add a row of `usage_records` to a tally exactly as `Tally.add` adds its record's amounts."""
     tally.spent_nanos += row["cost_nanos"] or 0
     tally.input_tokens += row["input_tokens"]
     tally.output_tokens += row["output_tokens"]
@@ -166,6 +168,7 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "input_tokens_estimated": hold.input_tokens_estimated,
         "output_tokens_estimated": hold.output_tokens_estimated,
         "pricing_version": hold.pricing_version,
+        "once_key": hold.once_key,
     }
 
 
@@ -194,6 +197,7 @@ def expired(row: Row) -> UsageRecord:
         estimated_nanos=amount,
         streamed=bool(row["streamed"]),
         status="crashed",
+        once_key=row["once_key"],
         tags=orjson.loads(row["tags"]),
     )
 

@@ -22,10 +22,11 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
 APPEND_ONLY = ("usage_records", "charges", "audit_log")
@@ -34,6 +35,9 @@ metadata = MetaData()
 
 _Real: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 _Seq = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself in an INTEGER only
+
+
+_KEYED = text("once_key IS NOT NULL")
 
 
 def _text(name: str, *, null: bool = False) -> Column[str]:
@@ -97,12 +101,15 @@ usage_records = Table(
     Column("corrects", Text, ForeignKey("usage_records.record_id"), nullable=True),
     _text("fingerprint", null=True),
     Column("metadata", JSON, nullable=False),
+    _text("once_key", null=True),  # whose bill it is, by the provider's own name of the work
     Index("usage_records_newest", "timestamp"),
     Index("usage_records_component", "component", "timestamp"),
     Index("usage_records_provider", "provider", "timestamp"),
     Index("usage_records_model", "model", "timestamp"),
     Index("usage_records_task_type", "task_type", "timestamp"),
     Index("usage_records_cost_basis", "cost_basis", "timestamp"),
+    # Partial, so that the many without a key cost nothing.
+    Index("usage_records_once", "once_key", unique=True, sqlite_where=_KEYED, postgresql_where=_KEYED),
     sqlite_autoincrement=True,
 )
 
@@ -133,6 +140,7 @@ holds = Table(
     _count("input_tokens_estimated"),
     _count("output_tokens_estimated"),
     _text("pricing_version", null=True),
+    _text("once_key", null=True),  # set where the bill comes after the answer
 )
 
 spend = Table(

@@ -9,7 +9,7 @@ Rule: no SQL is put together from values.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, func, select
+from sqlalchemy import Table, bindparam, delete, func, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement, and_
 
@@ -48,11 +48,13 @@ def _save_budget() -> str:
 
 INSERT_HOLD = _sql(_insert(holds))
 DELETE_HOLD = _sql(delete(holds).where(holds.c.hold_id == bindparam("hold_id")))
+DEFER_HOLD = _sql(update(holds).where(holds.c.hold_id == bindparam("its_id")).values(once_key=bindparam("once_key")))
 OPEN_HOLDS = _sql(select(holds).order_by(holds.c.admitted_at, holds.c.hold_id))
 
 INSERT_RECORD = _sql(_insert(usage_records, "cost"))
 INSERT_CHARGE = _sql(_insert(charges))
 FIND_RECORD = _sql(select(usage_records.c.fingerprint).where(usage_records.c.record_id == bindparam("record_id")))
+FIND_BILLED = _sql(select(usage_records.c.record_id).where(usage_records.c.once_key == bindparam("once_key")))
 
 ADD_SPEND = _add(spend, TALLIED)
 ADD_ROLLUP = _add(rollups, MEASURES)

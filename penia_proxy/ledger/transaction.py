@@ -9,7 +9,7 @@ knows of the file changes only when the file has (`commit`). All of it runs in t
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -70,11 +70,14 @@ class Transaction:
         self._calendars: dict[str, Calendar] = {}
         self._fingerprints: dict[str, str | None] = {}
         """Of the records of this transaction."""
+        self._once_keys: set[str] = set()
+        """Likewise."""
         self._fresh()
 
     def _fresh(self) -> None:
         self._hold_inserts: dict[str, dict[str, Any]] = {}
         self._hold_deletes: set[str] = set()
+        self._deferred: dict[str, str] = {}
         self._records: list[dict[str, Any]] = []
         self._charges: list[dict[str, Any]] = []
         self._spend: dict[WindowKey, Tally] = {}
@@ -89,6 +92,14 @@ class Transaction:
         self._opened.add(hold.hold_id)
         self._closed.discard(hold.hold_id)
 
+    def defer(self, hold_id: str, once_key: str) -> None:
+        """Keep the key of an open hold; one that is not open has ended."""
+        row = self._hold_inserts.get(hold_id)
+        if row is not None:
+            row["once_key"] = once_key
+        elif self._is_open(hold_id):
+            self._deferred[hold_id] = once_key
+
     def release(self, hold_id: str) -> None:
         """Close a hold; one that is not open is closed already."""
         if self._hold_inserts.pop(hold_id, None) is None:
@@ -99,6 +110,8 @@ class Transaction:
     def settle(self, record: UsageRecord) -> None:
         """Close the record's hold and count the record, unless its id is recorded already."""
         if not self._is_recorded(record.record_id):
+            if record.once_key is not None and self._is_billed(record.once_key):
+                record = replace(record, once_key=None)  # never refused: what is settled is counted
             self._insert(record, None)
         self.release(record.record_id)
 
@@ -109,6 +122,8 @@ class Transaction:
         if self._is_recorded(record.record_id):
             if self._fingerprints[record.record_id] != fingerprint:
                 raise Conflict(f"the record id {record.record_id!r} was used before, with another content")
+            return False
+        if record.once_key is not None and self._is_billed(record.once_key):
             return False
         if record.corrects is not None and not self._is_recorded(record.corrects):
             raise NotFound(f"no usage record {record.corrects!r} to correct")
@@ -154,6 +169,9 @@ class Transaction:
             self._fingerprints[record_id] = row["fingerprint"]
         return True
 
+    def _is_billed(self, once_key: str) -> bool:
+        return once_key in self._once_keys or any(True for _ in self._rows(sql.FIND_BILLED, once_key=once_key))
+
     def _calendar(self, budget_id: str) -> Calendar | None:
         return self._calendars.get(budget_id) or self._known.calendars.get(budget_id)
 
@@ -176,6 +194,9 @@ class Transaction:
         self._seq += 1
         self._records.append(row)
         self._fingerprints[record.record_id] = fingerprint
+        if record.once_key is not None:
+            self._once_keys.add(record.once_key)
+        amounts = record.amounts()
         for position, (budget_id, its_windows) in enumerate(windows.items()):
             self._charges.append(
                 {
@@ -187,7 +208,7 @@ class Transaction:
             )
             for window in its_windows:
                 key = WindowKey(budget_id, window.period, window.start)
-                self._spend.setdefault(key, Tally()).add(record)
+                self._spend.setdefault(key, Tally()).add(amounts)
         sums = self._rollups.setdefault(rollup_key(row), [0] * len(MEASURES))
         for index, amount in enumerate(measures_of(row)):
             sums[index] += amount
@@ -207,6 +228,8 @@ class Transaction:
         write = self._connection.executemany
         if self._hold_deletes:
             write(sql.DELETE_HOLD, [{"hold_id": hold_id} for hold_id in self._hold_deletes])
+        if self._deferred:
+            write(sql.DEFER_HOLD, [{"its_id": hold_id, "once_key": key} for hold_id, key in self._deferred.items()])
         if self._hold_inserts:
             write(sql.INSERT_HOLD, list(self._hold_inserts.values()))
         if self._records:

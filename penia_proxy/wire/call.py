@@ -5,6 +5,7 @@ Its one job: the values between the wire and the rules of money, and the interfa
 Rules: a Call never outlives its request and is never logged; a Reading has counts only.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -33,6 +34,8 @@ class Request:
     """With its parameters: a multipart boundary."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Case-insensitive; for what a provider takes from headers. They hold the caller's credentials."""
+    noted: "Callable[[str], Noted | None]" = lambda _: None
+    """What earlier answers of this provider said of something the request names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,35 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """What an answer said of something that later requests name; kept in memory, for as long as there is room."""
+
+    model: str = ""
+    """An assistant's, or that of a batch file's requests."""
+    size: Size | None = None
+    """Of all requests in a batch file."""
+    work: str = ""
+    """The work whose results a file has."""
+
+
+WORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
+"""A provider's name of work that is believed: one segment of a path, and no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Something that a provider does under a name of its own, and whose bill more than one answer can state."""
+
+    name: str
+    waits_as: str = ""
+    """The name under which its hold waits, where that is another: a batch's, for the file with its results."""
+    due_s: int = 0
+    """Not 0: it has been accepted, and a later answer states its bill, in so many seconds at most."""
+    poll: str = ""
+    """The path, without ``base_url``, of that answer, where asking costs nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What passed by: the last word of a meter."""
 
@@ -85,6 +117,10 @@ class Reading:
     model: str | None = None
     cost_usd: Decimal | None = None
     """What the provider itself says the answer cost; believed before our own arithmetic."""
+    work: Work | None = None
+    """Whose bill this is, where another answer can state it again, or for the first time."""
+    noted: Mapping[str, Noted] = field(default_factory=dict)
+    """By the name that later requests will use."""
 
     @property
     def wrote(self) -> bool:
@@ -111,6 +147,10 @@ class Meter(Protocol):
         ...
 
 
+Reads = Callable[[Request, AnswerHead], Meter]
+"""How the answer of a request that costs nothing itself is read; raises nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """
@@ -124,6 +164,8 @@ class Route:
     path: str
     operation: str | None
     """None: costs nothing, passes unmetered."""
+    reads: "Reads | None" = None
+    """Set on a route that costs nothing itself, and whose answer can say what something else has cost, or will."""
 
 
 @dataclass(frozen=True, slots=True)

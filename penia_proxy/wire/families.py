@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from penia_proxy.wire.openai_kept import KEPT
-
 Path = tuple[str, ...]
 """Names of members, from the outside in."""
 
@@ -58,6 +56,14 @@ class Family:
     """Where a usage states what the caller's own key was charged, where ``is_byok`` says that it was used."""
     model_in_path: bool = False
     """Whether what stands in a path's ``{}`` is the model: the provider then ignores the body's."""
+    stored_at: tuple[str, ...] = ()
+    """Where responses are kept, and can be asked for again by their names."""
+    batches_at: tuple[str, ...] = ()
+    """What stands before ``/files`` and ``/batches``."""
+    jobs_at: str = ""
+    """What stands before ``/files`` and ``/batch/jobs`` (Mistral)."""
+    threads_at: str = ""
+    """What stands before ``/assistants`` and ``/threads``."""
     refusal: RefusalForm = "openai"
 
 
@@ -91,14 +97,23 @@ def _beside(*lines: str) -> tuple[tuple[str, str], ...]:
     return tuple((line.split(" ")[0], line.split(" ")[1]) for line in lines)
 
 
-_STORED_RESPONSES = (
-    # A stored response repeats the bill of the POST that made it, where it was recorded: reading it again is no second
-    # one. That holds because `background`, whose bill is in no answer to a POST, is refused.
-    "GET /v1/responses/{}",
-    "DELETE /v1/responses/{}",
-    "POST /v1/responses/{}/cancel",
-    "GET /v1/responses/{}/input_items",
-    "POST /v1/responses/input_tokens",
+_VECTOR_STORES = (
+    # Kept at a price by the day, outside of any answer. Not their search, whose price no answer states.
+    "GET /v1/vector_stores",
+    "POST /v1/vector_stores",
+    "GET /v1/vector_stores/{}",
+    "POST /v1/vector_stores/{}",
+    "DELETE /v1/vector_stores/{}",
+    "GET /v1/vector_stores/{}/files",
+    "POST /v1/vector_stores/{}/files",
+    "GET /v1/vector_stores/{}/files/{}",
+    "POST /v1/vector_stores/{}/files/{}",
+    "DELETE /v1/vector_stores/{}/files/{}",
+    "GET /v1/vector_stores/{}/files/{}/content",
+    "POST /v1/vector_stores/{}/file_batches",
+    "GET /v1/vector_stores/{}/file_batches/{}",
+    "POST /v1/vector_stores/{}/file_batches/{}/cancel",
+    "GET /v1/vector_stores/{}/file_batches/{}/files",
 )
 
 OPENAI = Family(
@@ -114,7 +129,7 @@ OPENAI = Family(
         "POST /v1/chat/completions/chatcmpl-{}",
         "DELETE /v1/chat/completions/{}",
         "GET /v1/chat/completions/{}/messages",
-        *_STORED_RESPONSES,
+        "POST /v1/responses/input_tokens",
         "POST /v1/conversations",
         "GET /v1/conversations/{}",
         "POST /v1/conversations/{}",
@@ -124,13 +139,12 @@ OPENAI = Family(
         "GET /v1/conversations/{}/items/{}",
         "DELETE /v1/conversations/{}/items/{}",
         "POST /v1/moderations",
-        # Not a file's content: it can be a batch's results, which have a bill in them.
-        "GET /v1/files",
-        "GET /v1/files/{}",
-        "DELETE /v1/files/{}",
-        *(f"{method} /v1{path}" for method, path in KEPT),
+        *_VECTOR_STORES,
     ),
     asks_for_usage=True,
+    stored_at=("/v1/responses",),
+    batches_at=("/v1",),
+    threads_at="/v1",
 )
 
 AZURE = Family(
@@ -146,9 +160,11 @@ AZURE = Family(
         "responses": ("/openai/v1/responses", "/openai/responses"),
         "compact": ("/openai/v1/responses/compact",),
     },
-    free=_free("/openai/v1") + _beside("GET /openai/v1/responses/{}", "DELETE /openai/v1/responses/{}"),
+    free=_free("/openai/v1"),
     asks_for_usage=True,
     model_in_path=True,
+    stored_at=("/openai/v1/responses", "/openai/responses"),
+    batches_at=("/openai/v1",),
 )
 
 GROQ = Family(
@@ -156,6 +172,7 @@ GROQ = Family(
     posts=_posts("chat responses embeddings transcriptions translations speech", "/openai/v1"),
     free=_free("/openai/v1"),
     usage_at=(("usage",), ("x_groq", "usage")),
+    batches_at=("/openai/v1",),
 )
 
 DEEPSEEK = Family(
@@ -168,7 +185,8 @@ DEEPSEEK = Family(
 XAI = Family(
     name="x-ai",
     posts=_posts("chat responses images image-edits stt", "/v1"),
-    free=_free("/v1") + _beside("GET /v1/responses/{}", "DELETE /v1/responses/{}"),
+    free=_free("/v1"),
+    stored_at=("/v1/responses",),
     reasoning_outside=True,
     cost_at=((("cost_in_usd_ticks",), 10**10),),
     refusal="text",
@@ -228,10 +246,6 @@ MISTRAL = Family(
     free=_free("/v1")
     + _beside(
         "POST /v1/responses/input_tokens",
-        "GET /v1/files",
-        "POST /v1/files",
-        "GET /v1/files/{}",
-        "DELETE /v1/files/{}",
         "GET /v1/agents",
         "POST /v1/agents",
         "GET /v1/agents/{}",
@@ -240,6 +254,7 @@ MISTRAL = Family(
     ),
     cached_at=(("prompt_tokens_details", "cached_tokens"), ("num_cached_tokens",)),
     audio_outside=True,
+    jobs_at="/v1",
     refusal="flat",
 )
 

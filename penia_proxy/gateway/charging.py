@@ -1,0 +1,111 @@
+"""
+Book what was billed without a hold.
+
+Its one job: a bill that an answer states and no open hold waits for → one record, or the correction of an earlier one.
+Rules: counters move only for what the ledger has acknowledged as new. A correction counts in the windows of the record
+that it corrects. What was already stated exactly is never booked again.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from penia_proxy.budget.bill import Bill, CardOf, bill_of
+from penia_proxy.budget.record import UsageRecord
+from penia_proxy.budget.scope import Facts
+from penia_proxy.budget.usage import CostBasis, Usage
+from penia_proxy.errors import Conflict
+from penia_proxy.gateway.caller import Caller
+from penia_proxy.gateway.holding import Books
+from penia_proxy.ids import new_id
+
+Parts = tuple[tuple[str | None, Usage], ...]
+
+GUESSED = frozenset({"unconfirmed", "estimated", "partial"})
+"""The bases that an exact bill corrects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Whom a bill without a hold is for, and at what prices."""
+
+    caller: Caller
+    provider: str
+    """As named in the configuration."""
+    card_of: CardOf
+    pricing_version: str
+
+    def bill(self, parts: Parts, asked: str = "", basis: CostBasis = "reported") -> Bill:
+        """Price what was used; ``asked`` is the model of parts that name none."""
+        return bill_of(parts, asked, basis, self.card_of)
+
+
+async def charge(
+    books: Books, payer: Payer, bill: Bill, *, once_key: str | None = None, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Book a bill as a record of its own, unless the bill of its key is there. Raises StoreUnavailable."""
+    caller = payer.caller
+    covering = books.engine.covering(Facts(caller.component, payer.provider, bill.model, caller.tags))
+    record = UsageRecord(
+        record_id=caller.request_id,
+        timestamp=books.clock.now(),
+        component=caller.component,
+        provider=payer.provider,
+        model=bill.model,
+        usage=bill.usage,
+        cost_basis=bill.basis,
+        cost_nanos=bill.cost_nanos,
+        input_cost_nanos=bill.input_cost_nanos,
+        budget_ids=tuple(budget.budget_id for budget in covering),
+        task_type=caller.task_type,
+        request_id=caller.request_id,
+        pricing_version=payer.pricing_version,
+        tags=caller.tags,
+        once_key=once_key,
+        metadata={**(metadata or {}), **bill.remarks},
+    )
+    try:
+        await _append(books, record)
+    except Conflict:  # the caller gave its request the id of an earlier one
+        await _append(books, replace(record, record_id=new_id("r")))
+
+
+def is_guess(record: UsageRecord) -> bool:
+    """Whether an exact bill corrects the record: its own was not stated."""
+    return record.cost_basis in GUESSED or record.status == "crashed"
+
+
+async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -> None:
+    """Append the difference between what was guessed and the bill; twice is once. Raises StoreUnavailable."""
+    if bill.cost_nanos is None:
+        return
+    input_cost = None
+    if bill.input_cost_nanos is not None:
+        input_cost = bill.input_cost_nanos - (guess.input_cost_nanos or 0)
+    await _append(
+        books,
+        replace(
+            guess,
+            record_id="a_" + hashlib.sha256(once_key.encode()).hexdigest()[:32],
+            usage=bill.usage.minus(guess.usage),
+            cost_basis=bill.basis,
+            cost_nanos=bill.cost_nanos - (guess.cost_nanos or 0),
+            input_cost_nanos=input_cost,
+            status="ok",
+            latency_ms=None,
+            ttft_ms=None,
+            corrects=guess.record_id,
+            # The work's own key is the guess's; a key of its results' is ours.
+            once_key=once_key if once_key != guess.once_key else None,
+            metadata=bill.remarks,
+        ),
+    )
+
+
+async def _append(books: Books, record: UsageRecord) -> None:
+    kept, created = await books.ledger.append(record, record.once_key or record.record_id)
+    if created:
+        await books.counters.charge(kept, books.engine.named(kept.budget_ids))
+        books.published(kept)
+        books.touched(kept.budget_ids)
