@@ -1,6 +1,8 @@
 """The configuration: models, file and environment."""
 
+import re
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,23 @@ def test_the_shipped_file_comments_every_key() -> None:
 
     sections = {"server:", "ledger:", "counters:", "auth:"}
     assert {line.strip() for line in bare} <= sections | {f"{name}:" for name in DEFAULTS["providers"]}
+
+
+def test_the_providers_of_the_shipped_file_can_be_taken_out_of_their_comments(load: Load) -> None:
+    """Each is a provider that a start would take, and no format is without one."""
+    lines = (ROOT / "config.yaml").read_text(encoding="utf-8").splitlines()
+    begin = next(number for number, line in enumerate(lines) if "OpenAI's relatives" in line)
+    shown = [
+        line.replace("  # ", "  ", 1)
+        for line in takewhile(str.strip, lines[begin + 1 :])
+        if re.match(r"  # (  )?[a-z_-]+:( |$)", line)
+    ]
+    text = re.sub("<[a-z]+>", "x", "\n".join(["providers:", *shown]))
+
+    providers = load(text).providers
+
+    assert {provider.format for provider in providers.values()} | {"openai", "anthropic"} == KNOWN_FORMATS
+    assert providers["bedrock"].aws_region == "us-east-1"
 
 
 def test_an_empty_file_and_an_empty_section_are_fine(load: Load) -> None:
