@@ -7,8 +7,11 @@ import pytest
 
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
+from penia_proxy.wire.batches import batched
 from penia_proxy.wire.call import AnswerHead, Call, Reading, Request
 from penia_proxy.wire.dialects import DIALECTS
+from penia_proxy.wire.families import MISTRAL
+from penia_proxy.wire.openai_batches import result_of
 
 DIALECT = DIALECTS["mistral"]
 INSIDE = {"type": "document_url", "document_url": "data:application/pdf;base64," + "A" * 250_000}
@@ -89,3 +92,12 @@ def test_a_classification_has_input_alone(name: str) -> None:
     assert (asked.size.no_output, asked.size.messages) == (True, 2)
     assert "another" in asked.text()
     assert not read.complete
+
+
+def test_a_batch_of_documents_is_billed_by_its_pages() -> None:
+    """A line of its results is an answer of this endpoint, at the price of batches."""
+    body = {"model": "mistral-ocr-4-1", "pages": [], "usage_info": {"pages_processed": 3}}
+    read = result_of({"custom_id": "a", "response": {"status_code": 200, "body": body}}, MISTRAL)
+
+    assert read is not None
+    assert batched(read) == (("mistral-ocr-4-1", Usage(units={"input_document_pages": 3}, service_tier="batch")),)
