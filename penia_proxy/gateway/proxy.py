@@ -34,7 +34,7 @@ from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
-from penia_proxy.gateway.relay import Exchange, Provider, to_provider
+from penia_proxy.gateway.relay import Exchange, Provider
 from penia_proxy.gateway.routes import RouteTable, Target, target_of
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.upstream import ReachedError
@@ -134,7 +134,7 @@ class Proxy:
         stamp = Stamp(self._books.clock, caller.request_id)
         route, path_values = upstream.routes.match(request.method, target.path)
         body = await self._body(request)
-        headers = to_provider(request.headers)
+        headers = upstream.provider.headers_of(request.headers)
         idle_s = upstream.provider.config.timeout_seconds.idle
         send = partial(upstream.provider.exchange, request.method, target.path, target.query)
         if route.operation is None and route.reads is None:
@@ -148,7 +148,7 @@ class Proxy:
             path_values=path_values,
             query=target.query,
             content_type=request.headers.get("Content-Type", ""),
-            headers=request.headers,
+            headers=headers,
             noted=self._works.noted(upstream.provider.name),
         )
         if route.reads is not None:
@@ -265,11 +265,13 @@ class Proxy:
     def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float) -> Held:
         at = self._books.clock.now()
         catalogue = upstream.catalogue
-        card = self._prices.card(catalogue, call.model, at)
+        priced_as = upstream.provider.config.priced_as
+        model = priced_as(call.model)
+        card = self._prices.card(catalogue, model, at)
         provider, calibration = upstream.provider.name, self._books.calibration
         known = Known(
             habit=self._books.habit.p95(caller.component, call.model),
-            facts=self._prices.facts(catalogue, call.model),
+            facts=self._prices.facts(catalogue, model),
             bytes_factor=calibration.factor(provider, call.model, counted=False),
             counted_factor=calibration.factor(provider, call.model, counted=True),
             grows=call.cuttable,
@@ -277,7 +279,7 @@ class Proxy:
         )
 
         async def recount() -> Estimate:
-            tokens = await tokens_of(call.text(), call.model)
+            tokens = await tokens_of(call.text(), model)
             return estimate(call.size, card, known, text_tokens=tokens)
 
         return Held(
@@ -287,7 +289,7 @@ class Proxy:
             model=call.model,
             streamed=call.stream,
             pricing_version=self._prices.version,
-            card_of=lambda model: self._prices.card(catalogue, model, at),
+            card_of=lambda named: self._prices.card(catalogue, priced_as(named), at),
             estimate=estimate(call.size, card, known),
             cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
             recount=recount,

@@ -1,5 +1,5 @@
 """
-Speak Anthropic: messages, token counting, models.
+Speak Anthropic: messages, legacy completions, chat in OpenAI's words, token counting, models, files.
 
 Its one job: what these requests ask for and what their answers report.
 Rules: ``input_tokens`` excludes cache reads and writes. In a stream, ``message_delta.usage`` is cumulative: it
@@ -18,11 +18,14 @@ from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest, PeniaError
 from penia_proxy.wire.anthropic_batches import BatchReader, batch_call, batch_meter, results_meter
+from penia_proxy.wire.anthropic_complete import CompletionReader, completion_call
 from penia_proxy.wire.body import count, flag, model_of, read_object, set_member, text_or_none
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading, RefusalShape, Request, Route
 from penia_proxy.wire.content import dicts, text_of, values_of
 from penia_proxy.wire.endings import event as ending
+from penia_proxy.wire.families import ANTHROPIC_COMPATIBLE
 from penia_proxy.wire.meters import JsonMeter, SseMeter, is_event_stream
+from penia_proxy.wire.openai import OpenAI
 from penia_proxy.wire.reported import Passed, count_in, json_of, required
 
 CALLER_TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_")
@@ -195,8 +198,8 @@ class Anthropic:
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     routes: tuple[Route, ...] = (
         Route("POST", "/v1/messages", "messages"),
+        Route("POST", "/v1/complete", "complete"),
         Route("POST", "/v1/messages/count_tokens", None),
-        Route("GET", "/v1/models", None),
         Route("GET", "/v1/models/{}", None),
         Route("POST", "/v1/messages/batches", "batches"),
         Route("GET", "/v1/messages/batches", None),
@@ -204,9 +207,22 @@ class Anthropic:
         Route("POST", "/v1/messages/batches/{}/cancel", None, batch_meter),
         Route("DELETE", "/v1/messages/batches/{}", None),
         Route("GET", "/v1/messages/batches/{}/results", None, partial(results_meter, reader=MessageReader)),
+        Route("GET", "/v1/files", None),
+        Route("POST", "/v1/files", None),
+        Route("GET", "/v1/files/{}", None),
+        Route("GET", "/v1/files/{}/content", None),
+        Route("DELETE", "/v1/files/{}", None),
+        *OpenAI(ANTHROPIC_COMPATIBLE).routes,
     )
 
+    def __init__(self) -> None:
+        self._compatible = OpenAI(ANTHROPIC_COMPATIBLE)
+
     def call(self, request: Request) -> Call:
+        if request.operation in ANTHROPIC_COMPATIBLE.posts:
+            return self._compatible.call(request)
+        if request.operation == "complete":
+            return completion_call(request)
         if request.operation == "batches":
             return batch_call(request, self.call)
         body = request.body
@@ -228,8 +244,13 @@ class Anthropic:
         )
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
+        if call.operation in ANTHROPIC_COMPATIBLE.posts:
+            return self._compatible.meter(call, head)
         if call.operation == "batches":
             return JsonMeter(BatchReader())
+        if call.operation == "complete":
+            completion = CompletionReader()
+            return SseMeter(completion) if is_event_stream(call, head) else JsonMeter(completion)
         reader = MessageReader()
         if not is_event_stream(call, head):
             return JsonMeter(reader)

@@ -177,7 +177,12 @@ Reads = Callable[[Request, AnswerHead], Meter]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One (method, path) of a provider. ``{}`` stands for one path segment, whatever it says."""
+    """
+    One (method, path) of a provider.
+
+    ``{}`` stands for one path segment, whatever it says; ``{arn}`` for one that may also be an AWS resource name, its
+    slashes encoded.
+    """
 
     method: str
     path: str

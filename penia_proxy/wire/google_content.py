@@ -30,9 +30,9 @@ CALLER_TOOLS = frozenset({"functionDeclarations", "computerUse"})
 QUERIES_MAX = 1_000
 """Search queries of one answer that are counted; recorded answers have one or two."""
 
-_IMAGES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp", "image/heic", "image/heif"})
+IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp", "image/heic", "image/heif"})
 
-_BILLED_PER_PROMPT = re.compile(r"(models/)?gemini-[12]\.")
+BILLED_PER_PROMPT = re.compile(r"(models/)?gemini-[12]\.")
 """Up to 2.5 a grounded prompt is billed once, from 3 on each search query (wire_formats.md §1.3)."""
 
 _HUMP = re.compile(r"(?<!^)([A-Z])")
@@ -93,7 +93,7 @@ def media_in(contents: list[dict[str, Any]]) -> Media:
             kind = str(member(given, "mimeType") or "").lower() if isinstance(given, dict) else ""
             video = video or kind.startswith("video/") or (given is file and isinstance(given, dict) and not kind)
             data = given.get("data") if isinstance(given, dict) and given is inline else None
-            if isinstance(data, str) and kind in _IMAGES:
+            if isinstance(data, str) and kind in IMAGE_TYPES:
                 images += 1
                 image_bytes += len(data)
             elif given is not None and not (given is inline and kind.startswith("text/")):
@@ -148,7 +148,7 @@ class ContentReader:
     def reading(self) -> Reading:
         usage = self._usage
         if usage is not None and self._queries:
-            per_prompt = _BILLED_PER_PROMPT.match(self._model or self._asked)
+            per_prompt = BILLED_PER_PROMPT.match(self._model or self._asked)
             searches = 1 if per_prompt else len(self._queries)
             usage = replace(usage, units={**usage.units, "web_searches": searches})
         finished = self._whole or self._blocked or (bool(self._running) and not any(self._running.values()))
@@ -218,8 +218,8 @@ def _size(members: dict[str, Any], model: str, body_bytes: int) -> Size:
         hidden_tokens=HIDDEN_TOOL_TOKENS if tools or schema else 0,
         beyond_body=beyond or any(member(tool, "computerUse") is not None for tool in tools),
         # The cap covers thinking (wire_formats.md §1.3); that it bounds the tokens of images is not documented.
-        output_cap=None if "IMAGE" in made else _whole_number(config, "maxOutputTokens"),
-        choices=_whole_number(config, "candidateCount") or 1,
+        output_cap=None if "IMAGE" in made else whole_number(config, "maxOutputTokens"),
+        choices=whole_number(config, "candidateCount") or 1,
         service_tier=(text_or_none({"serviceTier": member(members, "serviceTier")}, "serviceTier") or "").lower()
         or None,
         audio=beyond or "AUDIO" in made,
@@ -250,7 +250,8 @@ def _hosted(tools: list[dict[str, Any]], made: set[str]) -> str:
     return "it makes video, which is priced apart" if "VIDEO" in made else ""
 
 
-def _whole_number(config: Mapping[str, Any], name: str) -> int | None:
+def whole_number(config: Mapping[str, Any], name: str) -> int | None:
+    """Return a field that must be a whole number, however it is spelt. Raises InvalidRequest."""
     return count({name: member(config, name)}, name)
 
 

@@ -47,8 +47,8 @@ _UNBOUNDED_SOUND = "how long a recording is cannot be told from its size"
 _UNBOUNDED_SPEECH = "how long the spoken text will be cannot be told from its characters"
 _BY_SECONDS = ("whisper", "gpt-transcribe", "voxtral-mini")
 """Models priced by the length of the recording (genai-prices 0.2.3)."""
-_BY_CHARACTERS = "tts-1"
-"""tts-1 and tts-1-hd (the same)."""
+_BY_CHARACTERS = ("tts-1", "canopylabs/orpheus")
+"""How the names begin of models priced by the characters to speak: OpenAI's, Groq's (the same)."""
 _UNNAMED = "stt"
 """xAI's /v1/stt takes no model; this is the name to price it by."""
 _FIELDS = ("model", "stream", "prompt", "response_format")

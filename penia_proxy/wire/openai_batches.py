@@ -18,7 +18,8 @@ from penia_proxy.wire.body import model_of, read_object
 from penia_proxy.wire.call import WORK_NAME, AnswerHead, Call, Meter, Noted, Reading, Request, Work
 from penia_proxy.wire.content import dicts
 from penia_proxy.wire.families import OPERATION_PATHS, Family
-from penia_proxy.wire.meters import JsonMeter, PassingMeter
+from penia_proxy.wire.meters import JsonMeter, PassingMeter, Reader
+from penia_proxy.wire.mistral import DocumentReader
 from penia_proxy.wire.multipart import read_form
 from penia_proxy.wire.openai_chat import ChatReader
 from penia_proxy.wire.openai_responses import ResponseReader
@@ -119,7 +120,11 @@ def result_of(line: Mapping[str, Any], family: Family) -> Reading | None:
     body = response.get("body") if isinstance(response, dict) else None
     if not isinstance(body, dict):
         return None
-    reader = ResponseReader(family=family) if body.get("object") == "response" else ChatReader(family=family)
+    reader: Reader = ChatReader(family=family)
+    if body.get("object") == "response":
+        reader = ResponseReader(family=family)
+    elif "usage_info" in body:
+        reader = DocumentReader(None)
     reader.document(body)
     return reader.reading()
 

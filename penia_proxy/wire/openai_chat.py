@@ -42,6 +42,7 @@ class ChatReader:
         self._model: str | None = None
         self._tier: str | None = None
         self._finished = False
+        self._final = False
         self._failed = False
         self._chunk: dict[str, Any] = {}
         self._running: set[int] = set()
@@ -71,6 +72,9 @@ class ChatReader:
             index = choice.get("index")
             if isinstance(index, int):
                 (self._running.discard if choice.get("finish_reason") else self._running.add)(index)
+        # Some streams repeat a growing usage in every chunk (Perplexity, vLLM where asked): with the end it is final.
+        ended = not choices or any(choice.get("finish_reason") for choice in dicts(choices))
+        self._final = self._final or (ended and bool(self._parts))
         return not (self._strip and choices == [] and chunk.get("usage") is not None)
 
     def closing(self, usage: Usage) -> bytes:
@@ -85,8 +89,8 @@ class ChatReader:
     def reading(self) -> Reading:
         return Reading(
             parts=tuple((model or self._model, usage.with_tier(self._tier)) for model, usage in self._parts),
-            complete=bool(self._parts),
-            finished=self._finished,
+            complete=bool(self._parts) and (self._final or self._finished),
+            finished=self._finished or self._final,
             failed=self._failed,
             passed_text=self.passed.text,
             passed_bytes=self.passed.bytes,

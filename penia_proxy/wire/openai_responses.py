@@ -1,5 +1,5 @@
 """
-Read OpenAI's responses, and their compaction.
+Read OpenAI's responses, their compaction, and decisions, which ask and report in the same words.
 
 Its one job: what a response call asks for, and what its answer or its events report.
 Rules: in a stream only the terminal event has the usage. Searches, file searches and code runs are billed by use on
@@ -197,7 +197,7 @@ class ResponseReader:
 
 
 def responses_call(request: Request, family: Family = OPENAI) -> Call:
-    """Return the call of a response or of a compaction. Raises InvalidRequest."""
+    """Return the call of a response, a compaction or a decision. Raises InvalidRequest."""
     members = read_object(request.body)
     model = model_of(members)
     if flag(members, "background") and not family.stored_at:
@@ -222,7 +222,9 @@ def responses_call(request: Request, family: Family = OPENAI) -> Call:
             unbounded_why=_hosted(members, model),
         ),
         body=request.body,
-        text=lambda: text_of({name: members.get(name) for name in ("instructions", "input", "tools", "text")}),
+        text=lambda: text_of(
+            {name: members.get(name) for name in ("instructions", "input", "questions", "tools", "text")}
+        ),
         # What runs in the background goes on when its stream is hung up on.
         cuttable=flag(members, "stream") and not flag(members, "background"),
         capped=lambda tokens: set_member(request.body, "max_output_tokens", max(tokens, OUTPUT_CAP_MIN)),

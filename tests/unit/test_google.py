@@ -471,6 +471,11 @@ VERTEX = "/v1beta1/projects/p/locations/global/publishers"
         ("POST", f"/v1beta/models/{MODEL}:countTokens", None, MODEL),
         ("GET", f"/v1beta/models/{MODEL}", None, MODEL),
         ("GET", "/v1beta/cachedContents/x", None, "x"),
+        ("DELETE", "/v1beta1/projects/p/locations/l/cachedContents/x", None, "x"),
+        ("POST", "/v1beta/interactions", "interactions", None),
+        ("POST", "/v1beta1/projects/p/locations/l/interactions", "interactions", "l"),
+        ("POST", "/v1beta/decisions", "decisions", None),
+        ("POST", "/upload/v1beta/files", None, None),
         ("POST", "/v1beta/openai/chat/completions", "chat", None),
     ],
 )
@@ -491,7 +496,10 @@ def test_routes_name_the_operation_and_the_model(method: str, path: str, operati
         ("POST", "/v1beta/models/imagen-4:predict"),
         ("POST", f"{VERTEX}/mistralai/models/x:rawPredict"),
         ("POST", f"{VERTEX}/google/models/x:rawPredict"),
-        ("POST", "/v1beta/interactions"),
+        ("GET", "/v1beta/interactions/x"),
+        ("PATCH", "/v1beta/cachedContents/x"),
+        ("POST", "/v1beta/fileSearchStores/x:importFile"),
+        ("POST", "/upload/v1beta/fileSearchStores/x:uploadToFileSearchStore"),
         ("POST", "/v1beta/batches/x"),
     ],
 )
