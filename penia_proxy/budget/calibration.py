@@ -8,12 +8,11 @@ Learns from reported usage only, and keeps the last SAMPLES of the KEYS_MAX mode
 and tokens that were bounded by bytes are off by different factors, and are kept apart.
 """
 
-import math
-from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from penia_proxy.budget.estimate import Estimate
+from penia_proxy.budget.rolling import Rolling
 
 SAMPLES = 128
 SAMPLES_MIN = 8
@@ -50,20 +49,20 @@ class Accuracy:
     """Reported tokens per counted token, as now applied."""
 
 
-def _samples() -> deque[float]:
-    return deque(maxlen=SAMPLES)
+def _samples() -> Rolling:
+    return Rolling(SAMPLES)
 
 
 @dataclass(slots=True)
 class _Seen:
-    by_bytes: deque[float] = field(default_factory=_samples)
-    by_count: deque[float] = field(default_factory=_samples)
-    input_error: deque[float] = field(default_factory=_samples)
-    cost_error: deque[float] = field(default_factory=_samples)
+    by_bytes: Rolling = field(default_factory=_samples)
+    by_count: Rolling = field(default_factory=_samples)
+    input_error: Rolling = field(default_factory=_samples)
+    cost_error: Rolling = field(default_factory=_samples)
 
     def factor(self, *, counted: bool) -> float:
         ratios = self.by_count if counted else self.by_bytes
-        return 1.0 if len(ratios) < SAMPLES_MIN else quantile(ratios, CORRECTION_QUANTILE)
+        return 1.0 if len(ratios) < SAMPLES_MIN else ratios.quantile(CORRECTION_QUANTILE)
 
 
 class Calibration:
@@ -107,13 +106,7 @@ class Calibration:
         ]
 
 
-def quantile(samples: Iterable[float], share: float) -> float:
-    """Return a quantile of at least one sample, by nearest rank."""
-    ordered = sorted(samples)
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
-
-
-def _spread(samples: deque[float]) -> Spread:
+def _spread(samples: Rolling) -> Spread:
     if not samples:
         return Spread(0, None, None)
-    return Spread(len(samples), quantile(samples, 0.5), quantile(samples, 0.95))
+    return Spread(len(samples), samples.quantile(0.5), samples.quantile(0.95))

@@ -8,7 +8,7 @@ Rule: immutable. A correction is another record whose ``corrects`` names the fir
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from penia_proxy.budget.usage import CostBasis, Usage
 
@@ -38,6 +38,17 @@ class Hold:
     """Set where the bill comes after the answer: see `UsageRecord.once_key`."""
 
 
+class Amounts(NamedTuple):
+    """What one record adds to each window it counts in."""
+
+    spent_nanos: int
+    input_tokens: int
+    output_tokens: int
+    request_count: int
+    """0 for a correction, which adjusts money and tokens but is not another request."""
+    unpriced_count: int
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
     """One settled call. Money in nano-dollars; ``cost_nanos`` is None exactly when the basis is ``unpriced``."""
@@ -63,7 +74,7 @@ class UsageRecord:
     status: str = "ok"
     """``ok``, ``cut`` (the provider's stream broke), ``disconnected`` (the client left), ``error`` (the provider
     sent an error after output began), ``timeout``, ``crashed`` (expired at a start), ``pending`` (its bill did not come
-    in time)."""
+    in time), ``truncated`` (ended where a budget had no room for more)."""
     latency_ms: float | None = None
     ttft_ms: float | None = None
     """Time to the first byte of the answer's body."""
@@ -75,6 +86,16 @@ class UsageRecord:
     (``openai:resp_…``). No two records have the same.
     """
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def amounts(self) -> Amounts:
+        """Return what the record adds to the windows it counts in."""
+        return Amounts(
+            self.cost_nanos or 0,
+            self.usage.input_total,
+            self.usage.output_total,
+            int(self.corrects is None),
+            int(self.cost_basis == "unpriced"),
+        )
 
 
 @dataclass(slots=True)
@@ -92,10 +113,10 @@ class Tally:
     request_count: int = 0
     unpriced_count: int = 0
 
-    def add(self, record: UsageRecord) -> None:
-        """Count a record. A correction adjusts money and tokens but is not another request."""
-        self.spent_nanos += record.cost_nanos or 0
-        self.input_tokens += record.usage.input_total
-        self.output_tokens += record.usage.output_total
-        self.request_count += record.corrects is None
-        self.unpriced_count += record.cost_basis == "unpriced"
+    def add(self, amounts: Amounts) -> None:
+        """Count what a record adds."""
+        self.spent_nanos += amounts.spent_nanos
+        self.input_tokens += amounts.input_tokens
+        self.output_tokens += amounts.output_tokens
+        self.request_count += amounts.request_count
+        self.unpriced_count += amounts.unpriced_count

@@ -7,14 +7,17 @@ nothing: what costs is what is said over it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
 
+from penia_proxy.config import TimeoutsConfig
 from penia_proxy.errors import UpstreamTimeout, UpstreamUnreachable
-from penia_proxy.gateway.relay import Provider
+from penia_proxy.gateway.upstream import HEAD_BYTES_MAX
 
 MESSAGE_BYTES_MAX = 32 * 1024 * 1024
 """Of a provider's message. The largest known are pictures of a few megabytes; OpenAI takes 15 MB of sound at once."""
@@ -25,6 +28,11 @@ CLOSE_S = 1.0
 """How long the other side may take to say goodbye."""
 
 ProviderSocket = aiohttp.ClientWebSocketResponse[Literal[False]]
+
+
+def is_of_handshake(name: str) -> bool:
+    """Whether a header belongs to one side's handshake, and does not cross."""
+    return name.lower().startswith("sec-websocket-")
 
 
 class UpgradeRefused(Exception):
@@ -63,28 +71,36 @@ def session_for_sockets() -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        max_line_size=65_536,
-        max_field_size=65_536,
+        max_line_size=HEAD_BYTES_MAX,
+        max_field_size=HEAD_BYTES_MAX,
     )
+
+
+class Opening(NamedTuple):
+    """The provider's side of a session to be."""
+
+    provider: str
+    url: URL
+    headers: CIMultiDict[str]
+    """Those that cross, of the caller's handshake."""
+    limits: TimeoutsConfig
 
 
 @asynccontextmanager
 async def dialled(
-    session: aiohttp.ClientSession,
-    provider: Provider,
-    path_and_query: tuple[str, str],
-    headers: Mapping[str, str],
-    protocols: Iterable[str],
+    session: aiohttp.ClientSession, opening: Opening, protocols: Iterable[str]
 ) -> AsyncIterator[ProviderSocket]:
     """
     Yield the provider's WebSocket, open; leaving closes it.
 
     Raises UpgradeRefused, UpstreamUnreachable, UpstreamTimeout.
     """
+    # Key and version of a handshake are each side's own.
+    headers = [(name, value) for name, value in opening.headers.items() if not is_of_handshake(name)]
     try:
-        async with asyncio.timeout(provider.config.timeout_seconds.connect):
+        async with asyncio.timeout(opening.limits.connect):
             socket = await session.ws_connect(
-                provider.url(*path_and_query),
+                opening.url,
                 headers=headers,
                 protocols=protocols,
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
@@ -94,13 +110,13 @@ async def dialled(
                 decode_text=False,
             )
     except TimeoutError as error:
-        raise UpstreamTimeout(f"'{provider.name}' did not open a WebSocket in time.") from error
+        raise UpstreamTimeout(f"'{opening.provider}' did not open a WebSocket in time.") from error
     except UpgradeRefused as refused:
         if refused.status < 300:
-            raise UpstreamUnreachable(f"'{provider.name}' opens no WebSocket there.") from refused
+            raise UpstreamUnreachable(f"'{opening.provider}' opens no WebSocket there.") from refused
         raise
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise UpstreamUnreachable(f"'{provider.name}' cannot be reached, or does not speak WebSocket.") from error
+        raise UpstreamUnreachable(f"'{opening.provider}' cannot be reached, or does not speak WebSocket.") from error
     try:
         yield socket
     finally:

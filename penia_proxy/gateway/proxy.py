@@ -9,16 +9,14 @@ task, the hold ends by what is known then. Nothing of a request or an answer is 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-from penia_proxy.budget.estimate import Estimate, Known, estimate
+from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
@@ -34,13 +32,15 @@ from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
 from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
+from penia_proxy.gateway.dialing import Opening
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
-from penia_proxy.gateway.relay import Provider, ReachedError, chunks_of, to_provider
+from penia_proxy.gateway.relay import Exchange, Provider
 from penia_proxy.gateway.routes import RouteTable, Target, target_of
 from penia_proxy.gateway.sockets import Sockets, is_upgrade
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.turns import Turns
+from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.gateway.works import Ask, CallWorks, Works
 from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
@@ -57,7 +57,7 @@ INLINE_BYTES_MAX = 65_536
 OF_THE_BODY = frozenset({"content-type", "content-encoding", "idempotency-key"})
 """Headers that say something of the request they came with alone."""
 
-Send = Callable[..., AbstractAsyncContextManager[aiohttp.ClientResponse]]
+Send = Callable[..., Exchange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,7 @@ class Proxy:
     """The data plane's one handler."""
 
     def __init__(
-        self,
-        upstreams: Mapping[str, Upstream],
-        prices: PriceBook,
-        books: Books,
-        server: ServerConfig,
-        dialer: aiohttp.ClientSession,
+        self, upstreams: Mapping[str, Upstream], prices: PriceBook, books: Books, server: ServerConfig
     ) -> None:
         self._upstreams = upstreams
         self._prices = prices
@@ -106,7 +101,7 @@ class Proxy:
         self._works = Works(books)
         self._outliving: set[asyncio.Task[web.StreamResponse]] = set()
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
-        self._sockets = Sockets(dialer, books.clock, self._body_bytes_max)
+        self._sockets = Sockets(books.clock, self._body_bytes_max)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request of the data plane; every error becomes a refusal in the provider's shape."""
@@ -147,12 +142,15 @@ class Proxy:
     ) -> web.StreamResponse:
         """Open and carry a session, whose turns are held one by one."""
         operation, opens = upstream.routes.match_socket(request.method, target.path)
-        asked = Request(operation, b"", query=target.query, headers=request.headers)
+        headers = upstream.provider.headers_of(request.headers)
+        session = opens(Request(operation, b"", query=target.query, headers=headers))
         payer = self._payer(caller, upstream)
-        works = CallWorks(self._works, payer, self._asking(upstream, target.query, to_provider(request.headers)))
+        works = CallWorks(self._works, payer, self._asking(upstream, target.query, headers))
         turns = Turns(self._books, payer, works, lambda call, its, started: self._held(call, its, upstream, started))
         stamp = Stamp(self._books.clock, caller.request_id)
-        return await self._sockets.carry(request, upstream.provider, target, opens(asked), turns, stamp)
+        url = upstream.provider.url(target.path, target.query)
+        opening = Opening(upstream.provider.name, url, headers, upstream.provider.config.timeout_seconds)
+        return await self._sockets.carry(request, opening, session, turns, stamp)
 
     def stopping(self) -> None:
         """Let sessions end as soon as nothing runs in them."""
@@ -164,7 +162,7 @@ class Proxy:
         stamp = Stamp(self._books.clock, caller.request_id)
         route, path_values = upstream.routes.match(request.method, target.path)
         body = await self._body(request)
-        headers = to_provider(request.headers)
+        headers = upstream.provider.headers_of(request.headers)
         idle_s = upstream.provider.config.timeout_seconds.idle
         send = partial(upstream.provider.exchange, request.method, target.path, target.query)
         if route.operation is None and route.reads is None:
@@ -178,7 +176,7 @@ class Proxy:
             path_values=path_values,
             query=target.query,
             content_type=request.headers.get("Content-Type", ""),
-            headers=request.headers,
+            headers=headers,
             noted=self._works.noted(upstream.provider.name),
         )
         if route.reads is not None:
@@ -191,18 +189,31 @@ class Proxy:
         works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
         answering = Answering(request, stamp, self._books.clock, works, idle_s=idle_s, drains=drains)
         holding = Holding(self._books, self._held(call, caller, upstream, stamp.started))
-        exchange = self._exchange(partial(send, headers, body), holding, call, upstream, answering)
+        exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         return await (self._outlive(exchange) if upstream.drains else exchange)
 
     async def _exchange(
-        self, send: Send, holding: Holding, call: Call, upstream: Upstream, answering: Answering
+        self,
+        send: Send,
+        headers: CIMultiDict[str],
+        body: bytes,
+        holding: Holding,
+        call: Call,
+        upstream: Upstream,
+        answering: Answering,
     ) -> web.StreamResponse:
         """Hold, relay, settle: from here on every way out ends the hold."""
         async with holding as hold:
+            if (cap := hold.output_cap) is not None and call.capped is not None:
+                body = call.capped(cap)
+                headers.popall("Content-Encoding", None)
+                call = replace(call, changed=(*call.changed, "output cap"))
+            if hold.truncates and call.cuttable:
+                call = replace(call, may_be_cut=True)
             answering.admitted(hold.verdict, call)
             try:
-                async with send(connected=hold.sent) as answer:
+                async with send(headers, body, connected=hold.sent) as answer:
                     return await answering.metered(answer, hold, call, upstream.dialect.meter)
             except ReachedError as failure:
                 await hold.settle_unconfirmed("timeout" if failure.error.status == 504 else "cut")
@@ -250,7 +261,7 @@ class Proxy:
         kept = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in OF_THE_BODY)
         return lambda path: partial(self._asked_again, upstream, path, query, kept)
 
-    async def _asked_again(self, upstream: Upstream, path: str, query: str, headers: Mapping[str, str]) -> Reading:
+    async def _asked_again(self, upstream: Upstream, path: str, query: str, headers: CIMultiDict[str]) -> Reading:
         route, path_values = upstream.routes.match("GET", path)
         async with upstream.provider.exchange("GET", path, query, headers, b"") as answer:
             if route.reads is None or answer.status != 200:
@@ -262,7 +273,7 @@ class Proxy:
 
             meter = route.reads(Request("", b"", path_values), head_of(answer))
             copy = Copy(meter, answer.headers.get("Content-Encoding"), told)
-            async for chunk in chunks_of(answer, upstream.provider.config.timeout_seconds.idle):
+            while chunk := await answer.chunk():
                 copy.feed(chunk)
             await copy.end()
             return readings[0]
@@ -272,6 +283,7 @@ class Proxy:
         if self._outliving:
             await asyncio.wait(self._outliving)
         await self._works.close()
+        await self._sockets.close()
 
     async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
         task = asyncio.ensure_future(exchange)
@@ -282,17 +294,21 @@ class Proxy:
     def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float) -> Held:
         at = self._books.clock.now()
         catalogue = upstream.catalogue
-        card = self._prices.card(catalogue, call.model, at)
+        priced_as = upstream.provider.config.priced_as
+        model = priced_as(call.model)
+        card = self._prices.card(catalogue, model, at)
         provider, calibration = upstream.provider.name, self._books.calibration
         known = Known(
             habit=self._books.habit.p95(caller.component, call.model),
-            facts=self._prices.facts(catalogue, call.model),
+            facts=self._prices.facts(catalogue, model),
             bytes_factor=calibration.factor(provider, call.model, counted=False),
             counted_factor=calibration.factor(provider, call.model, counted=True),
+            grows=call.cuttable,
+            cappable=call.capped is not None,
         )
 
         async def recount() -> Estimate:
-            tokens = await tokens_of(call.text(), call.model)
+            tokens = await tokens_of(call.text(), model)
             return estimate(call.size, card, known, text_tokens=tokens)
 
         return Held(
@@ -302,8 +318,9 @@ class Proxy:
             model=call.model,
             streamed=call.stream,
             pricing_version=self._prices.version,
-            card_of=lambda model: self._prices.card(catalogue, model, at),
+            card_of=lambda named: self._prices.card(catalogue, priced_as(named), at),
             estimate=estimate(call.size, card, known),
+            cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
             recount=recount,
         )
 

@@ -23,10 +23,17 @@ from penia_proxy.clock import Clock
 from penia_proxy.errors import CallerError, InvalidRequest, PeniaError, StoreUnavailable, TooManyClients
 from penia_proxy.gateway.answer import BEGUN, through_cancellation
 from penia_proxy.gateway.booking import End
-from penia_proxy.gateway.dialing import CLOSE_S, ProviderSocket, UpgradeRefused, dialled
+from penia_proxy.gateway.dialing import (
+    CLOSE_S,
+    Opening,
+    ProviderSocket,
+    UpgradeRefused,
+    dialled,
+    is_of_handshake,
+    session_for_sockets,
+)
 from penia_proxy.gateway.refusal import penia_of
-from penia_proxy.gateway.relay import Provider, to_caller, to_provider
-from penia_proxy.gateway.routes import Target
+from penia_proxy.gateway.relay import to_caller
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.turns import Turns
 from penia_proxy.wire.session import Heard, Session
@@ -85,8 +92,8 @@ def is_upgrade(request: web.Request) -> bool:
 class Sockets:
     """All sessions of one gateway."""
 
-    def __init__(self, dialer: aiohttp.ClientSession, clock: Clock, message_bytes_max: int) -> None:
-        self._dialer = dialer
+    def __init__(self, clock: Clock, message_bytes_max: int) -> None:
+        self._dialer: aiohttp.ClientSession | None = None
         self._clock = clock
         self._message_bytes_max = message_bytes_max
         self._running = 0
@@ -94,7 +101,7 @@ class Sockets:
         """Set when the gateway stops: a session ends as soon as no answer runs in it."""
 
     async def carry(
-        self, request: web.Request, provider: Provider, target: Target, session: Session, turns: Turns, stamp: Stamp
+        self, request: web.Request, dialling: Opening, session: Session, turns: Turns, stamp: Stamp
     ) -> web.StreamResponse:
         """
         Serve one session to its end.
@@ -107,9 +114,8 @@ class Sockets:
         self.check_open()
         if self._running >= SESSIONS_MAX:
             raise TooManyClients("No further session can be opened now.")
-        headers = to_provider(request.headers)
-        for name in [name for name in headers if name.lower().startswith("sec-websocket-")]:
-            headers.popall(name, None)
+        if self._dialer is None:
+            self._dialer = session_for_sockets()
         self._running += 1
         try:
             async with turns:
@@ -117,11 +123,11 @@ class Sockets:
                 if opening is not None:
                     stamp.admitted(await turns.hold(opening), ())
                 stamp.sent()
-                async with dialled(self._dialer, provider, (target.path, target.query), headers, protocols) as there:
+                async with dialled(self._dialer, dialling, protocols) as there:
                     stamp.answered()
                     here = await self._accept(request, there, stamp)
                     carried = _Carried(request, here, there, session, turns, self)
-                    await carried.run(provider.config.timeout_seconds.idle)
+                    await carried.run(dialling.limits.idle)
                     return here
         except UpgradeRefused as refused:
             return _refused(refused, stamp)
@@ -141,14 +147,17 @@ class Sockets:
         )
         answer = there._response  # noqa: SLF001 - the only way to an upgrade's headers
         here.headers.extend(
-            (name, value)
-            for name, value in to_caller(answer.headers).items()
-            if not name.lower().startswith("sec-websocket-")
+            (name, value) for name, value in to_caller(answer.headers).items() if not is_of_handshake(name)
         )
         stamp.put(here.headers)
         request[BEGUN] = True
         await here.prepare(request)
         return here
+
+    async def close(self) -> None:
+        """Close what connections are made by."""
+        if self._dialer is not None:
+            await self._dialer.close()
 
     def check_open(self) -> None:
         """Raise StoreUnavailable where nothing new may begin."""
@@ -213,29 +222,30 @@ class _Carried:
                 continue
             self._data_at = self._heard_at["caller"]
             async with self._step:
-                refused = await self._asked(message.data)
-            if refused is None:
-                sent = await self._send("provider", self._there.send_frame(message.data, message.type))
+                frame = await self._asked(message.data)
+            if isinstance(frame, bytes):
+                sent = await self._send("provider", self._there.send_frame(frame, message.type))
             else:
-                sent = await self._object(refused, message.data)
+                sent = await self._object(frame, message.data)
             if sent is not None:
                 return sent
 
-    async def _asked(self, frame: bytes) -> PeniaError | None:
-        """Read a caller's frame and hold what it begins; return why it is not passed on."""
+    async def _asked(self, frame: bytes) -> bytes | PeniaError:
+        """Read a caller's frame and hold what it begins; return what is passed on, or why it is not."""
         try:
             turn = self._session.asked(frame)
             if turn is not None:
                 try:
                     self._sockets.check_open()
                     await self._turns.hold(turn)
+                    frame = self._turns.capped(turn, frame)
                 except BaseException:
                     self._session.withdrawn(turn)
                     raise
         except (CallerError, StoreUnavailable) as error:
             return error
         self._turns.begin()
-        return None
+        return frame
 
     async def _downward(self) -> Farewell:
         while True:

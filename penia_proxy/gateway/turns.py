@@ -9,9 +9,10 @@ booked without one; where the ledger cannot write, it is tried again until the s
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -54,7 +55,7 @@ class Turns:
         self._held = held
         self._open: dict[Turn, _Open] = {}
         self._unheld: list[Turn] = []
-        self._owed: list[tuple[Bill, str | None, dict[str, Any]]] = []
+        self._owed: list[Callable[[], Awaitable[None]]] = []
         self.idle = asyncio.Event()
         self.idle.set()
         """Set while the provider is at work on nothing."""
@@ -80,8 +81,7 @@ class Turns:
 
         Raises as entering a `Holding`.
         """
-        caller = replace(self._payer.caller, request_id=new_id("r"), chose_id=False)
-        hold = Holding(self._books, self._held(turn.call, caller, self._books.clock.monotonic()))
+        hold = Holding(self._books, self._held(turn.call, self._own_caller(), self._books.clock.monotonic()))
         ending = AsyncExitStack()
         try:
             await ending.enter_async_context(hold)
@@ -91,6 +91,11 @@ class Turns:
             raise
         self._open[turn] = _Open(hold, ending)
         return hold.verdict
+
+    def capped(self, turn: Turn, frame: bytes) -> bytes:
+        """Return the frame as it is passed on: with an output cap where a budget has room for no more."""
+        cap = self._open[turn].hold.output_cap
+        return frame if cap is None or turn.call.capped is None else turn.call.capped(cap)
 
     def begin(self) -> None:
         """Say of every turn that has begun since that its provider may bill it."""
@@ -112,10 +117,10 @@ class Turns:
         self._note_idle()
         async with held.ending:
             self._works.note(reading)
-            once_key = self._works.claim(reading)
-            if not turn.begun or (reading.complete and reading.work is not None and once_key is None):
+            if not turn.begun or self._works.told_since(reading, held.hold.started):
                 await held.hold.release()
                 return
+            once_key = self._works.claim(reading)
             said = self._said()
             await book(held.hold, turn.call, reading, end, is_stream=True, metadata=said, once_key=once_key)
 
@@ -151,15 +156,19 @@ class Turns:
 
     async def _charge(self, bill: Bill, once_key: str | None) -> None:
         if len(self._owed) < OWED_MAX:
-            self._owed.append((bill, once_key, self._said()))
+            own = replace(self._payer, caller=self._own_caller())
+            self._owed.append(partial(charge, self._books, own, bill, once_key=once_key, metadata=self._said()))
         await self._pay()
+
+    def _own_caller(self) -> Caller:
+        """Return the caller with a request id that no other turn has."""
+        return replace(self._payer.caller, request_id=new_id("r"), chose_id=False)
 
     async def _pay(self) -> None:
         """Book what is owed, oldest first, as far as the ledger lets us."""
         while self._owed:
-            bill, once_key, said = self._owed[0]
             try:
-                await charge(self._books, self._payer, bill, once_key=once_key, metadata=said)
+                await self._owed[0]()
             except StoreUnavailable:
                 return
             self._owed.pop(0)

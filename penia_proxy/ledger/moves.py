@@ -65,6 +65,18 @@ class Defer:
 
 
 @dataclass(frozen=True, slots=True)
+class Extend:
+    """Say that an open hold is larger now."""
+
+    lasting: ClassVar[bool] = True
+    hold_id: str
+    amount_nanos: int
+
+    def apply(self, to: Transaction) -> None:
+        to.extend(self.hold_id, self.amount_nanos)
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """End a hold that cost nothing."""
 

@@ -49,6 +49,9 @@ def _save_budget() -> str:
 INSERT_HOLD = _sql(_insert(holds))
 DELETE_HOLD = _sql(delete(holds).where(holds.c.hold_id == bindparam("hold_id")))
 DEFER_HOLD = _sql(update(holds).where(holds.c.hold_id == bindparam("its_id")).values(once_key=bindparam("once_key")))
+EXTEND_HOLD = _sql(
+    update(holds).where(holds.c.hold_id == bindparam("its_id")).values(amount_nanos=bindparam("amount_nanos"))
+)
 OPEN_HOLDS = _sql(select(holds).order_by(holds.c.admitted_at, holds.c.hold_id))
 
 INSERT_RECORD = _sql(_insert(usage_records, "cost"))

@@ -78,6 +78,7 @@ class Transaction:
         self._hold_inserts: dict[str, dict[str, Any]] = {}
         self._hold_deletes: set[str] = set()
         self._deferred: dict[str, str] = {}
+        self._extended: dict[str, int] = {}
         self._records: list[dict[str, Any]] = []
         self._charges: list[dict[str, Any]] = []
         self._spend: dict[WindowKey, Tally] = {}
@@ -99,6 +100,14 @@ class Transaction:
             row["once_key"] = once_key
         elif self._is_open(hold_id):
             self._deferred[hold_id] = once_key
+
+    def extend(self, hold_id: str, amount_nanos: int) -> None:
+        """Keep the amount of an open hold; one that is not open has ended."""
+        row = self._hold_inserts.get(hold_id)
+        if row is not None:
+            row["amount_nanos"] = amount_nanos
+        elif self._is_open(hold_id):
+            self._extended[hold_id] = amount_nanos
 
     def release(self, hold_id: str) -> None:
         """Close a hold; one that is not open is closed already."""
@@ -196,6 +205,7 @@ class Transaction:
         self._fingerprints[record.record_id] = fingerprint
         if record.once_key is not None:
             self._once_keys.add(record.once_key)
+        amounts = record.amounts()
         for position, (budget_id, its_windows) in enumerate(windows.items()):
             self._charges.append(
                 {
@@ -207,7 +217,7 @@ class Transaction:
             )
             for window in its_windows:
                 key = WindowKey(budget_id, window.period, window.start)
-                self._spend.setdefault(key, Tally()).add(record)
+                self._spend.setdefault(key, Tally()).add(amounts)
         sums = self._rollups.setdefault(rollup_key(row), [0] * len(MEASURES))
         for index, amount in enumerate(measures_of(row)):
             sums[index] += amount
@@ -227,6 +237,8 @@ class Transaction:
         write = self._connection.executemany
         if self._hold_deletes:
             write(sql.DELETE_HOLD, [{"hold_id": hold_id} for hold_id in self._hold_deletes])
+        if self._extended:
+            write(sql.EXTEND_HOLD, [{"its_id": hold_id, "amount_nanos": to} for hold_id, to in self._extended.items()])
         if self._deferred:
             write(sql.DEFER_HOLD, [{"its_id": hold_id, "once_key": key} for hold_id, key in self._deferred.items()])
         if self._hold_inserts:

@@ -99,8 +99,12 @@ def _recording(row: dict[str, Any]) -> Recording:
 
 def _session(row: dict[str, Any]) -> SessionRecording:
     frames = ((frame["direction"] == "sent", json.dumps(frame["data"]).encode()) for frame in row["frames"])
+    bills = row["expected"]["events"]
+    # Its sum; nothing where the provider states none.
+    stated = {name: sum(bill["usage"].get(name, 0) for bill in bills) for bill in bills for name in bill["usage"]}
+    expected = {"billable": True, "usage": stated if any(stated.values()) else None, **row["expected"]}
     return SessionRecording(
-        row["id"], row["provider"], row["api"], row["model"], frames=tuple(frames), expected=row["expected"]
+        row["id"], row["provider"], row["api"], row["model"], frames=tuple(frames), expected=expected
     )
 
 

@@ -13,12 +13,17 @@ from penia_proxy.errors import PeniaError
 from penia_proxy.wire.call import AnswerHead, Call, Meter, RefusalShape, Request, Route
 from penia_proxy.wire.families import OPENAI, Family
 from penia_proxy.wire.meters import JsonMeter, Reader, SseMeter, is_event_stream
+from penia_proxy.wire.mistral import DocumentReader, classification_call, document_call
 from penia_proxy.wire.openai_audio import AUDIO, audio_meter, speech_call, transcription_call
+from penia_proxy.wire.openai_batches import BatchReader, batch_call
 from penia_proxy.wire.openai_chat import ChatReader, chat_call
 from penia_proxy.wire.openai_completions import completions_call, embeddings_call
 from penia_proxy.wire.openai_errors import refused
 from penia_proxy.wire.openai_images import ImageReader, images_call
 from penia_proxy.wire.openai_responses import ResponseReader, responses_call
+from penia_proxy.wire.openai_runs import RunReader, run_call
+from penia_proxy.wire.openai_stored import stored_call
+from penia_proxy.wire.openai_works import works_routes
 from penia_proxy.wire.realtime import RealtimeSession
 from penia_proxy.wire.responses_socket import ResponsesSession
 from penia_proxy.wire.session import Session
@@ -36,6 +41,7 @@ class OpenAI:
         self.routes: tuple[Route, ...] = (
             *(Route("POST", path, operation) for path, operation in posts),
             *(Route(method, path, None) for method, path in family.free),
+            *works_routes(family, self.call),
             *(
                 Route("GET", path, operation, opens=self._opens)
                 for operation, paths in family.sockets.items()
@@ -49,21 +55,34 @@ class OpenAI:
                 return embeddings_call(request, self._family)
             case "completions" | "fim":
                 return completions_call(request, self._family)
-            case "responses" | "compact":
-                return responses_call(request)
+            case "responses" | "compact" | "decisions":
+                return responses_call(request, self._family)
             case "images" | "image-edits":
                 return images_call(request, self._family)
             case "transcriptions" | "translations" | "stt":
                 return transcription_call(request)
             case "speech":
                 return speech_call(request)
+            case "ocr":
+                return document_call(request)
+            case "classifications":
+                return classification_call(request)
+            case "stored":
+                return stored_call(request, self._family)
+            case "runs":
+                return run_call(request)
+            case "batches":
+                return batch_call(request, self.call)
         return chat_call(request, self._family)
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
         if call.operation in AUDIO:
             return audio_meter(call, head, self._family)
         reader = self._reader(call)
-        return SseMeter(reader, strip=call.strip_usage) if is_event_stream(call, head) else JsonMeter(reader)
+        if not is_event_stream(call, head):
+            return JsonMeter(reader)
+        growing = reader if isinstance(reader, ChatReader | ResponseReader) else None
+        return SseMeter(reader, by_events=call.by_events, growing=growing)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
         return RefusalShape(refused(error, penia, self._family.refusal), {"x-request-id": request_id})
@@ -76,8 +95,14 @@ class OpenAI:
         )
 
     def _reader(self, call: Call) -> Reader:
-        if call.operation in ("responses", "compact"):
+        if call.operation in ("responses", "compact", "decisions"):
             return ResponseReader(family=self._family)
         if call.operation in ("images", "image-edits"):
             return ImageReader(self._family)
+        if call.operation == "ocr":
+            return DocumentReader(call.size.presumed)
+        if call.operation == "runs":
+            return RunReader()
+        if call.operation == "batches":
+            return BatchReader(self._family)
         return ChatReader(strip=call.strip_usage, family=self._family)

@@ -70,7 +70,7 @@ class ResponsesSession:
             raise InvalidRequest("'stream_id' is too long.")
         if len(self._running) + sum(map(len, self._asked.values())) >= OPEN_MAX:
             raise InvalidRequest(f"{OPEN_MAX} responses of this connection are unanswered; wait for one of them.")
-        answer = self._answer(_call(frame, members), lane)
+        answer = self._answer(_call(frame, members, self._family), lane)
         answer.turn.begun = True
         self._asked.setdefault(lane, deque()).append(answer)
         return answer.turn
@@ -166,11 +166,11 @@ class ResponsesSession:
             self._ended.append(answer.response_id)
 
 
-def _call(frame: bytes, members: dict[str, Any]) -> Call:
+def _call(frame: bytes, members: dict[str, Any], family: Family) -> Call:
     """Return the call that a frame is. Raises InvalidRequest."""
     if flag(members, "background"):
         raise InvalidRequest("'background' is not supported over a WebSocket.")
-    call = responses_call(Request("responses", frame))
+    call = responses_call(Request("responses", frame), family)
     if members.get("generate") is not None and not flag(members, "generate"):
         # It prepares what a later response begins from, and writes nothing.
         call = replace(call, size=replace(call.size, no_output=True))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from penia_proxy.budget.calibration import KEYS_MAX, SAMPLES, SAMPLES_MIN, Calibration, Spread, quantile
+from penia_proxy.budget.calibration import KEYS_MAX, SAMPLES, SAMPLES_MIN, Calibration, Spread
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.estimate import Estimate
 
@@ -83,8 +83,3 @@ def test_memory_is_bounded() -> None:
     assert len(lines) == KEYS_MAX
     assert "m0" not in lines
     assert lines["m"].input_tokens.samples == SAMPLES
-
-
-def test_a_quantile_is_by_nearest_rank() -> None:
-    """It is always one of the samples."""
-    assert [quantile([3, 1, 2], share) for share in (0, 0.5, 0.95, 1)] == [1, 2, 3, 3]
