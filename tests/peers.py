@@ -25,12 +25,12 @@ class Peer:
 async def speaking(
     speak: Speak | None = None, *, answer: web.Response | None = None, protocols: tuple[str, ...] = ()
 ) -> AsyncIterator[Peer]:
-    """Run a provider that speaks, or answers a handshake otherwise, as told."""
+    """Run a provider that speaks as told; or answers, a handshake where it does not speak, and any other request."""
     peer = Peer()
 
     async def handle(request: web.Request) -> web.StreamResponse:
         peer.requests.append(request)
-        if answer is not None:
+        if answer is not None and (speak is None or "Upgrade" not in request.headers):
             return answer
         socket = web.WebSocketResponse(protocols=protocols, autoping=False, autoclose=False, max_msg_size=0, timeout=1)
         socket.headers["x-request-id"] = "req_made-up"

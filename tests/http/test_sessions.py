@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
+from penia_proxy.gateway import sockets
 from penia_proxy.sandbox.faults import Behaviour
 from tests.gateways import KEYS, Running, Start
 from tests.peers import speaking
@@ -366,11 +367,11 @@ async def test_exactly_the_responses_whose_holds_fit_are_asked_for(start: Start)
         budgets=({**BLOCK, "daily_limit": float(one * Decimal("10.5")), "overrun": "never"},),
         script=Behaviour(first_byte_delay_s=500),
     )
-    sockets = [await opened(penia, RESPONSES) for _ in range(8)]
+    connections = [await opened(penia, RESPONSES) for _ in range(8)]
     for lane in range(5):
-        await asyncio.gather(*(create(socket, stream_id=f"lane-{lane}") for socket in sockets))
+        await asyncio.gather(*(create(socket, stream_id=f"lane-{lane}") for socket in connections))
     errors = 0
-    pending = {asyncio.ensure_future(until(socket, "error")): socket for socket in sockets}
+    pending = {asyncio.ensure_future(until(socket, "error")): socket for socket in connections}
     while errors + len(penia.sandbox.calls) < 40:
         done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -382,7 +383,7 @@ async def test_exactly_the_responses_whose_holds_fit_are_asked_for(start: Start)
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
-    await asyncio.gather(*(socket.close() for socket in sockets))
+    await asyncio.gather(*(socket.close() for socket in connections))
     records = await records_of(penia, 10)
     assert {record["status"] for record in records} == {"disconnected"}
     await released(penia)
@@ -400,10 +401,10 @@ async def test_exactly_the_sessions_whose_holds_fit_are_opened(start: Start) -> 
 
     attempts = await asyncio.gather(*(attempt() for _ in range(30)))
 
-    sockets = [attempt for attempt in attempts if not isinstance(attempt, int)]
-    assert len(sockets) == 5
+    connections = [attempt for attempt in attempts if not isinstance(attempt, int)]
+    assert len(connections) == 5
     assert {attempt for attempt in attempts if isinstance(attempt, int)} == {429}
-    await asyncio.gather(*(socket.close() for socket in sockets))
+    await asyncio.gather(*(socket.close() for socket in connections))
     await released(penia)
     assert await penia.records() == []
 
@@ -539,3 +540,69 @@ async def test_a_message_beyond_the_limit_ends_the_session(start: Start) -> None
         assert socket.close_code == 1009
     await released(penia)
     assert await penia.records() == []
+
+
+async def test_a_response_that_is_fetched_again_is_billed_once(start: Start) -> None:
+    """It was stated over the WebSocket; what is read of it over HTTP says the same again."""
+    usage = {"input_tokens": 9, "output_tokens": 3, "total_tokens": 12}
+    response = {"id": "resp_1", "object": "response", "model": "gpt-4o", "status": "completed", "usage": usage}
+
+    async def speak(socket: web.WebSocketResponse) -> None:
+        await socket.receive()
+        await socket.send_str(json.dumps({"type": "response.completed", "response": response}))
+        await socket.receive()
+
+    async with speaking(speak, answer=web.json_response(response)) as peer:
+        penia = await start(providers={"openai": {"base_url": peer.url}})
+        async with opened(penia, RESPONSES) as socket:
+            await create(socket)
+            await until(socket, "response.completed")
+        async with penia.session.get(f"{penia.url}/openai/v1/responses/resp_1", headers=KEYS) as answer:
+            assert (await answer.json())["usage"] == usage
+        (record,) = await penia.records()
+    assert (record["input_tokens"], record["output_tokens"]) == (9, 3)
+
+
+@pytest.mark.parametrize("deaf", ["caller", "provider"])
+async def test_a_side_that_answers_no_ping_is_taken_for_gone(
+    start: Start, monkeypatch: pytest.MonkeyPatch, deaf: str
+) -> None:
+    """Neither side says anything, and one of them not even that it is there."""
+    monkeypatch.setattr(sockets, "KEEPALIVE_S", 0.1)
+    pinged = asyncio.Event()
+    gone = asyncio.Event()
+
+    async def speak(socket: web.WebSocketResponse) -> None:
+        try:
+            while (message := await socket.receive()).type is WSMsgType.PING:
+                pinged.set()
+                if deaf != "provider":
+                    await socket.pong(message.data)
+        finally:
+            gone.set()
+
+    async with speaking(speak) as peer:
+        penia = await start(providers={"openai": {"base_url": peer.url}}, budgets=(BLOCK,))
+        async with opened(penia, REALTIME, autoping=False) as socket:
+            while (message := await socket.receive()).type is WSMsgType.PING:
+                assert message.data == b"penia"
+                if deaf != "caller":
+                    await socket.pong(message.data)
+            assert message.type is not WSMsgType.TEXT
+        await gone.wait()
+        assert pinged.is_set()
+        await released(penia)
+
+
+async def test_there_are_so_many_sessions(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond that no further one is opened, until one has ended."""
+    monkeypatch.setattr(sockets, "SESSIONS_MAX", 1)
+    penia = await start()
+    async with opened(penia, RESPONSES):
+        assert await refused(penia, RESPONSES) == (503, "too_many_clients")
+    while True:
+        try:
+            async with opened(penia, RESPONSES):
+                break
+        except aiohttp.WSServerHandshakeError:
+            await asyncio.sleep(0.01)
