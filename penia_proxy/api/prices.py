@@ -16,7 +16,8 @@ from penia_proxy.api.fields import Filter, Instant, Name, Nothing, Page, Paged, 
 from penia_proxy.api.services import Services
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.prices import ModelPrices, Rate, RateCard
-from penia_proxy.budget.ratecard import UNITS, Prices
+from penia_proxy.budget.ratecard import Prices
+from penia_proxy.budget.units import UNITS
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import NotFound
 

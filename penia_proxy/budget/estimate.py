@@ -15,6 +15,7 @@ from functools import partial
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.models import ModelFacts
 from penia_proxy.budget.prices import RateCard
+from penia_proxy.budget.ratecard import Possible
 from penia_proxy.budget.usage import Usage
 
 OUTPUT_COLD_START = 1024
@@ -58,7 +59,10 @@ class Size:
     service_tier: str | None = None
     speed: str | None = None
     cache_1h: bool = False
+    cache_12h: bool = False
+    """A cache may be written that is kept for longer than half an hour (OpenAI)."""
     audio: bool = False
+    """Sound or moving pictures can be in it, or come of it."""
     presumed: Usage | None = None
     """
     What the call is taken to use where its text says little (sound, characters to speak), before it is made and where
@@ -67,10 +71,17 @@ class Size:
     unbounded_why: str = ""
     """Not empty: what in this request can cost without bound (hosted tools)."""
 
+    @property
+    def possible(self) -> Possible:
+        """What dear kinds of tokens the call can have."""
+        return Possible(self.cache_1h, self.cache_12h, self.audio)
+
     def input_bound(self, context_window: int | None) -> int | None:
         """Return the most input tokens this can be; None if nothing bounds them."""
         if self.beyond_body:
-            return context_window
+            # The window of embeddings is each input's.
+            inputs = max(self.messages, 1) if self.no_output else 1
+            return None if context_window is None else context_window * inputs
         tokens = self.text_bytes + self.images * self.image_tokens_max + self.hidden_tokens + OVERHEAD_TOKENS
         # A request beyond the window is refused by the provider and costs nothing, so the window bounds what is billed;
         # but not that of embeddings, whose window is each input's.
@@ -125,6 +136,8 @@ class Known:
     bytes_factor: float = 1.0
     counted_factor: float = 1.0
     """Reported ÷ estimated input, by bytes and by count (`Calibration.factor`)."""
+    cost_factor: float = 1.0
+    """What tokens came to ÷ their price as plain, uncached text (`Calibration.cost_factor`)."""
 
 
 def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: int | None = None) -> Estimate:
@@ -160,8 +173,12 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
     if card is None:
         return said(Ask(None, None))
     presumed = size.presumed
-    expected = card.expected(tokens_in, tokens_out) if presumed is None else card.price(presumed).total_nanos
-    why = size.unbounded_why
+    if presumed is None:
+        plain = card.expected(tokens_in, tokens_out, service_tier=size.service_tier, speed=size.speed)
+        expected = math.ceil(plain * known.cost_factor)
+    else:
+        expected = card.price(presumed).total_nanos
+    why = size.unbounded_why or card.unpriced_choice(size.service_tier, size.speed, size.possible)
     # The stated maximum: newer than the table, a model may write more. Then the call is booked in full, as an overrun.
     output_bound = size.output_bound(facts.output_tokens_max or window)
     if not why and bound is None:
@@ -180,8 +197,7 @@ def _most(size: Size, card: RateCard, input_bound: int, output_bound: int) -> in
         output_bound,
         service_tier=size.service_tier,
         speed=size.speed,
-        cache_1h=size.cache_1h,
-        audio=size.audio,
+        possible=size.possible,
     )
     # Where nothing is unbounded, the units of the request are all there are.
     return most if size.presumed is None else most + card.price(Usage(units=size.presumed.units)).total_nanos

@@ -78,7 +78,7 @@ def test_thoughts_are_on_top_and_the_cache_is_inside() -> None:
 
 
 def test_modalities_are_told_apart() -> None:
-    """Audio and images leave the text's count, on both sides and in the cache; video is priced as text."""
+    """Audio, images and video leave the text's count, on both sides and in the cache."""
     usage = usage_of(
         {
             "promptTokenCount": 1000,
@@ -97,11 +97,12 @@ def test_modalities_are_told_apart() -> None:
     )
 
     assert usage == Usage(
-        input=442,
-        cache_read=100,
+        input=100,
+        cache_read_image=100,
         input_audio=250,
         cache_read_audio=50,
         input_image=158,
+        input_video=342,
         output=10,
         output_image=1120,
     )
@@ -140,7 +141,7 @@ def test_enumerations_may_be_numbers() -> None:
                 "cachedContentTokenCount": 6,
                 "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 5}, {"modality": "IMAGE", "tokenCount": 2}],
             },
-            Usage(cache_read=3, cache_read_audio=3, input_audio=2),
+            Usage(cache_read=1, cache_read_image=2, cache_read_audio=3, input_audio=2),
         ),
         ({}, None),
         (None, None),
@@ -370,14 +371,14 @@ def test_embeddings_report_or_are_estimated(operation: str) -> None:
     assert reading(of, b"not JSON").parts == ()
 
 
-def test_video_is_marked_where_it_is_priced_apart() -> None:
-    """Such a cost says that it is a lower bound, and nothing bounds it before."""
+def test_video_is_priced_apart() -> None:
+    """Its bytes bound nothing: each input can fill the model's window with it."""
     video = {"parts": [{"inlineData": {"mimeType": "video/mp4", "data": "AA"}}]}
-    of = call("embedContent", "gemini-embedding-2", content=video)
-    report = {"promptTokenCount": 9, "promptTokensDetails": [{"modality": "VIDEO", "tokenCount": 9}]}
+    of = call("batchEmbedContents", "gemini-embedding-2", requests=[{"content": video}, {"content": video}])
+    report = {"promptTokenCount": 9, "promptTokensDetails": [{"modality": "VIDEO", "tokenCount": 8}]}
 
-    assert of.size.unbounded_why
-    assert usage_in(reading(of, json.dumps({"usageMetadata": report}).encode())).units == {"input_video_tokens": 9}
+    assert (of.size.audio, of.size.input_bound(8_192)) == (True, 16_384)
+    assert usage_in(reading(of, json.dumps({"usageMetadata": report}).encode())) == Usage(input=1, input_video=8)
 
 
 def test_predict_sums_its_predictions() -> None:
