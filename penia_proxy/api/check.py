@@ -93,7 +93,7 @@ def amounts(services: Services, body: CheckBody) -> tuple[int | None, int | None
         nanos = nanos_of_usd(body.estimated_cost)
         return nanos, nanos
     provider, model = body.provider or "", body.model or ""
-    card = services.prices.card(services.catalogue_of(provider), model, services.clock.now())
+    card = services.card(provider, model, services.clock.now())
     if card is None:
         return None, None
     # Text is bounded by its bytes: no tokenizer makes more tokens than that.

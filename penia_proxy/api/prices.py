@@ -161,7 +161,7 @@ def _per_token(prices: Prices, key: str) -> float | None:
 
 def _card(services: Services, body: PriceBody) -> RateCard:
     at = body.timestamp or services.clock.now()
-    card = services.prices.card(services.catalogue_of(body.provider), body.model, at)
+    card = services.card(body.provider, body.model, at)
     if card is None:
         raise NotFound("No price is known for this model.")
     return card

@@ -10,6 +10,7 @@ input for free.
 import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 
 from penia_proxy.budget.engine import Ask
@@ -172,12 +173,7 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
     )
     if card is None:
         return said(Ask(None, None))
-    presumed = size.presumed
-    if presumed is None:
-        plain = card.expected(tokens_in, tokens_out, service_tier=size.service_tier, speed=size.speed)
-        expected = math.ceil(plain * known.cost_factor)
-    else:
-        expected = card.price(presumed).total_nanos
+    expected = _expected(size, card, known, tokens_in, tokens_out)
     why = size.unbounded_why or card.unpriced_choice(size.service_tier, size.speed, size.possible)
     # The stated maximum: newer than the table, a model may write more. Then the call is booked in full, as an overrun.
     output_bound = size.output_bound(facts.output_tokens_max or window)
@@ -191,13 +187,30 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
     return said(Ask(min(expected, most), most))
 
 
+def plain_cost(size: Size, card: RateCard | None, usage: Usage) -> int | None:
+    """
+    Return what a call's reported tokens would cost as plain text, at what it asked for.
+
+    None where that is not comparable to what it cost: no price is known, or more than tokens was billed.
+    """
+    if card is None or usage.units or size.presumed is not None:
+        return None
+    return _plain(size, card, usage.input_total, usage.output_total)
+
+
+def _plain(size: Size, card: RateCard, input_tokens: int, output_tokens: int) -> int:
+    return card.expected(input_tokens, output_tokens, service_tier=size.service_tier, speed=size.speed)
+
+
+def _expected(size: Size, card: RateCard, known: Known, tokens_in: int, tokens_out: int) -> int:
+    if size.presumed is not None:
+        return card.price(size.presumed).total_nanos
+    return math.ceil(_plain(size, card, tokens_in, tokens_out) * Fraction(known.cost_factor))
+
+
 def _most(size: Size, card: RateCard, input_bound: int, output_bound: int) -> int:
     most = card.most(
-        input_bound,
-        output_bound,
-        service_tier=size.service_tier,
-        speed=size.speed,
-        possible=size.possible,
+        input_bound, output_bound, service_tier=size.service_tier, speed=size.speed, possible=size.possible
     )
     # Where nothing is unbounded, the units of the request are all there are.
     return most if size.presumed is None else most + card.price(Usage(units=size.presumed.units)).total_nanos

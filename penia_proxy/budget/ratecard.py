@@ -55,7 +55,7 @@ STANDARD_TIERS = frozenset({None, "default", "standard", "auto", "standard_only"
 """Names of the tier that is not another: OpenAI's, Anthropic's, Google's and Groq's."""
 
 NOT_DEARER_TIERS = STANDARD_TIERS | {"flex", "batch", "scale", "reserved", "provisioned_throughput"}
-"""Tiers that cost less by the token, or nothing since they were bought before: without a price, standard bounds them."""
+"""Tiers that cost less by the token, or that were bought before: without a price of their own, standard bounds them."""
 
 _SENSES = frozenset({"input_audio", "cache_read_audio", "input_video", "output_audio", "output_video"})
 """Counts that only calls with sound or moving pictures have."""

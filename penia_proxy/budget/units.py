@@ -40,7 +40,7 @@ def _tokens(direction: str, modality: str, *, kind: str = "", ttl: str = "") -> 
     return frozenset((name, value) for name, value in named.items() if value)
 
 
-OWN_UNITS: Mapping[str, Unit] = {
+OWN_UNITS: dict[str, Unit] = {
     "cache_write_12h_mtok": Unit(
         "cache_write_12h_tokens", 1_000_000, _tokens("input", "", kind="cache_write", ttl="12h")
     ),
@@ -50,9 +50,12 @@ OWN_UNITS: Mapping[str, Unit] = {
 }
 """What the catalogue has no word for: OpenAI's cache writes kept for 12 hours, Google's grounding with Maps."""
 
-UNITS: Mapping[str, Unit] = OWN_UNITS | {
-    raw.get("price_key", usage_key): Unit(usage_key, raw["per"], frozenset(raw["dimensions"].items()))
-    for usage_key, raw in unit_data.items()
+UNITS: Mapping[str, Unit] = {
+    **OWN_UNITS,
+    **{
+        raw.get("price_key", usage_key): Unit(usage_key, raw["per"], frozenset(raw["dimensions"].items()))
+        for usage_key, raw in unit_data.items()
+    },
 }
 """Every unit that can be priced, by price key."""
 

@@ -257,6 +257,8 @@ class ProviderConfig(Section):
     timeout_seconds: TimeoutsConfig = TimeoutsConfig()
     prices: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     """The catalogue's name for this provider where it differs from ours."""
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
+    """Where its calls are processed, for prices that depend on it; None: what its address says."""
     free_routes: Annotated[tuple[FreeRoute, ...], Field(max_length=100)] = ()
     """Additional ``METHOD /path`` that cost nothing and pass unmetered."""
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from penia_proxy.budget.bill import Bill, CardOf, bill_of
-from penia_proxy.budget.calibration import Calibration
+from penia_proxy.budget.calibration import ESTIMATE, Calibration, Outcome
 from penia_proxy.budget.engine import Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
 from penia_proxy.budget.record import Hold, UsageRecord
@@ -98,6 +98,8 @@ class Held:
     streamed: bool
     pricing_version: str
     card_of: CardOf
+    plain_of: Callable[[Usage], int | None]
+    """What a usage would cost as plain text at the tier asked for; None where that says nothing of its cost."""
     estimate: Estimate
     recount: Callable[[], Awaitable[Estimate]]
     """Estimate again with the text's tokens counted; asked for only when the cheap estimate does not fit."""

@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-from penia_proxy.budget.estimate import Estimate, Known, estimate
+from penia_proxy.budget.estimate import Estimate, Known, estimate, plain_cost
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
@@ -44,6 +44,7 @@ from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
+from penia_proxy.wire.regions import region_of
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,11 @@ class Upstream:
     def catalogue(self) -> str:
         """The provider's name in the price book."""
         return self.provider.config.prices or self.provider.name
+
+    def region_of(self, call: Call) -> str | None:
+        """Where a call is processed, which may have a price."""
+        config = self.provider.config
+        return region_of(config.base_url, config.region, call.region)
 
     @property
     def drains(self) -> bool:
@@ -252,14 +258,15 @@ class Proxy:
 
     def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float) -> Held:
         at = self._books.clock.now()
-        catalogue = upstream.catalogue
-        card = self._prices.card(catalogue, call.model, at)
+        catalogue, region = upstream.catalogue, upstream.region_of(call)
+        card = self._prices.card(catalogue, call.model, at, region=region)
         provider, calibration = upstream.provider.name, self._books.calibration
         known = Known(
             habit=self._books.habit.p95(caller.component, call.model),
             facts=self._prices.facts(catalogue, call.model),
             bytes_factor=calibration.factor(provider, call.model, counted=False),
             counted_factor=calibration.factor(provider, call.model, counted=True),
+            cost_factor=calibration.cost_factor(provider, call.model),
         )
 
         async def recount() -> Estimate:
@@ -273,7 +280,8 @@ class Proxy:
             model=call.model,
             streamed=call.stream,
             pricing_version=self._prices.version,
-            card_of=lambda model: self._prices.card(catalogue, model, at),
+            card_of=lambda model: self._prices.card(catalogue, model, at, region=region),
+            plain_of=partial(plain_cost, call.size, card),
             estimate=estimate(call.size, card, known),
             recount=recount,
         )

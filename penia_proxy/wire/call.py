@@ -65,6 +65,8 @@ class Call:
     """Request fields that we set, for ``X-Penia-Changed``."""
     strip_usage: bool = False
     """Take the one usage chunk out again that the caller had not asked for."""
+    region: str | None = None
+    """Where the request's path asks to be processed (Vertex's location); None: it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,7 +239,7 @@ def _container_gigabytes(response: Mapping[str, Any], items: list[dict[str, Any]
     containers = len({name for name in named if isinstance(name, str)}) + named.count(None) - local
     tools = dicts(response.get("tools"))
     sizes = [_member(tool, name).get("memory_limit") for tool in tools for name in ("container", "environment")]
-    return containers * max((GIGABYTES[size] for size in sizes if size in GIGABYTES), default=1)
+    return containers * max((GIGABYTES.get(str(size), 1) for size in sizes), default=1)
 
 
 def _member(holder: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def random_usage(rng: random.Random, *, audio: bool = True) -> Usage:
 
 
 def library_price(provider: str, model: str, usage: Usage, at: datetime) -> tuple[int, int]:
-    """Return (total, input) as genai-prices has it, told every overlap explicitly: its wider counts hold the narrower."""
+    """Return (total, input) as genai-prices has it, told every overlap: its wider counts hold the narrower ones."""
     units = dict(usage.units)
     for whole, parts in (
         ("audio_seconds", ("input_audio_seconds", "output_audio_seconds")),
