@@ -191,9 +191,9 @@ def plain_cost(size: Size, card: RateCard | None, usage: Usage) -> int | None:
     """
     Return what a call's reported tokens would cost as plain text, at what it asked for.
 
-    None where that is not comparable to what it cost: no price is known, or more than tokens was billed.
+    None where that cannot be compared to what it cost: no price is known, more than tokens was billed, or in a batch.
     """
-    if card is None or usage.units or size.presumed is not None:
+    if card is None or usage.units or usage.service_tier == "batch" or size.presumed is not None:
         return None
     return _plain(size, card, usage.input_total, usage.output_total)
 

@@ -196,6 +196,8 @@ class Holding:
         metadata = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
             metadata["model_requested"] = held.model
+        if status == "ok" and bill.basis in ("reported", "provider_cost"):
+            metadata[ESTIMATE] = self._learned(bill)
         record = UsageRecord(
             record_id=held.caller.request_id,
             timestamp=self.admitted_at,
@@ -222,15 +224,18 @@ class Holding:
         await self._books.counters.settle(self.verdict.legs, record)
         if status == "ok" and bill.basis != "estimated":
             self._books.habit.observe(record.component, held.model, record.usage.output_total)
-        if status == "ok" and bill.basis in ("reported", "provider_cost"):
-            self._books.calibration.observe(
-                held.provider,
-                held.model,
-                self.estimate,
-                input_tokens=record.usage.input_total,
-                cost_nanos=record.cost_nanos,
-            )
         self._tell(record)
+
+    def _learned(self, bill: Bill) -> dict[str, Any]:
+        """Compare a reported bill with what was estimated; return what the record keeps of it."""
+        outcome = Outcome.of(
+            self.estimate,
+            input_tokens=bill.usage.input_total,
+            cost_nanos=bill.cost_nanos,
+            plain_nanos=self._held.plain_of(bill.usage),
+        )
+        self._books.calibration.observe(self._held.provider, self._held.model, outcome)
+        return outcome.as_metadata
 
     async def settle_unconfirmed(self, status: str, *, once_key: str | None = None) -> None:
         """Book what was held: the provider may have billed the call, and nobody said how much."""

@@ -235,7 +235,7 @@ def _container_gigabytes(response: Mapping[str, Any], items: list[dict[str, Any]
     """
     runs = [item for item in items if item.get("type") in CONTAINER_CALLS]
     named = [item.get("container_id") or _member(item, "environment").get("container_id") for item in runs]
-    local = sum(_member(item, "environment").get("type") == "local" for item in runs)
+    local = sum(1 for item in runs if _member(item, "environment").get("type") == "local")
     containers = len({name for name in named if isinstance(name, str)}) + named.count(None) - local
     tools = dicts(response.get("tools"))
     sizes = [_member(tool, name).get("memory_limit") for tool in tools for name in ("container", "environment")]
