@@ -61,7 +61,7 @@ class TierSpec(_Strict):
 
 
 class Share(NamedTuple):
-    """A price that is a multiple of another one, in every context and tier: it moves with that price."""
+    """A price that is a multiple of another one, tier by tier, and moves with it; of itself: of what it was before."""
 
     of: str
     times: Decimal

@@ -261,11 +261,11 @@ class _Model:
         prices: dict[str, Rate | Share] = dict(standard)
         for entry in applying:
             if entry.when.is_always:
-                prices.update(_filling(entry, standard))
+                _fill(prices, entry, standard)
         prices.update(own)
         for entry in applying:
             if not entry.when.is_always:
-                prices.update(_filling(entry, own))
+                _fill(prices, entry, own)
         # Of one kind the last counts; what they are about apart (a tier, a place) multiplies.
         factors = {
             entry.when.named: entry.multiply
@@ -285,9 +285,15 @@ class _Model:
         return {key: rate for key, rate in prices_at(self.info, at, context).items() if standard.get(key) != rate}
 
 
-def _filling(entry: Override, known: Prices) -> dict[str, Rate | Share]:
-    """Return the prices that an entry sets over the catalogue's own."""
-    return {key: rate for key, rate in entry.prices.items() if not (entry.only_if_missing and key in known)}
+def _fill(prices: dict[str, Rate | Share], entry: Override, known: Prices) -> None:
+    """Lay an entry's prices over those below; ``known`` are the catalogue's own, to which it may give way."""
+    for key, rate in entry.prices.items():
+        if entry.only_if_missing and key in known:
+            continue
+        if not isinstance(rate, Share) or rate.of != key:
+            prices[key] = rate
+        elif (below := _resolved(rate, prices)) is not None:
+            prices[key] = below  # a multiple of what it was
 
 
 def _resolved(rate: Rate | Share, prices: Mapping[str, Rate | Share]) -> Rate | None:

@@ -59,6 +59,7 @@ def usage_of(report: object, family: Family = OPENAI) -> Usage | None:
         reasoning=reasoning + hidden,
         output_audio=audio_out,
         output_image=image_out,
+        search_size=_search_size(report),
     )
 
 
@@ -152,6 +153,11 @@ def _money(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= COST_USD_MAX * 10**10:
         return None
     return Decimal(repr(value))
+
+
+def _search_size(report: Mapping[str, Any]) -> str | None:
+    size = report.get("search_context_size")
+    return size if isinstance(size, str) and size in {"low", "medium", "high"} else None
 
 
 def _first(report: Mapping[str, Any], paths: tuple[Path, ...]) -> int:

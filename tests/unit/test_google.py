@@ -233,6 +233,37 @@ def test_grounding_is_billed_per_prompt_or_per_query(model: str, searches: int) 
     assert usage_in(whole(answer, model=model)).units == {"web_searches": searches}
 
 
+@pytest.mark.parametrize(
+    ("model", "kinds", "queries", "units"),
+    [
+        ("gemini-3-flash", ["maps"], ["a", "b"], {"map_searches": 2}),
+        ("gemini-3-flash", ["maps", "maps"], [], {"map_searches": 1}),
+        ("gemini-3-flash", ["maps", "web"], ["a", "b"], {"web_searches": 2, "map_searches": 1}),
+        ("gemini-2.5-flash", ["maps"], ["a", "b"], {"map_searches": 1}),
+        ("gemini-3-flash", ["retrievedContext"], [], {}),
+    ],
+)
+def test_grounding_with_maps_has_its_own_fee(
+    model: str, kinds: list[str], queries: list[str], units: dict[str, int]
+) -> None:
+    """Queries belong to the map where nothing was found on the web; a grounded prompt is one at least."""
+    grounding = {"groundingChunks": [{kind: {}} for kind in kinds], "webSearchQueries": queries}
+    answer = {"candidates": [{"groundingMetadata": grounding}], "usageMetadata": {"promptTokenCount": 1}}
+
+    assert usage_in(whole(answer, model=model)).units == units
+
+
+@pytest.mark.parametrize(
+    ("values", "region"),
+    [(("p", "europe-west1", "gemini-3.6-flash"), "europe-west1"), (("gemini-3.6-flash",), None)],
+)
+def test_vertex_says_where_a_call_is_processed(values: tuple[str, ...], region: str | None) -> None:
+    """Its path has the location; the Gemini API's has none."""
+    asked = DIALECT.call(Request("generateContent", b"{}", values))
+
+    assert (asked.model, asked.region) == ("gemini-3.6-flash", region)
+
+
 def test_calls_of_functions_count_as_output_that_passed() -> None:
     """Their names, arguments and code; what an image weighs does not."""
     parts = [
