@@ -60,7 +60,7 @@ def test_every_entry_changes_something(entry: Override) -> None:
     lacking = PriceBook(catalogue, without, "")
     names = next(provider for provider in catalogue if provider.id == entry.provider).models
     models = [info.id for info in names] + [entry.match.equals or "", "gpt-4o", "gpt-6-sol", "gpt-5.5", "gpt-5-mini"]
-    models += ["gpt-5.6-sol", "gpt-4.1-mini"]
+    models += ["gpt-5.6-sol", "gpt-4.1-mini", *(f"accounts/fireworks/models/{info.id}" for info in names)]
     when = entry.when
     region = "us" if when.region == "*" else when.region
     usage = replace(
