@@ -30,9 +30,11 @@ from penia_proxy.clock import Clock, SystemClock
 from penia_proxy.config import RESERVED_NAMES, Config
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.gateway.holding import Books
+from penia_proxy.gateway.lean import LeanClient
 from penia_proxy.gateway.proxy import Proxy, Upstream
-from penia_proxy.gateway.relay import Provider, session_for_providers
+from penia_proxy.gateway.relay import Provider
 from penia_proxy.gateway.routes import RouteTable
+from penia_proxy.gateway.session import SessionClient
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.live import LiveHub
@@ -101,11 +103,11 @@ class Gateway:
             await self._load_books()
             states = BudgetStates(self.book, self.counters, self.clock)
             self.hub = LiveHub(states.of, states.ids, self.clock)
-            self._session = session_for_providers()
+            self._client = LeanClient() if self.config.server.upstream_client == "lean" else SessionClient()
             try:
                 await self._listen()
             except BaseException:
-                await self._session.close()
+                await self._client.close()
                 raise
         except BaseException:
             await self.ledger.close()
@@ -124,7 +126,7 @@ class Gateway:
         await self._services.finished()
         await self._proxy.finished()
         await self.hub.close()
-        await self._session.close()
+        await self._client.close()
         await self.ledger.close()
 
     async def _load_books(self) -> None:
@@ -188,7 +190,7 @@ class Gateway:
         for name, provider in self.config.providers.items():
             dialect = DIALECTS[provider.format]
             upstreams[name] = Upstream(
-                Provider(name, provider, self._session), dialect, RouteTable(dialect.routes, provider.free_routes)
+                Provider(name, provider, self._client), dialect, RouteTable(dialect.routes, provider.free_routes)
             )
         books = Books(
             engine=self.engine,

@@ -36,7 +36,8 @@ class SystemClock:
 
 def iso(instant: datetime) -> str:
     """Return the instant as fixed-width ISO 8601 with microseconds and ``Z``: sorting the text sorts the time."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # isoformat takes a tenth of strftime's time, and a call writes a dozen instants.
+    return instant.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def from_iso(text: str) -> datetime:

@@ -9,13 +9,13 @@ and tokens that were bounded by bytes are off by different factors, and are kept
 estimate is in `Outcome.as_metadata`, so that a start learns what was known before it.
 """
 
-import math
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from penia_proxy.budget.estimate import Estimate
+from penia_proxy.budget.rolling import Rolling
 
 SAMPLES = 128
 SAMPLES_MIN = 8
@@ -111,17 +111,17 @@ class Outcome:
         return cls(raw, estimated or 0, counted, expected, plain, input_tokens, cost_nanos)
 
 
-def _samples() -> deque[float]:
-    return deque(maxlen=SAMPLES)
+def _samples() -> Rolling:
+    return Rolling(SAMPLES)
 
 
 @dataclass(slots=True)
 class _Seen:
-    by_bytes: deque[float] = field(default_factory=_samples)
-    by_count: deque[float] = field(default_factory=_samples)
-    input_error: deque[float] = field(default_factory=_samples)
-    cost_error: deque[float] = field(default_factory=_samples)
-    mix: deque[float] = field(default_factory=_samples)
+    by_bytes: Rolling = field(default_factory=_samples)
+    by_count: Rolling = field(default_factory=_samples)
+    input_error: Rolling = field(default_factory=_samples)
+    cost_error: Rolling = field(default_factory=_samples)
+    mix: Rolling = field(default_factory=_samples)
 
     def factor(self, *, counted: bool) -> float:
         return _correction(self.by_count if counted else self.by_bytes)
@@ -174,17 +174,11 @@ class Calibration:
         ]
 
 
-def _correction(ratios: deque[float]) -> float:
-    return 1.0 if len(ratios) < SAMPLES_MIN else quantile(ratios, CORRECTION_QUANTILE)
+def _correction(ratios: Rolling) -> float:
+    return 1.0 if len(ratios) < SAMPLES_MIN else ratios.quantile(CORRECTION_QUANTILE)
 
 
-def quantile(samples: Iterable[float], share: float) -> float:
-    """Return a quantile of at least one sample, by nearest rank."""
-    ordered = sorted(samples)
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
-
-
-def _spread(samples: deque[float]) -> Spread:
+def _spread(samples: Rolling) -> Spread:
     if not samples:
         return Spread(0, None, None)
-    return Spread(len(samples), quantile(samples, 0.5), quantile(samples, 0.95))
+    return Spread(len(samples), samples.quantile(0.5), samples.quantile(0.95))

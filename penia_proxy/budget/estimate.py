@@ -8,7 +8,7 @@ input for free.
 """
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -17,7 +17,8 @@ from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.models import ModelFacts
 from penia_proxy.budget.prices import RateCard
 from penia_proxy.budget.ratecard import Possible
-from penia_proxy.budget.usage import Usage
+from penia_proxy.budget.rolling import Rolling
+from penia_proxy.budget.usage import BATCH_TIER, Usage
 
 OUTPUT_COLD_START = 1024
 """Tokens expected of a (component, model) nothing is known about (DESIGN.md §5)."""
@@ -53,6 +54,8 @@ class Size:
     output_cap: int | None = None
     """The caller's own cap on one answer's output; None if there is none."""
     choices: int = 1
+    requests: int = 1
+    """How many requests this stands for; each has a context window of its own (a batch)."""
     output_extra: int = 0
     """Output that is billed on top of the cap (rejected predictions)."""
     no_output: bool = False
@@ -86,7 +89,9 @@ class Size:
         tokens = self.text_bytes + self.images * self.image_tokens_max + self.hidden_tokens + OVERHEAD_TOKENS
         # A request beyond the window is refused by the provider and costs nothing, so the window bounds what is billed;
         # but not that of embeddings, whose window is each input's.
-        return tokens if context_window is None or self.no_output else min(tokens, context_window)
+        if context_window is None or self.no_output:
+            return tokens
+        return min(tokens, context_window * self.requests)
 
     def input_expected(self, text_tokens: int, context_window: int | None) -> int:
         """Return the expected input when the text was counted to be ``text_tokens``."""
@@ -193,19 +198,23 @@ def plain_cost(size: Size, card: RateCard | None, usage: Usage) -> int | None:
 
     None where that cannot be compared to what it cost: no price is known, more than tokens was billed, or in a batch.
     """
-    if card is None or usage.units or usage.service_tier == "batch" or size.presumed is not None:
+    if card is None or usage.units or usage.service_tier == BATCH_TIER or size.presumed is not None:
         return None
     return _plain(size, card, usage.input_total, usage.output_total)
 
 
 def _plain(size: Size, card: RateCard, input_tokens: int, output_tokens: int) -> int:
-    return card.expected(input_tokens, output_tokens, service_tier=size.service_tier, speed=size.speed)
+    # Each request of a batch is priced by its own length.
+    each = (math.ceil(input_tokens / size.requests), math.ceil(output_tokens / size.requests))
+    return card.expected(*each, service_tier=size.service_tier, speed=size.speed) * size.requests
 
 
 def _expected(size: Size, card: RateCard, known: Known, tokens_in: int, tokens_out: int) -> int:
     if size.presumed is not None:
         return card.price(size.presumed).total_nanos
-    return math.ceil(_plain(size, card, tokens_in, tokens_out) * Fraction(known.cost_factor))
+    # What single calls teach of caches says nothing of a batch.
+    factor = Fraction(known.cost_factor) if size.requests == 1 else 1
+    return math.ceil(_plain(size, card, tokens_in, tokens_out) * factor)
 
 
 def _most(size: Size, card: RateCard, input_bound: int, output_bound: int) -> int:
@@ -224,14 +233,14 @@ class OutputHabit:
     """
 
     def __init__(self) -> None:
-        self._samples: OrderedDict[tuple[str, str], deque[int]] = OrderedDict()
+        self._samples: OrderedDict[tuple[str, str], Rolling] = OrderedDict()
 
     def observe(self, component: str, model: str, output_tokens: int) -> None:
         """Take one answer's output into account."""
         key = (component, model)
         samples = self._samples.get(key)
         if samples is None:
-            samples = self._samples[key] = deque(maxlen=HABIT_SAMPLES)
+            samples = self._samples[key] = Rolling(HABIT_SAMPLES)
             if len(self._samples) > HABIT_KEYS_MAX:
                 self._samples.popitem(last=False)
         else:
@@ -243,5 +252,4 @@ class OutputHabit:
         samples = self._samples.get((component, model))
         if not samples:
             return OUTPUT_COLD_START
-        ordered = sorted(samples)
-        return ordered[math.ceil(0.95 * len(ordered)) - 1]
+        return int(samples.quantile(0.95))

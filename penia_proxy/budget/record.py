@@ -8,7 +8,7 @@ Rule: immutable. A correction is another record whose ``corrects`` names the fir
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from penia_proxy.budget.usage import CostBasis, Usage
 
@@ -36,6 +36,17 @@ class Hold:
     pricing_version: str | None = None
     once_key: str | None = None
     """Set where the bill comes after the answer: see `UsageRecord.once_key`."""
+
+
+class Amounts(NamedTuple):
+    """What one record adds to each window it counts in."""
+
+    spent_nanos: int
+    input_tokens: int
+    output_tokens: int
+    request_count: int
+    """0 for a correction, which adjusts money and tokens but is not another request."""
+    unpriced_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,16 @@ class UsageRecord:
     """
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    def amounts(self) -> Amounts:
+        """Return what the record adds to the windows it counts in."""
+        return Amounts(
+            self.cost_nanos or 0,
+            self.usage.input_total,
+            self.usage.output_total,
+            int(self.corrects is None),
+            int(self.cost_basis == "unpriced"),
+        )
+
 
 @dataclass(slots=True)
 class Tally:
@@ -92,10 +113,10 @@ class Tally:
     request_count: int = 0
     unpriced_count: int = 0
 
-    def add(self, record: UsageRecord) -> None:
-        """Count a record. A correction adjusts money and tokens but is not another request."""
-        self.spent_nanos += record.cost_nanos or 0
-        self.input_tokens += record.usage.input_total
-        self.output_tokens += record.usage.output_total
-        self.request_count += record.corrects is None
-        self.unpriced_count += record.cost_basis == "unpriced"
+    def add(self, amounts: Amounts) -> None:
+        """Count what a record adds."""
+        self.spent_nanos += amounts.spent_nanos
+        self.input_tokens += amounts.input_tokens
+        self.output_tokens += amounts.output_tokens
+        self.request_count += amounts.request_count
+        self.unpriced_count += amounts.unpriced_count

@@ -64,6 +64,8 @@ class Calendar:
     _zone: ZoneInfo = field(repr=False, compare=False)
     _last: dict[Period, Window] = field(default_factory=dict, repr=False, compare=False)
     """The window each period was asked for last: most instants fall in it again. Holds facts, so it is never stale."""
+    _nested: list[tuple[Window, ...]] = field(default_factory=list, repr=False, compare=False)
+    """The five windows that were asked for last: all contain the first of them, the hour."""
 
     @classmethod
     def of(cls, timezone: str, week_start: Weekday, month_start_day: int) -> "Calendar":
@@ -86,8 +88,18 @@ class Calendar:
         return window
 
     def windows(self, instant: datetime) -> tuple[Window, ...]:
-        """Return the five windows that contain the instant: hourly, daily, weekly, monthly, total."""
-        return tuple(self.window(period, instant) for period in _PERIODS)
+        """
+        Return the five windows that contain the instant: hourly, daily, weekly, monthly, total.
+
+        In an hour it is the same tuple each time, by which counters recognise it.
+        """
+        for nested in self._nested:
+            hour = nested[0]
+            if hour.start <= instant and (hour.end is None or instant < hour.end):
+                return nested
+        nested = tuple(self.window(period, instant) for period in _PERIODS)
+        self._nested[:] = [nested]
+        return nested
 
     def _find(self, period: Period, instant: datetime) -> Window:
         if period == "total":

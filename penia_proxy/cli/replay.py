@@ -9,6 +9,7 @@ Rules: every exchange is exact, explained or wrong; nothing is left out of the t
 
 import asyncio
 import json
+import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ from penia_proxy.cli.exits import FAILED, UNUSABLE, stop
 if TYPE_CHECKING:
     import aiohttp
 
+    from penia_proxy.app import Gateway
+    from penia_proxy.budget.record import UsageRecord
     from penia_proxy.sandbox.recordings import Recording
 
 Grade = Literal["exact", "explained", "wrong"]
@@ -66,11 +69,13 @@ PRICED_AS = {
 }
 """Where it is not."""
 
+_RESULTS = re.compile(r"/(?:files|batches)/([^/?]+)/(?:content|results)")
+"""Where results are read, by the name that counts them once."""
+
 KEYS_SHOWN = 20
 
 NOT_SPOKEN = "this path is not metered yet, so it is refused (404 unmetered_route)"
-BACKGROUND = "a background response: refused, since its bill comes after the answer"
-STORED = "a stored response read again: its bill is that of the POST that made it"
+INSIDE = "a batch job with its answers inside: billed once by their usage, which the file takes for a free read"
 PRICELESS = "the catalogue lists the model without any price: expected 0, recorded unpriced, never a quiet 0"
 NO_USAGE = "recorded without usage in a stream that had not asked for it; Penia asks, the recording cannot answer"
 
@@ -155,7 +160,7 @@ async def _replay(recordings: "list[Recording]", chunk: int, at: datetime) -> di
                 async with aiohttp.ClientSession(auto_decompress=False) as session:
                     for key, recording in by_key.items():
                         if recording.provider in names:
-                            outcomes[key] = await _exchange(session, gateway.url, recording)
+                            outcomes[key] = await _exchange(session, gateway, recording)
                         else:
                             outcomes[key] = Outcome("explained", _foreign(recording))
             finally:
@@ -163,10 +168,11 @@ async def _replay(recordings: "list[Recording]", chunk: int, at: datetime) -> di
     return outcomes
 
 
-async def _exchange(session: "aiohttp.ClientSession", url: str, recording: "Recording") -> Outcome:
+async def _exchange(session: "aiohttp.ClientSession", gateway: "Gateway", recording: "Recording") -> Outcome:
     from yarl import URL
 
     from penia_proxy.sandbox.recordings import REPLAY_ID
+    from penia_proxy.watch.shapes import record_json
 
     headers = {
         **recording.request_headers,
@@ -175,22 +181,29 @@ async def _exchange(session: "aiohttp.ClientSession", url: str, recording: "Reco
     }
     for name in [name for name in headers if name.lower() in ("content-length", "content-encoding", "host")]:
         del headers[name]
-    target = URL(f"{url}/{recording.provider}{recording.path_and_query}", encoded=True)
+    target = URL(f"{gateway.url}/{recording.provider}{recording.path_and_query}", encoded=True)
     async with session.request(recording.method, target, data=recording.request_body, headers=headers) as answer:
         body = await answer.read()
         status, coding = answer.status, answer.headers.get("Content-Encoding")
         changed = "X-Penia-Changed" in answer.headers
     if status == 404 and b"unmetered_route" in body:
         return Outcome("explained", NOT_SPOKEN)
-    if status == 400 and b"'background'" in body and b"not metered yet" in body:
-        return Outcome("explained", BACKGROUND)
     if status != recording.status:
         return Outcome("wrong", f"status {status}, recorded {recording.status}")
     if not _same_bytes(body, coding, recording, changed=changed):
         return Outcome("wrong", "the bytes that arrived are not those recorded")
-    async with session.get(f"{url}/api/v1/usage/records/replay-{recording.key}") as answer:
-        record = await answer.json() if answer.status == 200 else None
-    return judge(record, recording)
+    await gateway.ledger.caught_up()
+    record = await gateway.ledger.queries.record(f"replay-{recording.key}") or await _billed_once(gateway, recording)
+    return judge(None if record is None else record_json(record), recording)
+
+
+async def _billed_once(gateway: "Gateway", recording: "Recording") -> "UsageRecord | None":
+    """Return the record of what an answer says again, or what an earlier recording asked for."""
+    if recording.expected["billable"] != "once":
+        return None
+    of_results = _RESULTS.search(recording.path_and_query)
+    name = of_results[1] if of_results else recording.expected.get("dedupe_key")
+    return await gateway.ledger.billed(f"{recording.provider}:{name}")
 
 
 def _same_bytes(body: bytes, coding: str | None, recording: "Recording", *, changed: bool) -> bool:
@@ -216,11 +229,13 @@ def judge(record: Mapping[str, Any] | None, recording: "Recording") -> Outcome:
     """Compare a usage record with what the file expects."""
     expected = recording.expected
     if expected["billable"] is False:
+        if record is not None and recording.provider == "mistral" and recording.api == "batches":
+            return Outcome("explained", INSIDE)
         return Outcome("exact") if record is None else Outcome("wrong", "recorded, but nothing was billed")
+    if expected["billable"] == "deferred":
+        return Outcome("exact") if record is None else Outcome("wrong", "recorded before its bill was stated")
     if record is None:
-        # The POST that made a stored response is not in the file, or was refused.
-        is_stored = recording.api == "responses.retrieve"
-        return Outcome("explained", STORED) if is_stored else Outcome("wrong", "no record")
+        return Outcome("wrong", "no record")
     if expected.get("usage") is None and record["cost_basis"] == "provider_cost":
         return _judge_cost(record, {**expected, "best_cost_usd": expected.get("provider_cost_usd")})
     if expected.get("usage") is None:

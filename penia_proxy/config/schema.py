@@ -174,6 +174,8 @@ class ServerConfig(Section):
     max_body_mb: Annotated[Amount, Field(gt=0, le=1024)] = 32
     body_timeout_s: Seconds = 30
     drain_seconds: Annotated[Amount, Field(ge=0, le=SECONDS_MAX)] = 30
+    upstream_client: Literal["lean", "aiohttp"] = "lean"
+    """What calls providers: our own client, or aiohttp's, to compare with and to fall back to."""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),

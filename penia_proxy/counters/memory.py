@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.engine import Leg, LegVerdict, blocks, judge_leg
 from penia_proxy.budget.record import Tally, UsageRecord
-from penia_proxy.budget.windows import WindowKey
+from penia_proxy.budget.windows import Window, WindowKey
 
 KEYS_MAX = 200_000
 """Tallies kept before old windows are dropped: 10,000 budgets × 5 periods, four times over; about 60 MB."""
@@ -28,45 +28,54 @@ class MemoryCounters:
 
     def __init__(self) -> None:
         self._tallies: dict[WindowKey, Tally] = {}
+        self._near: dict[str, tuple[tuple[Window, ...], list[Tally]]] = {}
+        """By budget: the tallies of the windows asked for last, which are the same for an hour."""
         self._crowded_at = KEYS_MAX
         self._open: Counter[str] = Counter()
 
     def load(self, tallies: Mapping[WindowKey, Tally]) -> None:
         """Take the ledger's figures for these windows; what is held in them stays held."""
+        self._near.clear()
         for key, tally in tallies.items():
             held = self._tallies[key].held_nanos if key in self._tallies else 0
             self._tallies[key] = replace(tally, held_nanos=held)
 
     async def reserve(self, legs: Sequence[Leg]) -> list[LegVerdict]:
-        words = self._judge(legs)
+        words: list[LegVerdict] = []
+        for leg in legs:
+            words += judge_leg(leg, self._of(leg.budget.budget_id, leg.windows))
         if not blocks(words):
             for leg in legs:
                 self._open[leg.budget.budget_id] += 1
-                for key in leg.keys():
-                    self._tally(key).held_nanos += leg.amount_nanos
+                for tally in self._of(leg.budget.budget_id, leg.windows):
+                    tally.held_nanos += leg.amount_nanos
         return words
 
     async def judge(self, legs: Sequence[Leg]) -> list[LegVerdict]:
-        return self._judge(legs)
+        words: list[LegVerdict] = []
+        for leg in legs:
+            words += judge_leg(leg, [self._tallies.get(key) or Tally() for key in leg.keys()])
+        return words
 
     async def settle(self, legs: Sequence[Leg], record: UsageRecord) -> None:
+        amounts = record.amounts()
         for leg in legs:
             self._open[leg.budget.budget_id] -= 1
-            for key in leg.keys():
-                tally = self._tally(key)
+            for tally in self._of(leg.budget.budget_id, leg.windows):
                 tally.held_nanos -= leg.amount_nanos
-                tally.add(record)
+                tally.add(amounts)
 
     async def release(self, legs: Sequence[Leg]) -> None:
         for leg in legs:
             self._open[leg.budget.budget_id] -= 1
-            for key in leg.keys():
-                self._tally(key).held_nanos -= leg.amount_nanos
+            for tally in self._of(leg.budget.budget_id, leg.windows):
+                tally.held_nanos -= leg.amount_nanos
 
     async def charge(self, record: UsageRecord, budgets: Sequence[Budget]) -> None:
+        amounts = record.amounts()
         for budget in budgets:
-            for window in budget.calendar.windows(record.timestamp):
-                self._tally(WindowKey(budget.budget_id, window.period, window.start)).add(record)
+            for tally in self._of(budget.budget_id, budget.calendar.windows(record.timestamp)):
+                tally.add(amounts)
 
     async def in_flight(self, budget_id: str) -> int:
         return self._open[budget_id]
@@ -74,11 +83,14 @@ class MemoryCounters:
     async def read(self, keys: Sequence[WindowKey]) -> list[Tally]:
         return [replace(self._tallies.get(key) or Tally()) for key in keys]
 
-    def _judge(self, legs: Sequence[Leg]) -> list[LegVerdict]:
-        words: list[LegVerdict] = []
-        for leg in legs:
-            words += judge_leg(leg, [self._tallies.get(key) or Tally() for key in leg.keys()])
-        return words
+    def _of(self, budget_id: str, windows: tuple[Window, ...]) -> list[Tally]:
+        """Return the tallies of a budget's windows, without looking each up by its key at every call."""
+        near = self._near.get(budget_id)
+        if near is not None and near[0] is windows:
+            return near[1]
+        tallies = [self._tally(WindowKey(budget_id, window.period, window.start)) for window in windows]
+        self._near[budget_id] = (windows, tallies)
+        return tallies
 
     def _tally(self, key: WindowKey) -> Tally:
         tally = self._tallies.get(key)
@@ -97,5 +109,6 @@ class MemoryCounters:
         ]
         for key in old:
             del self._tallies[key]
+        self._near.clear()
         # Doubling where nothing could be dropped keeps this linear instead of scanning at every new key.
         self._crowded_at = max(KEYS_MAX, 2 * len(self._tallies))

@@ -11,17 +11,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
 from penia_proxy.budget.engine import Verdict
 from penia_proxy.clock import Clock
-from penia_proxy.errors import StoreUnavailable, UpstreamUnreachable
+from penia_proxy.errors import StoreUnavailable
 from penia_proxy.gateway.booking import End, book
 from penia_proxy.gateway.holding import Holding
-from penia_proxy.gateway.relay import ReachedError, chunks_of, to_caller
+from penia_proxy.gateway.relay import to_caller
 from penia_proxy.gateway.stamp import Stamp
+from penia_proxy.gateway.upstream import Answer, ReachedError, content_type_of
 from penia_proxy.gateway.works import CallWorks
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading
 from penia_proxy.wire.decode import Decoder, decoder_for
@@ -76,7 +76,7 @@ class Answering:
         self._stamp.sent()
 
     async def metered(
-        self, answer: aiohttp.ClientResponse, hold: Holding, call: Call, meter_of: Callable[[Call, AnswerHead], Meter]
+        self, answer: Answer, hold: Holding, call: Call, meter_of: Callable[[Call, AnswerHead], Meter]
     ) -> web.StreamResponse:
         """
         Pass a metered call's answer on and end its hold.
@@ -84,8 +84,6 @@ class Answering:
         Raises ReachedError if it broke before the caller saw any of it.
         """
         self._stamp.answered()
-        if answer.status < 200:
-            raise ReachedError(UpstreamUnreachable("The provider switched protocols, which nobody asked for."))
         if not 200 <= answer.status < 300:
             # An error bills nothing (wire_formats.md §1); the money is free before its text has passed.
             await hold.release()
@@ -97,11 +95,11 @@ class Answering:
             return await self._streamed(answer, decoder, [], strip=call.strip_usage and not decoder.broken)
         return await self._whole(answer, decoder)
 
-    async def _whole(self, answer: aiohttp.ClientResponse, decoder: Decoder) -> web.StreamResponse:
+    async def _whole(self, answer: Answer, decoder: Decoder) -> web.StreamResponse:
         kept: list[bytes] = []
         size = 0
         try:
-            async for chunk in chunks_of(answer, self._idle_s):
+            while chunk := await answer.chunk():
                 self._seen_first_byte()
                 kept.append(chunk)
                 size += len(chunk)
@@ -121,7 +119,7 @@ class Answering:
         return response
 
     async def _streamed(
-        self, answer: aiohttp.ClientResponse, decoder: Decoder, kept: list[bytes], *, strip: bool
+        self, answer: Answer, decoder: Decoder, kept: list[bytes], *, strip: bool
     ) -> web.StreamResponse:
         """Pass chunks on as they come, ``kept`` first. With ``strip`` the meter says what is passed on, decoded."""
         response = web.StreamResponse(status=answer.status, reason=answer.reason)
@@ -152,7 +150,7 @@ class Answering:
 
     async def _pass_on(
         self,
-        answer: aiohttp.ClientResponse,
+        answer: Answer,
         response: web.StreamResponse,
         decoder: Decoder,
         kept: list[bytes],
@@ -165,7 +163,7 @@ class Answering:
         for chunk in kept[-1:]:
             meter.feed(decoder.decode(chunk))
             await write(response, chunk, self._idle_s)
-        async for chunk in chunks_of(answer, self._idle_s):
+        while chunk := await answer.chunk():
             self._seen_first_byte()
             passed = meter.feed(decoder.decode(chunk))
             if not strip:
@@ -176,7 +174,7 @@ class Answering:
         if strip and rest:
             await write(response, rest, self._idle_s)
 
-    def _head(self, response: web.StreamResponse, answer: aiohttp.ClientResponse) -> None:
+    def _head(self, response: web.StreamResponse, answer: Answer) -> None:
         head(response.headers, answer, self._stamp)
 
     def _seen_first_byte(self) -> None:
@@ -184,22 +182,27 @@ class Answering:
             self._first_byte_at = self._clock.monotonic()
 
     @property
+    def started(self) -> float:
+        """The monotonic instant at which the request came."""
+        return self._stamp.started
+
+    @property
     def ttft_ms(self) -> float | None:
         """Milliseconds from the request to the first byte of the answer's body."""
         return self._stamp.since_start_ms(self._first_byte_at)
 
-    async def _caller_left(self, answer: aiohttp.ClientResponse, decoder: Decoder) -> None:
+    async def _caller_left(self, answer: Answer, decoder: Decoder) -> None:
         if self._drains is not None and self._drains.running < DRAINS_MAX:
             await through_cancellation(self._drain(answer, decoder, self._drains))
         await self._booked.at("disconnected", drained=self._drains is not None)
 
-    async def _drain(self, answer: aiohttp.ClientResponse, decoder: Decoder, drains: Drains) -> None:
+    async def _drain(self, answer: Answer, decoder: Decoder, drains: Drains) -> None:
         """Read on to the usage, bounded: hanging up would not stop this provider's bill."""
         drains.running += 1
         size = 0
         try:
             async with asyncio.timeout(DRAIN_SECONDS_MAX):
-                async for chunk in chunks_of(answer, self._idle_s):
+                while chunk := await answer.chunk():
                     size += len(chunk)
                     if size > DRAIN_BYTES_MAX:
                         return
@@ -234,11 +237,10 @@ class Booked:
         works.note(reading)
         if works.waits(reading, self._hold):
             return
-        once_key = works.claim(reading)
-        if reading.complete and reading.work is not None and once_key is None:
-            # Another answer stated this bill while ours was on its way.
+        if works.told_since(reading, self._answering.started):
             await self._hold.release()
             return
+        once_key = works.claim(reading)
         metadata: dict[str, Any] = {"drained": True} if drained else {}
         booking = book(
             self._hold,
@@ -294,12 +296,12 @@ def cut(request: web.Request) -> None:
         request.transport.close()
 
 
-def head_of(answer: aiohttp.ClientResponse) -> AnswerHead:
+def head_of(answer: Answer) -> AnswerHead:
     """Return what dialects are shown of an answer."""
-    return AnswerHead(answer.content_type if "Content-Type" in answer.headers else "", answer.headers)
+    return AnswerHead(content_type_of(answer.headers), answer.headers)
 
 
-def head(headers: CIMultiDict[str], answer: aiohttp.ClientResponse, stamp: Stamp) -> None:
+def head(headers: CIMultiDict[str], answer: Answer, stamp: Stamp) -> None:
     """Put the provider's headers and ours."""
     headers.extend(to_caller(answer.headers))
     stamp.put(headers)
@@ -324,7 +326,7 @@ class Copy:
 
 
 async def pass_through(
-    request: web.Request, answer: aiohttp.ClientResponse, stamp: Stamp, idle_s: float, copy: Copy | None = None
+    request: web.Request, answer: Answer, stamp: Stamp, idle_s: float, copy: Copy | None = None
 ) -> web.StreamResponse:
     """Pass an unmetered answer on as it comes; what its ``copy`` says is booked before the caller sees its end."""
     response = web.StreamResponse(status=answer.status, reason=answer.reason)
@@ -334,7 +336,7 @@ async def pass_through(
     try:
         await begin(response, request)
         kept = b""
-        async for chunk in chunks_of(answer, idle_s):
+        while chunk := await answer.chunk():
             if copy is None:
                 await write(response, chunk, idle_s)
                 continue

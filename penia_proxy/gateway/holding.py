@@ -23,7 +23,7 @@ from penia_proxy.budget.engine import Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
 from penia_proxy.budget.record import Hold, UsageRecord
 from penia_proxy.budget.scope import Facts
-from penia_proxy.budget.usage import CostBasis, Usage
+from penia_proxy.budget.usage import BATCH_TIER, CostBasis, Usage
 from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import InvariantError, StoreUnavailable
@@ -193,12 +193,21 @@ class Holding:
         if not self._move("settle"):
             return
         held = self._held
-        metadata = {**(metadata or {}), **bill.remarks}
+        remarks = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
-            metadata["model_requested"] = held.model
-        if status == "ok" and bill.basis in ("reported", "provider_cost"):
-            metadata[ESTIMATE] = self._learned(bill)
-        record = UsageRecord(
+            remarks["model_requested"] = held.model
+        is_one = bill.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
+        if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
+            remarks[ESTIMATE] = self._learned(bill)
+        record = replace(self._record(bill), status=status, ttft_ms=ttft_ms, once_key=once_key, metadata=remarks)
+        await self._books.counters.settle(self.verdict.legs, record)
+        if status == "ok" and is_one and bill.basis != "estimated":
+            self._books.habit.observe(record.component, held.model, record.usage.output_total)
+        self._tell(record)
+
+    def _record(self, bill: Bill) -> UsageRecord:
+        held = self._held
+        return UsageRecord(
             record_id=held.caller.request_id,
             timestamp=self.admitted_at,
             component=held.caller.component,
@@ -214,17 +223,9 @@ class Holding:
             pricing_version=held.pricing_version,
             estimated_nanos=self.verdict.amount_nanos,
             streamed=held.streamed,
-            status=status,
             latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
-            ttft_ms=ttft_ms,
             tags=held.caller.tags,
-            once_key=once_key,
-            metadata=metadata,
         )
-        await self._books.counters.settle(self.verdict.legs, record)
-        if status == "ok" and bill.basis != "estimated":
-            self._books.habit.observe(record.component, held.model, record.usage.output_total)
-        self._tell(record)
 
     def _learned(self, bill: Bill) -> dict[str, Any]:
         """Compare a reported bill with what was estimated; return what the record keeps of it."""

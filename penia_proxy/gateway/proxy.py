@@ -9,12 +9,10 @@ task, the hold ends by what is known then. Nothing of a request or an answer is 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
@@ -36,9 +34,10 @@ from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
-from penia_proxy.gateway.relay import Provider, ReachedError, chunks_of, to_provider
+from penia_proxy.gateway.relay import Exchange, Provider, to_provider
 from penia_proxy.gateway.routes import RouteTable, Target, target_of
 from penia_proxy.gateway.stamp import Stamp
+from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.gateway.works import Ask, CallWorks, Works
 from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
@@ -56,7 +55,7 @@ INLINE_BYTES_MAX = 65_536
 OF_THE_BODY = frozenset({"content-type", "content-encoding", "idempotency-key"})
 """Headers that say something of the request they came with alone."""
 
-Send = Callable[..., AbstractAsyncContextManager[aiohttp.ClientResponse]]
+Send = Callable[..., Exchange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +226,7 @@ class Proxy:
         kept = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in OF_THE_BODY)
         return lambda path: partial(self._asked_again, upstream, path, query, kept)
 
-    async def _asked_again(self, upstream: Upstream, path: str, query: str, headers: Mapping[str, str]) -> Reading:
+    async def _asked_again(self, upstream: Upstream, path: str, query: str, headers: CIMultiDict[str]) -> Reading:
         route, path_values = upstream.routes.match("GET", path)
         async with upstream.provider.exchange("GET", path, query, headers, b"") as answer:
             if route.reads is None or answer.status != 200:
@@ -239,7 +238,7 @@ class Proxy:
 
             meter = route.reads(Request("", b"", path_values), head_of(answer))
             copy = Copy(meter, answer.headers.get("Content-Encoding"), told)
-            async for chunk in chunks_of(answer, upstream.provider.config.timeout_seconds.idle):
+            while chunk := await answer.chunk():
                 copy.feed(chunk)
             await copy.end()
             return readings[0]

@@ -2,22 +2,19 @@
 Carry a call to its provider and the answer back.
 
 Its one job: one HTTP exchange with a provider, headers and bytes as they are.
-Rules: hosts come from the configuration only; no redirects, no proxies from the environment, no decompression.
-Hop-by-hop headers and our own never cross. Whether the provider was reached is part of every failure, because it
-decides who pays.
+Rules: hosts come from the configuration only. Hop-by-hop headers and our own never cross. Whether the provider was
+reached is part of every failure, because it decides who pays.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import TracebackType
 
-import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from penia_proxy.config import ProviderConfig
-from penia_proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from penia_proxy.errors import UpstreamTimeout, UpstreamUnreachable
+from penia_proxy.gateway.upstream import Answer, Client, Outgoing, ReachedError
 
 HOP_BY_HOP = frozenset(
     {
@@ -52,108 +49,77 @@ NOT_TO_PROVIDER = HOP_BY_HOP | {
 NOT_TO_CALLER = HOP_BY_HOP | {"content-length", "set-cookie", "alt-svc", "strict-transport-security"}
 """Statements about the provider's own origin, which ours is not."""
 
-CONNECTIONS_MAX = 1_000
-
-KEEPALIVE_SECONDS = 15
-"""Shorter than any provider's own: what is sent as its server closes the connection may or may not be heard."""
-
-
-class ReachedError(Exception):
-    """The exchange failed after bytes may have reached the provider; ``error`` is what the caller is told."""
-
-    def __init__(self, error: UpstreamError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
 
 class Provider:
     """One configured provider, ready to be called."""
 
-    def __init__(self, name: str, config: ProviderConfig, session: aiohttp.ClientSession) -> None:
+    def __init__(self, name: str, config: ProviderConfig, client: Client) -> None:
         self.name = name
         self.config = config
-        self._session = session
+        self.client = client
         self._origin = URL(config.base_url).origin()
         self._prefix = URL(config.base_url).raw_path.rstrip("/")
 
-    @asynccontextmanager
-    async def exchange(
+    def exchange(
         self,
         method: str,
         path: str,
         query: str,
-        headers: Mapping[str, str],
+        headers: CIMultiDict[str],
         body: bytes,
         *,
         connected: Callable[[], None] = lambda: None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> "Exchange":
         """
-        Send the request and yield the answer once its headers are there.
+        Return the exchange that this request begins.
 
-        ``connected`` is called when there is a connection, before a byte is sent on it. Raises UpstreamUnreachable or
-        UpstreamTimeout where the provider was not reached, ReachedError where it may have been.
+        ``connected`` is called when there is a connection, before a byte is sent on it.
         """
-        limits = self.config.timeout_seconds
-        url = self._origin.join(URL.build(path=self._prefix + path, query_string=query, encoded=True))
-        line = Line(connected)
+        target = f"{self._prefix}{path}?{query}" if query else self._prefix + path
+        return Exchange(self, Outgoing(method, self._origin, target, headers, body), connected)
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, provider: Provider, request: Outgoing, connected: Callable[[], None]) -> None:
+        self._provider = provider
+        self._request = request
+        self._told = connected
+        self._connected = False
+        self._answer: Answer
+
+    async def __aenter__(self) -> Answer:
+        """
+        Send the request and return the answer once its head is there.
+
+        Raises UpstreamUnreachable or UpstreamTimeout where the provider was not reached, ReachedError where it may
+        have been.
+        """
+        name = self._provider.name
         try:
-            async with asyncio.timeout(limits.first_byte):
-                answer = await self._session.request(
-                    method,
-                    url,
-                    data=body or None,
-                    headers=headers,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(sock_connect=min(limits.connect, limits.first_byte)),
-                    skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-                    trace_request_ctx=line,
-                )
+            self._answer = await self._provider.client.send(
+                self._request, self._provider.config.timeout_seconds, self._connect
+            )
         except TimeoutError as error:
-            if line.connected:
-                raise ReachedError(UpstreamTimeout(f"'{self.name}' did not answer in time.")) from error
-            raise UpstreamTimeout(f"'{self.name}' did not accept a connection in time.") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if line.connected:
-                raise ReachedError(UpstreamUnreachable(f"'{self.name}' hung up before it answered.")) from error
-            raise UpstreamUnreachable(f"'{self.name}' cannot be reached.") from error
-        try:
-            yield answer
-        finally:
-            # Closes the connection unless the answer was read to its end: hanging up is what stops a provider's bill.
-            answer.close()
+            if self._connected:
+                raise ReachedError(UpstreamTimeout(f"'{name}' did not answer in time.")) from error
+            raise UpstreamTimeout(f"'{name}' did not accept a connection in time.") from error
+        except (OSError, ValueError) as error:
+            if self._connected:
+                raise ReachedError(UpstreamUnreachable(f"'{name}' hung up before it answered.")) from error
+            raise UpstreamUnreachable(f"'{name}' cannot be reached.") from error
+        return self._answer
 
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Hang up unless the answer was read to its end: that is what stops a provider's bill."""
+        self._answer.close()
 
-class Line:
-    """Whether one exchange has a connection: from then on its provider may have been reached."""
-
-    def __init__(self, told: Callable[[], None]) -> None:
-        self.connected = False
-        self._told = told
-
-    def connect(self) -> None:
-        """Take that there is one."""
-        self.connected = True
+    def _connect(self) -> None:
+        self._connected = True
         self._told()
-
-
-async def _on_connected(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
-    context.trace_request_ctx.connect()
-
-
-async def chunks_of(answer: aiohttp.ClientResponse, idle_s: float) -> AsyncIterator[bytes]:
-    """Yield the answer's bytes as they come. Raises ReachedError when the provider stalls or breaks off."""
-    try:
-        while True:
-            # Not aiohttp's sock_read: its timer is set when bytes arrive, and would be the first byte's.
-            async with asyncio.timeout(idle_s):
-                chunk = await answer.content.readany()
-            if not chunk:
-                return
-            yield chunk
-    except TimeoutError as error:
-        raise ReachedError(UpstreamTimeout("The provider's answer stalled.")) from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise ReachedError(UpstreamUnreachable("The provider broke its answer off.")) from error
 
 
 def to_provider(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
@@ -179,20 +145,3 @@ def to_caller(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
 def _named_by_connection(headers: Mapping[str, str]) -> set[str]:
     named = headers.get("Connection")
     return {token.strip().lower() for token in named.split(",")} if named else set()
-
-
-def session_for_providers() -> aiohttp.ClientSession:
-    """Return the one session that provider calls go through."""
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(_on_connected)
-    trace.on_connection_reuseconn.append(_on_connected)
-    return aiohttp.ClientSession(
-        trace_configs=[trace],
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, limit_per_host=0, keepalive_timeout=KEEPALIVE_SECONDS),
-        auto_decompress=False,
-        trust_env=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None),
-        max_line_size=65_536,
-        max_field_size=65_536,
-    )

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.calibration import Outcome
 from penia_proxy.budget.record import Tally, UsageRecord
+from penia_proxy.budget.usage import BATCH_TIER
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import Period
@@ -206,12 +207,17 @@ class Queries:
         }
 
     async def recent_calls(self, limit: int) -> list[PastCall]:
-        """Return what the newest calls teach whose answers the gateway read to the end, newest first."""
+        """Return what the newest calls teach whose answers the gateway read to the end, newest first; no batches."""
         columns = usage_records.c
         names = ("component", "provider", "model", "input_tokens", "output_tokens", "cost_nanos", "metadata")
         statement = (
             select(*(columns[name] for name in names))
-            .where(columns.corrects.is_(None), columns.status == "ok", columns.cost_basis.not_in(_NOT_READ))
+            .where(
+                columns.corrects.is_(None),
+                columns.status == "ok",
+                columns.cost_basis.not_in(_NOT_READ),
+                columns.usage["service_tier"].as_string().is_distinct_from(BATCH_TIER),
+            )
             .order_by(columns.seq.desc())
             .limit(limit)
         )

@@ -130,7 +130,7 @@ def measures_of(row: Row) -> tuple[int, ...]:
 
 
 def count(tally: Tally, row: Row) -> None:
-    """Add a row of `usage_records` to a tally exactly as `Tally.add` adds its record."""
+    """Add a row of `usage_records` to a tally exactly as `Tally.add` adds its record's amounts."""
     tally.spent_nanos += row["cost_nanos"] or 0
     tally.input_tokens += row["input_tokens"]
     tally.output_tokens += row["output_tokens"]

@@ -196,6 +196,7 @@ class Transaction:
         self._fingerprints[record.record_id] = fingerprint
         if record.once_key is not None:
             self._once_keys.add(record.once_key)
+        amounts = record.amounts()
         for position, (budget_id, its_windows) in enumerate(windows.items()):
             self._charges.append(
                 {
@@ -207,7 +208,7 @@ class Transaction:
             )
             for window in its_windows:
                 key = WindowKey(budget_id, window.period, window.start)
-                self._spend.setdefault(key, Tally()).add(record)
+                self._spend.setdefault(key, Tally()).add(amounts)
         sums = self._rollups.setdefault(rollup_key(row), [0] * len(MEASURES))
         for index, amount in enumerate(measures_of(row)):
             sums[index] += amount

@@ -10,12 +10,14 @@ level leaves out (compaction) and what other models did (advisor). Sources: wire
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest, PeniaError
+from penia_proxy.wire.anthropic_batches import BatchReader, batch_call, batch_meter, results_meter
 from penia_proxy.wire.body import count, flag, model_of, read_object, text_or_none
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading, RefusalShape, Request, Route
 from penia_proxy.wire.content import dicts, text_of, values_of
@@ -179,9 +181,17 @@ class Anthropic:
         Route("POST", "/v1/messages/count_tokens", None),
         Route("GET", "/v1/models", None),
         Route("GET", "/v1/models/{}", None),
+        Route("POST", "/v1/messages/batches", "batches"),
+        Route("GET", "/v1/messages/batches", None),
+        Route("GET", "/v1/messages/batches/{}", None, batch_meter),
+        Route("POST", "/v1/messages/batches/{}/cancel", None, batch_meter),
+        Route("DELETE", "/v1/messages/batches/{}", None),
+        Route("GET", "/v1/messages/batches/{}/results", None, partial(results_meter, reader=MessageReader)),
     )
 
     def call(self, request: Request) -> Call:
+        if request.operation == "batches":
+            return batch_call(request, self.call)
         body = request.body
         members = read_object(body)
         messages = members.get("messages")
@@ -198,6 +208,8 @@ class Anthropic:
         )
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
+        if call.operation == "batches":
+            return JsonMeter(BatchReader())
         return SseMeter(MessageReader()) if is_event_stream(call, head) else JsonMeter(MessageReader())
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:

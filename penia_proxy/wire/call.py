@@ -5,6 +5,7 @@ Its one job: the values between the wire and the rules of money, and the interfa
 Rules: a Call never outlives its request and is never logged; a Reading has counts only.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -79,6 +80,10 @@ class Noted:
     """Of all requests in a batch file."""
     work: str = ""
     """The work whose results a file has."""
+
+
+WORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
+"""A provider's name of work that is believed: one segment of a path, and no other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,14 @@ class Family:
     """Where a usage states what the caller's own key was charged, where ``is_byok`` says that it was used."""
     model_in_path: bool = False
     """Whether what stands in a path's ``{}`` is the model: the provider then ignores the body's."""
+    stored_at: tuple[str, ...] = ()
+    """Where responses are kept, and can be asked for again by their names."""
+    batches_at: tuple[str, ...] = ()
+    """What stands before ``/files`` and ``/batches``."""
+    jobs_at: str = ""
+    """What stands before ``/files`` and ``/batch/jobs`` (Mistral)."""
+    threads_at: str = ""
+    """What stands before ``/assistants`` and ``/threads``."""
     refusal: RefusalForm = "openai"
 
 
@@ -88,16 +96,6 @@ def _beside(*lines: str) -> tuple[tuple[str, str], ...]:
     return tuple((line.split(" ")[0], line.split(" ")[1]) for line in lines)
 
 
-_STORED_RESPONSES = (
-    # A stored response repeats the bill of the POST that made it, where it was recorded: reading it again is no second
-    # one. That holds because `background`, whose bill is in no answer to a POST, is refused.
-    "GET /v1/responses/{}",
-    "DELETE /v1/responses/{}",
-    "POST /v1/responses/{}/cancel",
-    "GET /v1/responses/{}/input_items",
-    "POST /v1/responses/input_tokens",
-)
-
 OPENAI = Family(
     name="openai",
     posts=_posts(
@@ -109,7 +107,7 @@ OPENAI = Family(
         "GET /v1/chat/completions/{}",
         "DELETE /v1/chat/completions/{}",
         "GET /v1/chat/completions/{}/messages",
-        *_STORED_RESPONSES,
+        "POST /v1/responses/input_tokens",
         "POST /v1/conversations",
         "GET /v1/conversations/{}",
         "POST /v1/conversations/{}",
@@ -119,16 +117,15 @@ OPENAI = Family(
         "GET /v1/conversations/{}/items/{}",
         "DELETE /v1/conversations/{}/items/{}",
         "POST /v1/moderations",
-        # Not a file's content: it can be a batch's results, which have a bill in them.
-        "GET /v1/files",
-        "GET /v1/files/{}",
-        "DELETE /v1/files/{}",
         "GET /v1/vector_stores",
         "GET /v1/vector_stores/{}",
         "GET /v1/vector_stores/{}/files",
         "GET /v1/vector_stores/{}/files/{}",
     ),
     asks_for_usage=True,
+    stored_at=("/v1/responses",),
+    batches_at=("/v1",),
+    threads_at="/v1",
 )
 
 AZURE = Family(
@@ -144,9 +141,11 @@ AZURE = Family(
         "responses": ("/openai/v1/responses", "/openai/responses"),
         "compact": ("/openai/v1/responses/compact",),
     },
-    free=_free("/openai/v1") + _beside("GET /openai/v1/responses/{}", "DELETE /openai/v1/responses/{}"),
+    free=_free("/openai/v1"),
     asks_for_usage=True,
     model_in_path=True,
+    stored_at=("/openai/v1/responses", "/openai/responses"),
+    batches_at=("/openai/v1",),
 )
 
 GROQ = Family(
@@ -154,6 +153,7 @@ GROQ = Family(
     posts=_posts("chat responses embeddings transcriptions translations", "/openai/v1"),
     free=_free("/openai/v1"),
     usage_at=(("usage",), ("x_groq", "usage")),
+    batches_at=("/openai/v1",),
 )
 
 DEEPSEEK = Family(
@@ -166,7 +166,8 @@ DEEPSEEK = Family(
 XAI = Family(
     name="x-ai",
     posts=_posts("chat responses images image-edits stt", "/v1"),
-    free=_free("/v1") + _beside("GET /v1/responses/{}", "DELETE /v1/responses/{}"),
+    free=_free("/v1"),
+    stored_at=("/v1/responses",),
     reasoning_outside=True,
     cost_at=((("cost_in_usd_ticks",), 10**10),),
     refusal="text",
@@ -214,6 +215,7 @@ MISTRAL = Family(
     free=_free("/v1"),
     cached_at=(("prompt_tokens_details", "cached_tokens"), ("num_cached_tokens",)),
     audio_outside=True,
+    jobs_at="/v1",
     refusal="flat",
 )
 

@@ -16,6 +16,7 @@ from penia_proxy.wire.anthropic import Anthropic
 from penia_proxy.wire.body import model_of, read_object, set_member
 from penia_proxy.wire.call import AnswerHead, Call, Meter, RefusalShape, Request, Route
 from penia_proxy.wire.families import GEMINI_COMPATIBLE
+from penia_proxy.wire.google_batches import OperationReader, batch_call, download_meter, operation_meter
 from penia_proxy.wire.google_content import ContentReader, content_call
 from penia_proxy.wire.google_embeddings import EmbeddingReader, embedding_call
 from penia_proxy.wire.json_array import StreamMeter
@@ -47,9 +48,17 @@ def _routes() -> Iterator[Route]:
         for verb in ("generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents"):
             yield Route("POST", f"/{version}/models/{{}}:{verb}", verb)
         yield Route("POST", f"/{version}/models/{{}}:countTokens", None)
+        # Before what lists one file by any name.
+        yield Route("GET", f"/{version}/files/{{}}:download", None, download_meter)
+        yield Route("GET", f"/download/{version}/files/{{}}:download", None, download_meter)
         for kind in ("models", "files", "cachedContents"):
             yield Route("GET", f"/{version}/{kind}", None)
             yield Route("GET", f"/{version}/{kind}/{{}}", None)
+        yield Route("POST", f"/{version}/models/{{}}:batchGenerateContent", "batchGenerateContent")
+        yield Route("GET", f"/{version}/batches", None)
+        yield Route("GET", f"/{version}/batches/{{}}", None, operation_meter)
+        yield Route("POST", f"/{version}/batches/{{}}:cancel", None)
+        yield Route("DELETE", f"/{version}/batches/{{}}", None)
     for version in VERTEX_VERSIONS:
         place = f"/{version}/projects/{{}}/locations/{{}}"
         for publishers in (f"{place}/publishers", f"/{version}/publishers"):
@@ -94,6 +103,8 @@ class Google:
                 return content_call(request.operation, model, request.body, stream=True)
             case "rawPredict" | "streamRawPredict":
                 return self._claude_call(request, model)
+            case "batchGenerateContent":
+                return batch_call(request, model)
         return embedding_call(request.operation, model, request.body)
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
@@ -106,6 +117,8 @@ class Google:
                 return StreamMeter(ContentReader(call.model))
             case "rawPredict" | "streamRawPredict":
                 return self._anthropic.meter(call, head)
+            case "batchGenerateContent":
+                return JsonMeter(OperationReader())
         return JsonMeter(EmbeddingReader())
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:  # noqa: ARG002 - Google's errors carry no id; ours is in a header

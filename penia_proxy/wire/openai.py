@@ -14,10 +14,13 @@ from penia_proxy.wire.call import AnswerHead, Call, Meter, RefusalShape, Request
 from penia_proxy.wire.families import OPENAI, Family
 from penia_proxy.wire.meters import JsonMeter, Reader, SseMeter, is_event_stream
 from penia_proxy.wire.openai_audio import AUDIO, audio_meter, speech_call, transcription_call
+from penia_proxy.wire.openai_batches import BatchReader, batch_call
 from penia_proxy.wire.openai_chat import ChatReader, chat_call
 from penia_proxy.wire.openai_completions import completions_call, embeddings_call
 from penia_proxy.wire.openai_images import ImageReader, images_call
 from penia_proxy.wire.openai_responses import ResponseReader, responses_call
+from penia_proxy.wire.openai_runs import RunReader, run_call
+from penia_proxy.wire.openai_works import works_routes
 
 _ERROR_TYPES = {402: "insufficient_quota", 429: "rate_limit_error", 401: "authentication_error"}
 
@@ -34,6 +37,7 @@ class OpenAI:
         self.routes: tuple[Route, ...] = (
             *(Route("POST", path, operation) for path, operation in posts),
             *(Route(method, path, None) for method, path in family.free),
+            *works_routes(family, self.call),
         )
 
     def call(self, request: Request) -> Call:
@@ -43,13 +47,17 @@ class OpenAI:
             case "completions" | "fim":
                 return completions_call(request, self._family)
             case "responses" | "compact":
-                return responses_call(request)
+                return responses_call(request, self._family)
             case "images" | "image-edits":
                 return images_call(request, self._family)
             case "transcriptions" | "translations" | "stt":
                 return transcription_call(request)
             case "speech":
                 return speech_call(request)
+            case "runs":
+                return run_call(request)
+            case "batches":
+                return batch_call(request, self.call)
         return chat_call(request, self._family)
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
@@ -66,6 +74,10 @@ class OpenAI:
             return ResponseReader(family=self._family)
         if call.operation in ("images", "image-edits"):
             return ImageReader(self._family)
+        if call.operation == "runs":
+            return RunReader()
+        if call.operation == "batches":
+            return BatchReader(self._family)
         return ChatReader(strip=call.strip_usage, family=self._family)
 
     def _refused(self, error: PeniaError, penia: Mapping[str, object]) -> dict[str, object]:

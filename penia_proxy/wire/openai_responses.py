@@ -4,8 +4,8 @@ Read OpenAI's responses, and their compaction.
 Its one job: what a response call asks for, and what its answer or its events report.
 Rules: in a stream only the terminal event has the usage. Searches, file searches and code runs are billed by use on
 top of the tokens, and an image made by a tool bills another model. What is stored (an earlier response, a
-conversation, a prompt, a file) is input that is not in the body. ``background`` is refused: its bill is in no answer to
-the POST. Sources: wire_formats.md §1.1; openai-python 3.54.0's types/responses.
+conversation, a prompt, a file) is input that is not in the body. The bill of ``background`` comes with a later answer.
+Sources: wire_formats.md §1.1; openai-python 3.54.0's types/responses.
 """
 
 from collections import Counter
@@ -17,9 +17,10 @@ from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.wire.body import count, flag, model_of, read_object, text_or_none
-from penia_proxy.wire.call import Call, Reading, Request
+from penia_proxy.wire.call import WORK_NAME, AnswerHead, Call, Meter, Reading, Request, Work
 from penia_proxy.wire.content import dicts, text_of, values_of
 from penia_proxy.wire.families import OPENAI, Family
+from penia_proxy.wire.meters import JsonMeter, SseMeter
 from penia_proxy.wire.openai_usage import Parts, cost_of, image_usage_of, response_usage_of
 from penia_proxy.wire.reported import Passed, json_of, whole
 
@@ -57,6 +58,12 @@ SEALED_KINDS = frozenset({"reasoning", "compaction"})
 
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
+RUNNING = frozenset({"queued", "in_progress"})
+"""States of a response whose bill is not known yet (openai-python 3.54.0, ResponseStatus)."""
+
+BACKGROUND_S = 6 * 3600
+"""How long a background response's bill is awaited. OpenAI states no limit; its slowest models take tens of minutes."""
+
 IMAGE_MODEL_DEFAULT = "gpt-image-1"
 """What makes the images of the image tool where its settings name no model (openai-python 3.54.0, ImageGeneration)."""
 
@@ -75,6 +82,7 @@ class ResponseReader:
 
     def __init__(self, *, family: Family = OPENAI) -> None:
         self._family = family
+        self._work: Work | None = None
         self._parts: Parts = ()
         self._report: dict[str, Any] = {}
         self._model: str | None = None
@@ -83,8 +91,8 @@ class ResponseReader:
         self._passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
-        self._finished = True
         self._take(answer)
+        self._finished = answer.get("status") not in RUNNING
         for item in dicts(answer.get("output")):
             for part in (*dicts(item.get("content")), *dicts(item.get("summary"))):
                 self._passed.add(part.get("text") or part.get("refusal"))
@@ -118,6 +126,7 @@ class ResponseReader:
             passed_bytes=self._passed.bytes,
             model=self._model,
             cost_usd=cost_of(self._report, self._family),
+            work=self._work,
         )
 
     def _take(self, response: Mapping[str, Any]) -> None:
@@ -126,6 +135,13 @@ class ResponseReader:
         model = response.get("model")
         if isinstance(model, str) and model:
             self._model = model
+        name = response.get("id")
+        stored_at = self._family.stored_at
+        runs_on = response.get("background") is True
+        is_kept = runs_on or response.get("store") is not False
+        if stored_at and is_kept and isinstance(name, str) and WORK_NAME.fullmatch(name):
+            # What runs in the background goes on without its connection.
+            self._work = Work(name, due_s=BACKGROUND_S if runs_on else 0, poll=f"{stored_at[0]}/{name}")
         report = response.get("usage")
         usage = response_usage_of(report)
         if usage is None or not isinstance(report, dict):
@@ -136,14 +152,12 @@ class ResponseReader:
         self._report = report
 
 
-def responses_call(request: Request) -> Call:
+def responses_call(request: Request, family: Family = OPENAI) -> Call:
     """Return the call of a response or of a compaction. Raises InvalidRequest."""
     members = read_object(request.body)
     model = model_of(members)
-    if flag(members, "background"):
-        raise InvalidRequest(
-            "'background' is not metered yet: its bill comes after the answer. Leave it out, or send false."
-        )
+    if flag(members, "background") and not family.stored_at:
+        raise InvalidRequest("'background' is not metered here: its bill would come after the answer. Leave it out.")
     items = list(_items(members.get("input")))
     images = [item for item in items if item.get("type") in IMAGE_KINDS]
     text_format = members.get("text")
@@ -264,3 +278,9 @@ def _image_parts(response: Mapping[str, Any]) -> Parts:
 
 def _tool_usage(response: Mapping[str, Any], tool: str) -> dict[str, Any]:
     return _member(_member(response, "tool_usage"), tool)
+
+
+def stored_meter(_request: Request, head: AnswerHead, family: Family) -> Meter:
+    """Return the meter of a response that was made before."""
+    reader = ResponseReader(family=family)
+    return SseMeter(reader) if head.content_type == "text/event-stream" else JsonMeter(reader)

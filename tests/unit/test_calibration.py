@@ -13,7 +13,6 @@ from penia_proxy.budget.calibration import (
     Calibration,
     Outcome,
     Spread,
-    quantile,
 )
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.estimate import Estimate
@@ -129,8 +128,3 @@ def test_memory_is_bounded() -> None:
     assert len(lines) == KEYS_MAX
     assert "m0" not in lines
     assert lines["m"].input_tokens.samples == SAMPLES
-
-
-def test_a_quantile_is_by_nearest_rank() -> None:
-    """It is always one of the samples."""
-    assert [quantile([3, 1, 2], share) for share in (0, 0.5, 0.95, 1)] == [1, 2, 3, 3]

@@ -518,7 +518,7 @@ def test_routes_name_the_operation_and_the_model(method: str, path: str, operati
     ("method", "path"),
     [
         ("POST", "/v1beta/cachedContents"),
-        ("POST", f"/v1beta/models/{MODEL}:batchGenerateContent"),
+        ("POST", f"/v1beta/models/{MODEL}:asyncBatchEmbedContent"),
         ("POST", "/v1beta/models/veo-3:predictLongRunning"),
         ("POST", "/v1beta/models/imagen-4:predict"),
         ("POST", f"{VERTEX}/mistralai/models/x:rawPredict"),

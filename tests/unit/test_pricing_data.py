@@ -1,4 +1,4 @@
-"""What pricing/ says over the catalogue: every number has its source and day, does something, and is what its source says."""
+"""What pricing/ says over the catalogue: each number has its source and day, does something, and is as its source says."""
 
 import re
 from dataclasses import replace
@@ -20,10 +20,15 @@ BARE = PriceBook(catalogue, Overrides(), "")
 BOOK = PriceBook.load(PRICING)
 ENTRIES = Overrides.load(PRICING).entries
 EVERYTHING = Usage(**dict.fromkeys(TOKEN_COUNTS, 1_000_000))
-THOUSAND = {
-    name: 3_600_000
-    for name in ("audio_seconds", "input_audio_seconds", "input_document_pages", "input_annotated_document_pages")
-} | {name: 1_000 for name in ("web_searches", "social_searches", "storage_searches", "map_searches", "code_executions")}
+SECONDS_AND_PAGES = (
+    "audio_seconds",
+    "input_audio_seconds",
+    "output_audio_seconds",
+    "input_document_pages",
+    "input_annotated_document_pages",
+)
+USES = ("web_searches", "social_searches", "storage_searches", "map_searches", "code_executions")
+MANY = dict.fromkeys(SECONDS_AND_PAGES, 3_600_000) | dict.fromkeys(USES, 1_000)
 
 
 def card(provider: str, model: str, at: datetime = WEDNESDAY, region: str | None = None) -> RateCard:
@@ -65,7 +70,7 @@ def test_every_entry_changes_something(entry: Override) -> None:
     region = "us" if when.region == "*" else when.region
     usage = replace(
         EVERYTHING,
-        units=THOUSAND | dict.fromkeys(entry.at_least, 1),
+        units=MANY | dict.fromkeys(entry.at_least, 1),
         service_tier=when.service_tier,
         speed=when.speed,
         inference_geo=when.inference_geo,
