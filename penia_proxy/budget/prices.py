@@ -94,6 +94,11 @@ class PriceBook:
         models = ModelBook.load(files[0]) if files else None
         return cls(get_snapshot().providers, overrides, version, models)
 
+    @classmethod
+    def catalogue(cls) -> "PriceBook":
+        """Return the catalogue alone, nothing of ours over it: what the library itself would say."""
+        return cls(get_snapshot().providers, Overrides(), f"genai-prices {installed_version('genai-prices')}")
+
     @property
     def providers(self) -> frozenset[str]:
         """The names under which prices are known."""

@@ -133,7 +133,7 @@ class ContentReader:
         )
 
     def _searches(self) -> dict[str, int]:
-        """Return what grounding bills: a prompt once or each query, of the web; of a map where nothing is of the web."""
+        """Return what grounding bills: a prompt once, or each query; of a map where nothing is of the web."""
         per_prompt = _BILLED_PER_PROMPT.match(self._model or self._asked)
         queries = len(self._queries)
         on_map = "maps" in self._grounded

@@ -1,4 +1,4 @@
-"""What pricing/ says over the catalogue: each number has its source and day, does something, and is as its source says."""
+"""What pricing/ says over the catalogue: each number has a source and a day, and does what its source says."""
 
 import re
 from dataclasses import replace
