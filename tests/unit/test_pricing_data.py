@@ -11,6 +11,7 @@ from genai_prices.data import providers as catalogue
 
 from penia_proxy.budget.overrides import Override, Overrides
 from penia_proxy.budget.prices import PriceBook, RateCard
+from penia_proxy.budget.ratecard import Possible
 from penia_proxy.budget.usage import TOKEN_COUNTS, Usage
 
 PRICING = Path(__file__).resolve().parents[2] / "pricing"
@@ -111,6 +112,9 @@ def test_twelve_hour_writes_cost_two_and_a_half_inputs(tier: str | None, length:
 
     assert usd(sol, replace(Usage(cache_write_12h=length), service_tier=tier)) == Decimal(dollars)
     assert sol.prices_12h
+    held = sol.most(length, 0, service_tier=tier or "default", possible=Possible(cache_12h=True))
+    assert Decimal(held) / 10**9 >= Decimal(dollars)
+    assert tier is not None or Decimal(held) / 10**9 == Decimal(dollars)
 
 
 @pytest.mark.parametrize(
