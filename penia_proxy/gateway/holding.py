@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from penia_proxy.budget.bill import Bill, CardOf, bill_of
-from penia_proxy.budget.calibration import Calibration
+from penia_proxy.budget.calibration import ESTIMATE, Calibration, Outcome
 from penia_proxy.budget.engine import Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
 from penia_proxy.budget.output_ratio import OutputRatio
@@ -100,6 +100,8 @@ class Held:
     streamed: bool
     pricing_version: str
     card_of: CardOf
+    plain_of: Callable[[Usage], int | None]
+    """What a usage would cost as plain text at the tier asked for; None where that says nothing of its cost."""
     estimate: Estimate
     cap_for: Callable[[int], int]
     """Return the output cap with which the call costs at most so much."""
@@ -241,19 +243,13 @@ class Holding:
         remarks = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
             remarks["model_requested"] = held.model
+        is_one = bill.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
+        if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
+            remarks[ESTIMATE] = self._learned(bill)
         record = replace(self._record(bill), status=status, ttft_ms=ttft_ms, once_key=once_key, metadata=remarks)
         await self._books.counters.settle(self.verdict.legs, record)
-        is_one = record.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
         if status == "ok" and is_one and bill.basis != "estimated":
             self._books.habit.observe(record.component, held.model, record.usage.output_total)
-        if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
-            self._books.calibration.observe(
-                held.provider,
-                held.model,
-                self.estimate,
-                input_tokens=record.usage.input_total,
-                cost_nanos=record.cost_nanos,
-            )
         self._tell(record)
 
     def _record(self, bill: Bill) -> UsageRecord:
@@ -277,6 +273,17 @@ class Holding:
             latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
             tags=held.caller.tags,
         )
+
+    def _learned(self, bill: Bill) -> dict[str, Any]:
+        """Compare a reported bill with what was estimated; return what the record keeps of it."""
+        outcome = Outcome.of(
+            self.estimate,
+            input_tokens=bill.usage.input_total,
+            cost_nanos=bill.cost_nanos,
+            plain_nanos=self._held.plain_of(bill.usage),
+        )
+        self._books.calibration.observe(self._held.provider, self._held.model, outcome)
+        return outcome.as_metadata
 
     async def settle_unconfirmed(self, status: str, *, once_key: str | None = None) -> None:
         """Book what was held: the provider may have billed the call, and nobody said how much."""

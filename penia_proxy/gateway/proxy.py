@@ -10,13 +10,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within
+from penia_proxy.budget.bill import CardOf
+from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within, plain_cost
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
@@ -43,6 +45,7 @@ from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
+from penia_proxy.wire.regions import region_of
 
 log = logging.getLogger(__name__)
 
@@ -222,11 +225,14 @@ class Proxy:
             return await pass_through(request, answer, stamp, idle_s, copy)
 
     def _payer(self, caller: Caller, upstream: Upstream) -> Payer:
-        at = self._books.clock.now()
-        catalogue = upstream.catalogue
-        return Payer(
-            caller, upstream.provider.name, lambda model: self._prices.card(catalogue, model, at), self._prices.version
-        )
+        cards = self._cards(upstream, self._books.clock.now())
+        return Payer(caller, upstream.provider.name, cards, self._prices.version)
+
+    def _cards(self, upstream: Upstream, at: datetime, place: str | None = None) -> CardOf:
+        """Return how a provider's models are priced at an instant; ``place`` is what the request's path says of it."""
+        config = upstream.provider.config
+        region = region_of(config.base_url, config.region, place)
+        return lambda model: self._prices.card(upstream.catalogue, config.priced_as(model), at, region=region)
 
     def _asking(self, upstream: Upstream, query: str, headers: CIMultiDict[str]) -> Callable[[str], Ask]:
         """Return how to ask a provider again on a caller's behalf, for the bill of what it accepted."""
@@ -265,9 +271,9 @@ class Proxy:
     def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float) -> Held:
         at = self._books.clock.now()
         catalogue = upstream.catalogue
-        priced_as = upstream.provider.config.priced_as
-        model = priced_as(call.model)
-        card = self._prices.card(catalogue, model, at)
+        model = upstream.provider.config.priced_as(call.model)
+        card_of = self._cards(upstream, at, call.region)
+        card = card_of(call.model)
         provider, calibration = upstream.provider.name, self._books.calibration
         known = Known(
             habit=self._books.habit.p95(caller.component, call.model),
@@ -276,6 +282,7 @@ class Proxy:
             counted_factor=calibration.factor(provider, call.model, counted=True),
             grows=call.cuttable,
             cappable=call.capped is not None,
+            cost_factor=calibration.cost_factor(provider, call.model),
         )
 
         async def recount() -> Estimate:
@@ -289,7 +296,8 @@ class Proxy:
             model=call.model,
             streamed=call.stream,
             pricing_version=self._prices.version,
-            card_of=lambda named: self._prices.card(catalogue, priced_as(named), at),
+            card_of=card_of,
+            plain_of=partial(plain_cost, call.size, card),
             estimate=estimate(call.size, card, known),
             cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
             recount=recount,

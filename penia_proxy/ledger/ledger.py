@@ -22,7 +22,7 @@ from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.file import FileLock, open_for_writing
 from penia_proxy.ledger.moves import Append, Barrier, Defer, Expire, Extend, Release, Reserve, SaveBudget, Settle
-from penia_proxy.ledger.queries import Queries, reading
+from penia_proxy.ledger.queries import PastCall, Queries, reading
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
 from penia_proxy.ledger.writer import Writer
@@ -170,9 +170,9 @@ class Ledger:
         """Return spent, tokens and requests of every window that may still matter."""
         return await self.queries.tallies(now)
 
-    async def recent_outputs(self, limit: int) -> list[tuple[str, str, int]]:
-        """Return (component, model, output tokens) of the newest calls that ended well, newest first."""
-        return await self.queries.recent_outputs(limit)
+    async def recent_calls(self, limit: int) -> list[PastCall]:
+        """Return what the newest calls teach, newest first."""
+        return await self.queries.recent_calls(limit)
 
     async def caught_up(self) -> None:
         """Wait until what was queued before is durable, at most a second: then reads see it."""
