@@ -100,7 +100,7 @@ class Sandbox:
             call.behaviour = behaviour.changed()
             answer = self._answer(request, found, call, behaviour, body, upload)
         except ScriptError as error:
-            answer = found.provider.frame.error(seed_of({}), 400, f"X-Sandbox: {error}")
+            answer = found.frame.error(seed_of({}), 400, f"X-Sandbox: {error}")
         call.report(answer.tokens)
         call.request_id, call.served_model, call.later = answer.request_id, answer.served_model, answer.later
         call.service_tier, call.usage_sent, call.streamed = answer.service_tier, behaviour.usage, answer.streamed
@@ -117,9 +117,9 @@ class Sandbox:
         upload: Upload | None,
     ) -> Answer:
         """Return the answer, or the error that the request or the script deserves. Raises nothing."""
-        frame = found.provider.frame
+        frame = found.frame
         seed = seed_of(body or {}, f"{call.path}#{call.number}" if self._unique_ids else call.path)
-        if not _has_key(request):
+        if found.provider.needs_key and not _has_key(request):
             return frame.error(seed, 401)
         if behaviour.status is not None:
             return frame.error(seed, behaviour.status, retry_after_s=behaviour.retry_after_s)
@@ -191,7 +191,7 @@ async def running_sandbox(
 def _has_key(request: web.Request) -> bool:
     """Return whether any key was sent, where a provider's SDK puts it; every key is good."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    bearer = scheme.lower() == "bearer" and bool(token.strip())
+    bearer = scheme.lower() in ("bearer", "aws4-hmac-sha256") and bool(token.strip())
     named = any(request.headers.get(name, "").strip() for name in ("x-api-key", "x-goog-api-key"))
     return bearer or named or bool(request.query.get("key", "").strip())
 
