@@ -163,5 +163,5 @@ def _turn_tokens(turn: Mapping[str, Any]) -> int:
     if isinstance(content, str):
         return tokens_of(content)
     parts = objects_in(turn, "content")
-    images = sum(part.get("type") == "image_url" for part in parts)
+    images = len([part for part in parts if part.get("type") == "image_url"])
     return TOKENS_PER_IMAGE * images + sum(tokens_of(str(part.get("text", ""))) for part in parts)
