@@ -24,7 +24,7 @@ from penia_proxy.sandbox.faults import Asked, Behaviour, Script, Scripted, Scrip
 from penia_proxy.sandbox.forms import Upload, read_form
 from penia_proxy.sandbox.prompt_cache import TOKENS_MIN, PromptCache
 from penia_proxy.sandbox.refused import Refused
-from penia_proxy.sandbox.routes import Found, find
+from penia_proxy.sandbox.routes import PROVIDERS, Found, find
 from penia_proxy.sandbox.words import seed_of
 from penia_proxy.sandbox.work import Store
 
@@ -50,13 +50,17 @@ class Sandbox:
     ) -> None:
         """``default`` is for calls that the script leaves alone. ``unique_ids``: equal calls differ, as in life."""
         self.url = ""
-        """``http://127.0.0.1:port`` once it runs; every provider's ``base_url`` in Penia's configuration."""
+        """``http://127.0.0.1:port`` once it runs."""
         self._default = default or Behaviour()
         self._scripted = Scripted(script, self._default)
         self._bill = Bill(log=log, calls_max=calls_max)
         self._cache = PromptCache(tokens_min=cache_tokens_min)
         self._store = Store()
         self._unique_ids = unique_ids
+
+    def url_of(self, provider: str) -> str:
+        """Return one provider's address, which works where two have the same path; of another it is the sandbox's."""
+        return f"{self.url}/{provider}" if provider in PROVIDERS else self.url
 
     @property
     def calls(self) -> list[Call]:
