@@ -110,8 +110,10 @@ class Bedrock:
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
         other = "ValidationException" if error.status < 500 else "InternalServerException"
         kind = _ERROR_TYPES.get(error.status, other)
+        # boto3 keeps the sentence and the kind, which is Amazon's; our code stands in the sentence.
         return RefusalShape(
-            {"message": str(error), "penia": penia}, {"x-amzn-errortype": kind, "x-amzn-requestid": request_id}
+            {"message": f"{error} ({error.code})", "penia": penia},
+            {"x-amzn-errortype": kind, "x-amzn-requestid": request_id},
         )
 
 
