@@ -68,7 +68,9 @@ class Writer:
         self._connection = connection
         self._known = known
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[Ticket] = SimpleQueue()
+        self._gathered: list[Ticket] = []
+        """What was asked for in this step of the loop."""
+        self._queue: SimpleQueue[list[Ticket]] = SimpleQueue()
         self._keeping: list[Ticket] = []
         """The thread's: what nobody waits for."""
         self._passed_over = 0
@@ -94,16 +96,26 @@ class Writer:
         if self._ended:
             done.set_exception(StoreUnavailable("the ledger is closed"))
             return done
-        self._queue.put(Ticket(move, done))
+        if not self._gathered:
+            # In its next step the loop hands everything over at once: waking the thread for the first of many moves
+            # would make it a transaction of its own.
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(Ticket(move, done))
         self.depth += 1
         return done
 
     async def stop(self) -> None:
         """Write what is queued, then end the thread and close the connection."""
+        self._hand_over()
         self._stopping.set()
-        self._queue.put(Ticket(Barrier(), None))  # it may be waiting for a move
+        self._queue.put([])  # the thread may be waiting for a move
         await asyncio.to_thread(self._thread.join)
         await asyncio.sleep(0)  # its last answers are on their way
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     def _run(self) -> None:
         kept: list[Ticket] = []
@@ -125,7 +137,7 @@ class Writer:
             arrived = self._arrived(wait=wait)
             hurried = [ticket for ticket in arrived if ticket.move.hurry is Hurry.NEXT]
             in_turn = any(ticket.move.hurry is Hurry.IN_TURN for ticket in arrived)
-            alone = bool(self._keeping) and not hurried
+            alone = not hurried and bool(self._keeping or not arrived)
             if not wait or in_turn or alone or self._passed_over == PASSED_OVER_MAX:
                 everything = [*self._keeping, *arrived]
                 self._keeping.clear()
@@ -141,9 +153,9 @@ class Writer:
         arrived: list[Ticket] = []
         try:
             if wait:
-                arrived.append(self._queue.get(timeout=COMPANY_S if self._keeping else None))
+                arrived += self._queue.get(timeout=COMPANY_S if self._keeping else None)
             while len(arrived) < BATCH_MAX:
-                arrived.append(self._queue.get_nowait())
+                arrived += self._queue.get_nowait()
         except Empty:
             pass
         return arrived
@@ -167,10 +179,13 @@ class Writer:
         """Refuse what is queued from now on, and what came while the thread ended."""
         self._ended = True
         error = StoreUnavailable("the ledger is closed")
+        self._hand_over()
         self._deliver([Outcome(ticket, None, error) for ticket in self._arrived(wait=False)])
 
     def _write(self, tickets: Sequence[Ticket]) -> list[Ticket]:
         """Commit a batch; return what must be tried again."""
+        if not tickets:
+            return []
         outcomes: list[Outcome] = []
         try:
             self._connection.execute("BEGIN IMMEDIATE")
