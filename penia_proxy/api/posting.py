@@ -118,8 +118,8 @@ def record_of(services: Services, body: RecordBody) -> UsageRecord:
     cost: int | None
     input_cost: int | None
     if body.cost is None:
-        catalogue = services.catalogue_of(body.provider)
-        bill = bill_of([(None, usage)], body.model, "client", lambda m: services.prices.card(catalogue, m, timestamp))
+        priced = services.priced(body.provider, body.model)
+        bill = bill_of([(None, usage)], body.model, "client", lambda _: services.prices.card(*priced, timestamp))
         basis, cost, input_cost, version = bill.basis, bill.cost_nanos, bill.input_cost_nanos, services.prices.version
     else:
         basis, cost, input_cost, version = "client", nanos_of_usd(body.cost), None, None

@@ -89,9 +89,9 @@ async def list_prices(call: Call[PricesQuery, Nothing]) -> dict[str, Any]:
     lines = await asyncio.to_thread(services.prices.models, provider, services.clock.now())
     if query.model:
         lines = [line for line in lines if line.model == query.model]
-        if not lines and provider:
+        if not lines and query.provider:
             # Not a catalogue's id, but perhaps one of a model's other names.
-            card = services.prices.card(provider, query.model, services.clock.now())
+            card = services.prices.card(*services.priced(query.provider, query.model), services.clock.now())
             lines = [] if card is None else [_line(card)]
     first = (query.page - 1) * query.limit
     return {
@@ -160,7 +160,7 @@ def _per_token(prices: Prices, key: str) -> float | None:
 
 def _card(services: Services, body: PriceBody) -> RateCard:
     at = body.timestamp or services.clock.now()
-    card = services.prices.card(services.catalogue_of(body.provider), body.model, at)
+    card = services.prices.card(*services.priced(body.provider, body.model), at)
     if card is None:
         raise NotFound("No price is known for this model.")
     return card

@@ -61,6 +61,11 @@ class Services:
         configured = self.config.providers.get(provider)
         return (configured.prices if configured else None) or provider
 
+    def priced(self, provider: str, model: str) -> tuple[str, str]:
+        """Return what the price book knows a provider and its model by, which config.yaml may say."""
+        configured = self.config.providers.get(provider)
+        return self.catalogue_of(provider), configured.priced_as(model) if configured else model
+
     async def unbroken(self, steps: Coroutine[Any, Any, T]) -> T:
         """Run steps that belong together to their end, even if the request that asked for them is cancelled."""
         task = asyncio.create_task(steps)

@@ -52,6 +52,8 @@ class Size:
     output_cap: int | None = None
     """The caller's own cap on one answer's output; None if there is none."""
     choices: int = 1
+    requests: int = 1
+    """How many requests this stands for; each has a context window of its own (a batch)."""
     output_extra: int = 0
     """Output that is billed on top of the cap (rejected predictions)."""
     no_output: bool = False
@@ -75,7 +77,9 @@ class Size:
         tokens = self.text_bytes + self.images * self.image_tokens_max + self.hidden_tokens + OVERHEAD_TOKENS
         # A request beyond the window is refused by the provider and costs nothing, so the window bounds what is billed;
         # but not that of embeddings, whose window is each input's.
-        return tokens if context_window is None or self.no_output else min(tokens, context_window)
+        if context_window is None or self.no_output:
+            return tokens
+        return min(tokens, context_window * self.requests)
 
     def input_expected(self, text_tokens: int, context_window: int | None) -> int:
         """Return the expected input when the text was counted to be ``text_tokens``."""
@@ -116,6 +120,10 @@ class Estimate:
     """Whether the text was counted; its bytes else."""
 
 
+STEP_TOKENS = 64
+"""Output that is held at a time once a call has outgrown its first hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of a model and its use beyond its prices."""
@@ -126,6 +134,10 @@ class Known:
     bytes_factor: float = 1.0
     counted_factor: float = 1.0
     """Reported ÷ estimated input, by bytes and by count (`Calibration.factor`)."""
+    grows: bool = True
+    """Whether what is held can grow while the answer comes."""
+    cappable: bool = True
+    """Whether the request can be sent with a smaller output cap."""
 
 
 def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: int | None = None) -> Estimate:
@@ -134,11 +146,7 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
 
     No card: no price is known. Experience corrects what is expected, and never the most.
     """
-    facts = known.facts or ModelFacts()
-    window = max((card.context_window if card else None) or 0, facts.context_window or 0) or None
-    if card is not None and window is not None and window <= card.highest_tier_above:
-        # Priced beyond its own window: the model has a longer one that a request may ask for (Anthropic's 1M beta).
-        window = None
+    window = _window(card, known)
     bound = size.input_bound(window)
     counted = text_tokens is not None
     if text_tokens is None:
@@ -158,21 +166,58 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
         input_raw=None if size.beyond_body or size.presumed is not None else raw,
         counted=counted,
     )
-    if card is None:
-        return said(Ask(None, None))
+    return said(Ask(None, None) if card is None else _ask(size, card, known, bound, tokens_in, tokens_out))
+
+
+def _ask(size: Size, card: RateCard, known: Known, bound: int | None, tokens_in: int, tokens_out: int) -> Ask:
     presumed = size.presumed
-    expected = card.expected(tokens_in, tokens_out) if presumed is None else card.price(presumed).total_nanos
+    if presumed is not None:
+        expected = card.price(presumed).total_nanos
+    else:
+        each = (math.ceil(tokens_in / size.requests), math.ceil(tokens_out / size.requests))
+        expected = card.expected(*each, service_tier=size.service_tier) * size.requests
     why = size.unbounded_why
     # The stated maximum: newer than the table, a model may write more. Then the call is booked in full, as an overrun.
-    output_bound = size.output_bound(facts.output_tokens_max or window)
+    output_bound = size.output_bound(_output_max(card, known))
     if not why and bound is None:
         why = "its input is not in the request, and the model's context window is not known"
     if not why and output_bound is None:
         why = "no output cap was sent, and the model's maximum is not known"
+    least = card.expected(tokens_in, min(tokens_out, STEP_TOKENS), service_tier=size.service_tier)
     if why or bound is None or output_bound is None:
-        return said(Ask(expected, None, why))
+        return Ask(expected, None, why, min(least, expected), known.grows)
     most = _most(size, card, bound, output_bound)
-    return said(Ask(min(expected, most), most))
+    if not known.grows:
+        first = min(output_bound, STEP_TOKENS * size.choices)
+        least = _most(size, card, bound, first) if known.cappable else most
+    return Ask(min(expected, most), most, "", min(least, most), known.grows)
+
+
+def _output_max(card: RateCard, known: Known) -> int | None:
+    """Return the most that the model is known to write: its stated maximum, else its context window."""
+    return known.facts.output_tokens_max if known.facts and known.facts.output_tokens_max else _window(card, known)
+
+
+def _window(card: RateCard | None, known: Known) -> int | None:
+    stated = known.facts.context_window if known.facts else None
+    window = max((card.context_window if card else None) or 0, stated or 0) or None
+    if card is not None and window is not None and window <= card.highest_tier_above:
+        # Priced beyond its own window: the model has a longer one that a request may ask for (Anthropic's 1M beta).
+        return None
+    return window
+
+
+def output_within(size: Size, card: RateCard, known: Known, amount_nanos: int) -> int:
+    """Return the largest output cap, per choice and 1 at least, with which a call costs at most an amount."""
+    bound = size.input_bound(_window(card, known)) or 0
+    least, most = 1, size.output_cap or _output_max(card, known) or 1
+    while least < most:
+        tokens = (least + most + 1) // 2
+        if _most(size, card, bound, tokens * size.choices + size.output_extra) <= amount_nanos:
+            least = tokens
+        else:
+            most = tokens - 1
+    return least
 
 
 def _most(size: Size, card: RateCard, input_bound: int, output_bound: int) -> int:

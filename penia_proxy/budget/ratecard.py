@@ -232,10 +232,10 @@ class RateCard:
                 dearest = max(dearest, cost)
         return -(-dearest // self._denominator)
 
-    def expected(self, input_tokens: int, output_tokens: int) -> int:
-        """Return what plain text costs at the standard tier, uncached, in nano-dollars, rounded up."""
+    def expected(self, input_tokens: int, output_tokens: int, *, service_tier: str | None = None) -> int:
+        """Return what plain text costs, uncached, in nano-dollars, rounded up; a tier without a price is standard."""
         usage_in, usage_out = max(0, input_tokens), max(0, output_tokens)
-        bands = self._bands[Context()]
+        bands = self._bands[Context(service_tier if service_tier in self._tiers else None)]
         band = next((band for band in reversed(bands) if usage_in > band.above), bands[0])
         cost = (band.input[0] or 0) * usage_in + (band.output[0] or 0) * usage_out + band.request
         return -(-cost // self._denominator)

@@ -15,6 +15,10 @@ CostBasis = Literal["reported", "provider_cost", "partial", "estimated", "unconf
 """How a record's cost was obtained; DESIGN.md §6 defines each."""
 
 
+BATCH_TIER = "batch"
+"""The tier of what a batch has used: Anthropic's own word, and what we call the catalogue's ``processing: batch``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens and other units of one answer. All counts are disjoint; ``units`` holds what is not tokens."""

@@ -13,7 +13,7 @@ from penia_proxy.cli.serve import ConfigPath, load
 
 if TYPE_CHECKING:
     from penia_proxy.budget.prices import PriceBook
-    from penia_proxy.config import BudgetSpec, Config
+    from penia_proxy.config import BudgetSpec, Config, ProviderConfig
 
 
 def check(config_path: ConfigPath = None) -> None:
@@ -22,8 +22,11 @@ def check(config_path: ConfigPath = None) -> None:
 
     from penia_proxy.budget.prices import PriceBook
     from penia_proxy.cli import display
+    from penia_proxy.gateway.signing import signer_of
 
     config = load(config_path)
+    for name, provider in config.providers.items():
+        signer_of(name, provider)
     directory = config.pricing.directory
     prices = PriceBook.load(Path(directory) if directory else None)
     out = display.console()
@@ -48,12 +51,17 @@ def _parts(config: "Config", prices: "PriceBook") -> Iterator[tuple[str, list[st
     yield (
         "providers",
         [
-            f"{name}: {provider.format}, {_without_password(provider.base_url)}, "
-            + ("key configured" if provider.api_key else "the caller's own key")
+            f"{name}: {provider.format}, {_without_password(provider.base_url)}, " + _who_pays(provider)
             for name, provider in config.providers.items()
         ],
     )
     yield "budgets", [_budget(budget) for budget in config.budgets] or ["none"]
+
+
+def _who_pays(provider: "ProviderConfig") -> str:
+    if provider.aws is not None:
+        return f"signed by Penia for {provider.aws_region}"
+    return "key configured" if provider.api_key else "the caller's own key"
 
 
 def _budget(budget: "BudgetSpec") -> str:

@@ -9,12 +9,14 @@ Rules: every exchange is exact, explained or wrong; nothing is left out of the t
 
 import asyncio
 import json
+import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,6 +27,8 @@ from penia_proxy.cli.exits import FAILED, UNUSABLE, stop
 if TYPE_CHECKING:
     import aiohttp
 
+    from penia_proxy.app import Gateway
+    from penia_proxy.budget.record import UsageRecord
     from penia_proxy.sandbox.recordings import Recording
 
 Grade = Literal["exact", "explained", "wrong"]
@@ -42,15 +46,13 @@ TOKENS = {
 """The file's names, and the record's."""
 
 SPOKEN_AS = {
-    "bedrock-mantle": "openai",
     "google-vertex": "google",
     "ollama-cloud": "ollama",
     "azure-foundry": "azure",
     "gpustack": "openai-compatible",
     "crusoe": "openai-compatible",
-    "portkey": "openai-compatible",
-    "huggingface_together": "openai-compatible",
-    "huggingface_nebius": "openai-compatible",
+    "huggingface_together": "huggingface",
+    "huggingface_nebius": "huggingface",
 }
 """Providers of recordings that are another name of a format: the format, which is the catalogue's name as well."""
 
@@ -66,13 +68,16 @@ PRICED_AS = {
 }
 """Where it is not."""
 
+_RESULTS = re.compile(r"/(?:files|batches)/([^/?]+)/(?:content|results)")
+"""Where results are read, by the name that counts them once."""
+
 KEYS_SHOWN = 20
 
 NOT_SPOKEN = "this path is not metered yet, so it is refused (404 unmetered_route)"
-BACKGROUND = "a background response: refused, since its bill comes after the answer"
-STORED = "a stored response read again: its bill is that of the POST that made it"
+INSIDE = "a batch job with its answers inside: billed once by their usage, which the file takes for a free read"
 PRICELESS = "the catalogue lists the model without any price: expected 0, recorded unpriced, never a quiet 0"
 NO_USAGE = "recorded without usage in a stream that had not asked for it; Penia asks, the recording cannot answer"
+ESTIMATED = "the answer carries no usage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,8 @@ async def _replay(recordings: "list[Recording]", chunk: int, at: datetime) -> di
                 async with aiohttp.ClientSession(auto_decompress=False) as session:
                     for key, recording in by_key.items():
                         if recording.provider in names:
-                            outcomes[key] = await _exchange(session, gateway.url, recording)
+                            spoken = formats[recording.provider]
+                            outcomes[key] = await _exchange(session, gateway, recording, spoken)
                         else:
                             outcomes[key] = Outcome("explained", _foreign(recording))
             finally:
@@ -163,10 +169,13 @@ async def _replay(recordings: "list[Recording]", chunk: int, at: datetime) -> di
     return outcomes
 
 
-async def _exchange(session: "aiohttp.ClientSession", url: str, recording: "Recording") -> Outcome:
+async def _exchange(
+    session: "aiohttp.ClientSession", gateway: "Gateway", recording: "Recording", spoken: str
+) -> Outcome:
     from yarl import URL
 
     from penia_proxy.sandbox.recordings import REPLAY_ID
+    from penia_proxy.watch.shapes import record_json
 
     headers = {
         **recording.request_headers,
@@ -175,22 +184,53 @@ async def _exchange(session: "aiohttp.ClientSession", url: str, recording: "Reco
     }
     for name in [name for name in headers if name.lower() in ("content-length", "content-encoding", "host")]:
         del headers[name]
-    target = URL(f"{url}/{recording.provider}{recording.path_and_query}", encoded=True)
+    target = URL(f"{gateway.url}/{recording.provider}{_own_path(recording, spoken)}", encoded=True)
     async with session.request(recording.method, target, data=recording.request_body, headers=headers) as answer:
         body = await answer.read()
         status, coding = answer.status, answer.headers.get("Content-Encoding")
         changed = "X-Penia-Changed" in answer.headers
     if status == 404 and b"unmetered_route" in body:
         return Outcome("explained", NOT_SPOKEN)
-    if status == 400 and b"'background'" in body and b"not metered yet" in body:
-        return Outcome("explained", BACKGROUND)
     if status != recording.status:
         return Outcome("wrong", f"status {status}, recorded {recording.status}")
     if not _same_bytes(body, coding, recording, changed=changed):
         return Outcome("wrong", "the bytes that arrived are not those recorded")
-    async with session.get(f"{url}/api/v1/usage/records/replay-{recording.key}") as answer:
-        record = await answer.json() if answer.status == 200 else None
-    return judge(record, recording)
+    await gateway.ledger.caught_up()
+    record = await gateway.ledger.queries.record(f"replay-{recording.key}") or await _billed_once(gateway, recording)
+    return judge(None if record is None else record_json(record), recording)
+
+
+async def _billed_once(gateway: "Gateway", recording: "Recording") -> "UsageRecord | None":
+    """Return the record of what an answer says again, or what an earlier recording asked for."""
+    if recording.expected["billable"] != "once":
+        return None
+    of_results = _RESULTS.search(recording.path_and_query)
+    name = of_results[1] if of_results else recording.expected.get("dedupe_key")
+    return await gateway.ledger.billed(f"{recording.provider}:{name}")
+
+
+def _own_path(recording: "Recording", spoken: str) -> str:
+    """
+    Return the recorded path from where it is one of its format.
+
+    What stands before is a part of ``base_url``, of a router or of another gateway; some end in the version.
+    """
+    from penia_proxy.errors import UnmeteredRoute
+    from penia_proxy.gateway.routes import RouteTable
+    from penia_proxy.wire.dialects import DIALECTS
+
+    path, mark, query = recording.path_and_query.partition("?")
+    path = path.partition("#")[0]
+    table = RouteTable(DIALECTS[spoken].routes)
+    parts = path.split("/")[1:]
+    for start, version in product(range(len(parts)), ("", "/v1")):
+        own = f"{version}/{'/'.join(parts[start:])}"
+        try:
+            table.match(recording.method, own)
+        except UnmeteredRoute:
+            continue
+        return own + mark + query
+    return recording.path_and_query
 
 
 def _same_bytes(body: bytes, coding: str | None, recording: "Recording", *, changed: bool) -> bool:
@@ -216,17 +256,19 @@ def judge(record: Mapping[str, Any] | None, recording: "Recording") -> Outcome:
     """Compare a usage record with what the file expects."""
     expected = recording.expected
     if expected["billable"] is False:
+        if record is not None and recording.provider == "mistral" and recording.api == "batches":
+            return Outcome("explained", INSIDE)
         return Outcome("exact") if record is None else Outcome("wrong", "recorded, but nothing was billed")
+    if expected["billable"] == "deferred":
+        return Outcome("exact") if record is None else Outcome("wrong", "recorded before its bill was stated")
     if record is None:
-        # The POST that made a stored response is not in the file, or was refused.
-        is_stored = recording.api == "responses.retrieve"
-        return Outcome("explained", STORED) if is_stored else Outcome("wrong", "no record")
+        return Outcome("wrong", "no record")
     if expected.get("usage") is None and record["cost_basis"] == "provider_cost":
         return _judge_cost(record, {**expected, "best_cost_usd": expected.get("provider_cost_usd")})
     if expected.get("usage") is None:
         if record["cost_basis"] not in ("estimated", "partial", "unpriced"):
             return Outcome("wrong", f"the answer has no usage, and the basis is {record['cost_basis']}")
-        return Outcome("explained", NO_USAGE if recording.asked_for_usage is False else "the answer carries no usage")
+        return Outcome("explained", NO_USAGE if recording.asked_for_usage is False else ESTIMATED)
     usage = expected["usage"]
     for theirs, ours in TOKENS.items():
         count = usage.get(theirs, 0)
@@ -291,7 +333,40 @@ def _show(recordings: "list[Recording]", outcomes: Mapping[str, Outcome], *, eve
         console.print(f"\n{left_out} exchanges are of providers whose format is not spoken yet (--all lists them).")
     for line in wrong:
         console.print(f"\n[red]wrong[/red]: {line}")
+    console.print()
+    for line in closing(recordings, outcomes):
+        console.print(line)
     return len(wrong)
+
+
+def closing(recordings: "list[Recording]", outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+    """
+    Yield the closing lines: of the exchanges that carry usage, how many are exact, and which are not and why.
+
+    Those that bill without saying what are apart, as nothing can be exact about them; so are those that bill nothing.
+    """
+    carrying: list[str] = []
+    silent: list[str] = []
+    for recording in recordings:
+        if recording.expected["billable"] is False:
+            continue
+        (silent if recording.expected.get("usage") is None else carrying).append(recording.key)
+    grades = Counter(outcomes[key].grade for key in carrying)
+    share = 100 * grades["exact"] / len(carrying) if carrying else 100
+    yield (
+        f"{len(carrying)} exchanges carry usage: {grades['exact']} exact ({share:.2f} %),"
+        f" {grades['explained']} explained, {grades['wrong']} wrong."
+    )
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for key in carrying:
+        if outcomes[key].grade != "exact":
+            reasons[outcomes[key].why].append(key)
+    for why, keys in sorted(reasons.items()):
+        yield f"  not exact ({len(keys)}): {why}: {' '.join(keys)}"
+    estimated = sum(outcomes[key].why in (NO_USAGE, ESTIMATED) for key in silent)
+    left = len(silent) - estimated
+    yield f"{len(silent)} bill and carry no usage: {estimated} metered at an estimate, {left} refused."
+    yield f"{len(recordings) - len(carrying) - len(silent)} bill nothing."
 
 
 def _foreign(recording: "Recording") -> str:

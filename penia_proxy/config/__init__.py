@@ -4,6 +4,7 @@ The configuration: `schema` says what it is, `load` reads config.yaml and the en
 Rule: everybody else imports from here; only `document` is imported by name, by whoever reads another file of people's.
 """
 
+from penia_proxy.config.aws import AwsConfig
 from penia_proxy.config.load import DEFAULT_FILE, load_config
 from penia_proxy.config.schema import (
     DEFAULTS,
@@ -36,6 +37,7 @@ __all__ = [
     "RESERVED_NAMES",
     "USD_MAX",
     "AuthConfig",
+    "AwsConfig",
     "BudgetSpec",
     "Config",
     "CountersConfig",

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -27,6 +26,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from penia_proxy.config.address import base_url_problem, is_plain
+from penia_proxy.config.aws import AwsConfig, region_in
+
 USD_MAX = 1_000_000_000
 """The largest limit or cost accepted from outside; far beyond any real one."""
 
@@ -35,6 +37,7 @@ KNOWN_FORMATS = frozenset(
         "anthropic",
         "azure",
         "bedrock",
+        "bedrock-mantle",
         "cerebras",
         "cohere",
         "deepseek",
@@ -42,12 +45,14 @@ KNOWN_FORMATS = frozenset(
         "google",
         "google-openai",
         "groq",
+        "huggingface",
         "mistral",
         "ollama",
         "openai",
         "openai-compatible",
         "openrouter",
         "perplexity",
+        "portkey",
         "snowflake",
         "together",
         "voyageai",
@@ -142,13 +147,6 @@ class BudgetSpec(Section):
             raise PydanticCustomError("not_built_yet", "'approve' comes later; use track, warn or block")
         return value
 
-    @field_validator("overrun")
-    @classmethod
-    def _overrun_is_built(cls, value: Overrun) -> Overrun:
-        if value == "truncate":
-            raise PydanticCustomError("not_built_yet", "'truncate' comes later; use never or finish")
-        return value
-
     @field_validator("timezone")
     @classmethod
     def _timezone_exists(cls, value: str) -> str:
@@ -203,7 +201,7 @@ class LedgerConfig(Section):
     @classmethod
     def _url_is_a_file(cls, value: str) -> str:
         path = value.removeprefix("sqlite:///")
-        if path == value or path.strip("/") in {"", ".", ":memory:"} or not _is_plain(path):
+        if path == value or path.strip("/") in {"", ".", ":memory:"} or not is_plain(path):
             # The value is not quoted: a database URL can hold a password.
             raise PydanticCustomError(
                 "ledger_url", "only SQLite files are built: sqlite:///path, or sqlite:////path from the root"
@@ -245,6 +243,8 @@ class TimeoutsConfig(Section):
     idle: Seconds = 300
 
 
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_printable)]
+
 FreeRoute = Annotated[str, StringConstraints(pattern=r"^(GET|POST|PUT|PATCH|DELETE|HEAD) /[!-~]*$", max_length=500)]
 
 
@@ -259,13 +259,36 @@ class ProviderConfig(Section):
     timeout_seconds: TimeoutsConfig = TimeoutsConfig()
     prices: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     """The catalogue's name for this provider where it differs from ours."""
+    models: Annotated[dict[ModelName, ModelName], Field(max_length=1000)] = Field(default_factory=dict)
+    """What a name that says no model (a deployment, an ARN, an agent) is priced as, until an answer names its model."""
+    aws: AwsConfig | None = None
+    """Sign with Penia's own credentials; None: what the caller sends passes."""
     free_routes: Annotated[tuple[FreeRoute, ...], Field(max_length=100)] = ()
     """Additional ``METHOD /path`` that cost nothing and pass unmetered."""
 
+    def priced_as(self, model: str) -> str:
+        """Return the name to price a model by."""
+        return self.models.get(model, model)
+
+    @property
+    def aws_region(self) -> str | None:
+        """The region to sign for, None where nothing says it."""
+        return (self.aws and self.aws.region) or region_in(self.base_url)
+
+    @model_validator(mode="after")
+    def _signing_is_possible(self) -> Self:
+        if self.aws is None:
+            return self
+        if self.format != "bedrock":
+            raise PydanticCustomError("aws", "'aws' is for providers of the format bedrock")
+        if self.aws_region is None:
+            raise PydanticCustomError("aws", "base_url names no AWS region; say aws.region")
+        return self
+
     @field_validator("base_url")
     @classmethod
-    def _base_url_is_plain(cls, value: str) -> str:
-        why = _base_url_problem(value)
+    def _base_urlis_plain(cls, value: str) -> str:
+        why = base_url_problem(value)
         if why:
             # The URL is not quoted: userinfo is a password.
             raise PydanticCustomError("base_url", "{why}", {"why": why})
@@ -281,30 +304,6 @@ class ProviderConfig(Section):
                 {"value": repr(value[:64]), "known": ", ".join(sorted(KNOWN_FORMATS, reverse=True))},
             )
         return value
-
-
-def _base_url_problem(url: str) -> str:
-    """Return why the URL cannot be a provider's base, or nothing."""
-    try:
-        parts = urlsplit(url)
-        port_is_valid = parts.port != 0
-    except ValueError:
-        return "not a URL"
-    if not _is_plain(url):
-        return "a base URL has no spaces, controls, backslashes, query or fragment"
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return "a base URL is http:// or https:// and a host"
-    if "@" in parts.netloc:
-        return "a base URL has no user or password; use api_key"
-    if not port_is_valid:
-        return "port 0 cannot be called"
-    if any(part in {".", ".."} for part in parts.path.split("/")) or "//" in parts.path.rstrip("/"):
-        return "a base URL's path has no '.', '..' or empty parts"
-    return ""
-
-
-def _is_plain(text: str) -> bool:
-    return text.isascii() and text.isprintable() and not re.search(r"[\s\\?#]", text)
 
 
 class PricingConfig(Section):

@@ -15,6 +15,7 @@ from penia_proxy.budget.bill import Bill, CardOf, bill_of
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import CostBasis, Usage
+from penia_proxy.errors import Conflict
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.holding import Books
 from penia_proxy.ids import new_id
@@ -46,27 +47,28 @@ async def charge(
     """Book a bill as a record of its own, unless the bill of its key is there. Raises StoreUnavailable."""
     caller = payer.caller
     covering = books.engine.covering(Facts(caller.component, payer.provider, bill.model, caller.tags))
-    await _append(
-        books,
-        UsageRecord(
-            record_id=new_id("r"),
-            timestamp=books.clock.now(),
-            component=caller.component,
-            provider=payer.provider,
-            model=bill.model,
-            usage=bill.usage,
-            cost_basis=bill.basis,
-            cost_nanos=bill.cost_nanos,
-            input_cost_nanos=bill.input_cost_nanos,
-            budget_ids=tuple(budget.budget_id for budget in covering),
-            task_type=caller.task_type,
-            request_id=caller.request_id,
-            pricing_version=payer.pricing_version,
-            tags=caller.tags,
-            once_key=once_key,
-            metadata={**(metadata or {}), **bill.remarks},
-        ),
+    record = UsageRecord(
+        record_id=caller.request_id,
+        timestamp=books.clock.now(),
+        component=caller.component,
+        provider=payer.provider,
+        model=bill.model,
+        usage=bill.usage,
+        cost_basis=bill.basis,
+        cost_nanos=bill.cost_nanos,
+        input_cost_nanos=bill.input_cost_nanos,
+        budget_ids=tuple(budget.budget_id for budget in covering),
+        task_type=caller.task_type,
+        request_id=caller.request_id,
+        pricing_version=payer.pricing_version,
+        tags=caller.tags,
+        once_key=once_key,
+        metadata={**(metadata or {}), **bill.remarks},
     )
+    try:
+        await _append(books, record)
+    except Conflict:  # the caller gave its request the id of an earlier one
+        await _append(books, replace(record, record_id=new_id("r")))
 
 
 def is_guess(record: UsageRecord) -> bool:

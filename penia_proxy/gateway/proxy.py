@@ -9,14 +9,14 @@ task, the hold ends by what is known then. Nothing of a request or an answer is 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from penia_proxy.budget.estimate import Estimate, Known, estimate
+from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
@@ -34,7 +34,7 @@ from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
-from penia_proxy.gateway.relay import Exchange, Provider, to_provider
+from penia_proxy.gateway.relay import Exchange, Provider
 from penia_proxy.gateway.routes import RouteTable, Target, target_of
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.upstream import ReachedError
@@ -134,7 +134,7 @@ class Proxy:
         stamp = Stamp(self._books.clock, caller.request_id)
         route, path_values = upstream.routes.match(request.method, target.path)
         body = await self._body(request)
-        headers = to_provider(request.headers)
+        headers = upstream.provider.headers_of(request.headers)
         idle_s = upstream.provider.config.timeout_seconds.idle
         send = partial(upstream.provider.exchange, request.method, target.path, target.query)
         if route.operation is None and route.reads is None:
@@ -148,7 +148,7 @@ class Proxy:
             path_values=path_values,
             query=target.query,
             content_type=request.headers.get("Content-Type", ""),
-            headers=request.headers,
+            headers=headers,
             noted=self._works.noted(upstream.provider.name),
         )
         if route.reads is not None:
@@ -161,18 +161,31 @@ class Proxy:
         works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
         answering = Answering(request, stamp, self._books.clock, works, idle_s=idle_s, drains=drains)
         holding = Holding(self._books, self._held(call, caller, upstream, stamp.started))
-        exchange = self._exchange(partial(send, headers, body), holding, call, upstream, answering)
+        exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         return await (self._outlive(exchange) if upstream.drains else exchange)
 
     async def _exchange(
-        self, send: Send, holding: Holding, call: Call, upstream: Upstream, answering: Answering
+        self,
+        send: Send,
+        headers: CIMultiDict[str],
+        body: bytes,
+        holding: Holding,
+        call: Call,
+        upstream: Upstream,
+        answering: Answering,
     ) -> web.StreamResponse:
         """Hold, relay, settle: from here on every way out ends the hold."""
         async with holding as hold:
+            if (cap := hold.output_cap) is not None and call.capped is not None:
+                body = call.capped(cap)
+                headers.popall("Content-Encoding", None)
+                call = replace(call, changed=(*call.changed, "output cap"))
+            if hold.truncates and call.cuttable:
+                call = replace(call, may_be_cut=True)
             answering.admitted(hold.verdict, call)
             try:
-                async with send(connected=hold.sent) as answer:
+                async with send(headers, body, connected=hold.sent) as answer:
                     return await answering.metered(answer, hold, call, upstream.dialect.meter)
             except ReachedError as failure:
                 await hold.settle_unconfirmed("timeout" if failure.error.status == 504 else "cut")
@@ -252,17 +265,21 @@ class Proxy:
     def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float) -> Held:
         at = self._books.clock.now()
         catalogue = upstream.catalogue
-        card = self._prices.card(catalogue, call.model, at)
+        priced_as = upstream.provider.config.priced_as
+        model = priced_as(call.model)
+        card = self._prices.card(catalogue, model, at)
         provider, calibration = upstream.provider.name, self._books.calibration
         known = Known(
             habit=self._books.habit.p95(caller.component, call.model),
-            facts=self._prices.facts(catalogue, call.model),
+            facts=self._prices.facts(catalogue, model),
             bytes_factor=calibration.factor(provider, call.model, counted=False),
             counted_factor=calibration.factor(provider, call.model, counted=True),
+            grows=call.cuttable,
+            cappable=call.capped is not None,
         )
 
         async def recount() -> Estimate:
-            tokens = await tokens_of(call.text(), call.model)
+            tokens = await tokens_of(call.text(), model)
             return estimate(call.size, card, known, text_tokens=tokens)
 
         return Held(
@@ -272,8 +289,9 @@ class Proxy:
             model=call.model,
             streamed=call.stream,
             pricing_version=self._prices.version,
-            card_of=lambda model: self._prices.card(catalogue, model, at),
+            card_of=lambda named: self._prices.card(catalogue, priced_as(named), at),
             estimate=estimate(call.size, card, known),
+            cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
             recount=recount,
         )
 

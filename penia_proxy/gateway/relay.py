@@ -14,6 +14,7 @@ from yarl import URL
 
 from penia_proxy.config import ProviderConfig
 from penia_proxy.errors import UpstreamTimeout, UpstreamUnreachable
+from penia_proxy.gateway.signing import brings_a_key, is_signature, signer_of
 from penia_proxy.gateway.upstream import Answer, Client, Outgoing, ReachedError
 
 HOP_BY_HOP = frozenset(
@@ -54,11 +55,26 @@ class Provider:
     """One configured provider, ready to be called."""
 
     def __init__(self, name: str, config: ProviderConfig, client: Client) -> None:
+        """Make it ready. Raises ConfigError where it is to be signed for, and what signs is not installed."""
         self.name = name
+        self._signer = signer_of(name, config)
         self.config = config
         self.client = client
         self._origin = URL(config.base_url).origin()
         self._prefix = URL(config.base_url).raw_path.rstrip("/")
+
+    def headers_of(self, asked: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+        """Return the request headers that cross; where we sign, without the caller's signature."""
+        headers = to_provider(asked)
+        if self._signer is None or brings_a_key(headers):
+            return headers
+        return CIMultiDict((name, value) for name, value in headers.items() if not is_signature(name.lower()))
+
+    async def ready(self, request: Outgoing) -> Outgoing:
+        """Return the request as it is sent: signed, where we sign. Raises UpstreamUnreachable without credentials."""
+        if self._signer is None or brings_a_key(request.headers):
+            return request
+        return request._replace(headers=await self._signer.signed(request))
 
     def exchange(
         self,
@@ -97,9 +113,10 @@ class Exchange:
         have been.
         """
         name = self._provider.name
+        request = await self._provider.ready(self._request)
         try:
             self._answer = await self._provider.client.send(
-                self._request, self._provider.config.timeout_seconds, self._connect
+                request, self._provider.config.timeout_seconds, self._connect
             )
         except TimeoutError as error:
             if self._connected:

@@ -15,10 +15,20 @@ from penia_proxy.errors import InvalidRequest, UnmeteredRoute
 from penia_proxy.ids import COMPONENT
 from penia_proxy.wire.call import Route
 
-_AMBIGUOUS = re.compile(r"//|\\|#|%(?:2e|2f|5c|23|3f|25|00)|/\.\.?(?:/|$)|[^\x21-\x7e]", re.IGNORECASE)
+_AMBIGUOUS = re.compile(r"//|\\|#|%(?:2e|5c|23|3f|25|00)|/\.\.?(?:/|$)|[^\x21-\x7e]", re.IGNORECASE)
 """
-Dot segments, encoded dots, slashes, backslashes, ``#``, ``?``, ``%`` and NUL, empty segments, anything not printable
-ASCII.
+Dot segments, encoded dots, backslashes, ``#``, ``?``, ``%`` and NUL, empty segments, anything not printable ASCII.
+"""
+
+_ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
+
+_RESOURCE = re.compile(
+    r"arn(?P<c>:|%3A)aws[a-z-]*(?P=c)(?:bedrock|sagemaker)(?P=c)[a-z0-9-]{1,20}(?P=c)\d{0,12}(?P=c)"
+    r"[a-z-]+(?:%2F[A-Za-z0-9](?:[A-Za-z0-9._-]|(?P=c))*){1,2}"
+)
+"""
+An AWS resource name as one segment: what Bedrock takes for a model (botocore 1.44.8, ConversationalModelId). Nowhere
+else is an encoded slash let through: whoever decodes it sees another path.
 """
 
 
@@ -38,7 +48,7 @@ def target_of(raw_target: str) -> Target:
     path, _, query = raw_target.partition("?")
     if not path.startswith("/"):
         raise InvalidRequest("The request target must be a path.")
-    if _AMBIGUOUS.search(path) or not query.isascii() or not (query.isprintable() or not query):
+    if _AMBIGUOUS.search(path) or _hides_a_slash(path) or not query.isascii() or not (query.isprintable() or not query):
         raise InvalidRequest("The path has dot segments, empty segments or encoded separators; send it as it is meant.")
     component = None
     first, _, rest = path[1:].partition("/")
@@ -50,18 +60,30 @@ def target_of(raw_target: str) -> Target:
     return Target(component, first, f"/{rest}" if rest else "", query)
 
 
+def _hides_a_slash(path: str) -> bool:
+    return any(_ENCODED_SLASH.search(part) and not _RESOURCE.fullmatch(part) for part in path.split("/"))
+
+
+_PLACES = {"{}": "((?:(?!%2F)[^/])+)", "{arn}": "([^/]+)"}
+"""What stands for one segment of a route's path, and what may stand there."""
+
+
 class RouteTable:
     """The routes of one provider."""
 
     def __init__(self, routes: Iterable[Route], free_routes: Iterable[str] = ()) -> None:
         """``free_routes`` are ``METHOD /path`` of the configuration: costing nothing by the operator's word."""
         self._exact: dict[tuple[str, str], Route] = {}
-        self._patterns: list[tuple[str, re.Pattern[str], Route]] = []
+        self._patterns: dict[tuple[str, int], list[tuple[re.Pattern[str], Route]]] = {}
+        """By method and number of segments, which no pattern crosses."""
         told = (Route(line.split(" ", 1)[0], line.split(" ", 1)[1], None) for line in free_routes)
         for route in (*told, *routes):
-            if "{}" in route.path:
-                pattern = re.compile(re.escape(route.path).replace(r"\{\}", "([^/]+)"))
-                self._patterns.append((route.method, pattern, route))
+            if any(place in route.path for place in _PLACES):
+                pattern = re.escape(route.path)
+                for place, segment in _PLACES.items():
+                    pattern = pattern.replace(re.escape(place), segment)
+                alike = self._patterns.setdefault((route.method, route.path.count("/")), [])
+                alike.append((re.compile(pattern), route))
             else:
                 self._exact.setdefault((route.method, route.path), route)
 
@@ -70,8 +92,8 @@ class RouteTable:
         route = self._exact.get((method, path))
         if route is not None:
             return route, ()
-        for known, pattern, candidate in self._patterns:
-            if known == method and (found := pattern.fullmatch(path)):
+        for pattern, candidate in self._patterns.get((method, path.count("/")), ()):
+            if found := pattern.fullmatch(path):
                 return candidate, tuple(map(unquote, found.groups()))
         raise UnmeteredRoute(
             "This path is not one that can be metered, so it is not forwarded. Only a path that costs nothing may be"

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from penia_proxy.budget.bill import Bill
 from penia_proxy.errors import PeniaError
 from penia_proxy.gateway.booking import stated
 from penia_proxy.gateway.charging import Payer, charge, correct, is_guess
@@ -26,6 +27,9 @@ BILLED_MAX = 100_000
 """Keys of booked bills that are remembered; of an older one the ledger knows."""
 
 NOTED_MAX = 10_000
+
+PARTS_INLINE_MAX = 256
+"""Answers of one bill that are priced at once, at about 10 µs each."""
 
 POLLS_MAX = 1_000
 """Works polled at a time; what waits beyond that is settled when its caller asks, or at its deadline."""
@@ -58,7 +62,8 @@ class Works:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._waiting: dict[str, _Waiting] = {}
-        self._billed: OrderedDict[str, None] = OrderedDict()
+        self._billed: OrderedDict[str, float] = OrderedDict()
+        """When another answer stated each bill, on the monotonic clock; 0 where its call's own did."""
         self._noted: OrderedDict[str, Noted] = OrderedDict()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -79,15 +84,19 @@ class Works:
         """Return where to look up what answers of a provider said."""
         return lambda name: self._noted.get(_key(provider, name))
 
-    def claim(self, provider: str, work: Work) -> str | None:
+    def claim(self, provider: str, work: Work, at: float = 0.0) -> str | None:
         """Return the key of a bill that is to be booked now, None if it has been."""
         key = _key(provider, work.name)
         if key in self._billed:
             return None
-        self._billed[key] = None
+        self._billed[key] = at
         if len(self._billed) > BILLED_MAX:
             self._billed.popitem(last=False)
         return key
+
+    def told_since(self, provider: str, work: Work, instant: float) -> bool:
+        """Whether another answer has stated the bill after a monotonic instant."""
+        return self._billed.get(_key(provider, work.name), 0.0) > instant
 
     def wait(self, provider: str, work: Work, hold: Holding, payer: Payer, ask: Ask | None) -> None:
         """Keep the hold until a later answer states the bill; ``ask`` gets that answer where nobody else does."""
@@ -128,13 +137,13 @@ class Works:
 
     async def _billed_now(self, payer: Payer, work: Work, waits_as: str, reading: Reading) -> None:
         waiting = self._waiting.pop(waits_as, None)
-        key = self.claim(payer.provider, work)
+        key = self.claim(payer.provider, work, self._books.clock.monotonic())
         if waiting is not None:
             waiting.stop()
             if key is None:
                 await waiting.hold.release()
                 return
-            bill = stated(waiting.hold.bill(reading.parts, "reported"), reading.cost_usd)
+            bill = await _priced(lambda: waiting.hold.bill(reading.parts, "reported"), reading)
             await waiting.hold.settle(bill, status="error" if reading.failed else "ok", once_key=key)
         elif key is not None:
             try:
@@ -147,7 +156,7 @@ class Works:
         earlier = await self._books.ledger.billed(key)
         if earlier is None and waits_as != key:
             earlier = await self._books.ledger.billed(waits_as)
-        bill = stated(payer.bill(reading.parts), reading.cost_usd)
+        bill = await _priced(lambda: payer.bill(reading.parts), reading)
         if earlier is None:
             await charge(self._books, payer, bill, once_key=key)
         elif is_guess(earlier):
@@ -199,6 +208,15 @@ class CallWorks:
         self._works.wait(self._payer.provider, work, hold, self._payer, ask)
         return True
 
+    def told_since(self, reading: Reading, instant: float) -> bool:
+        """
+        Whether another answer has stated this bill since a monotonic instant: that of the call.
+
+        One that did before was about other work of the same name, which a provider should not have.
+        """
+        work = reading.work
+        return work is not None and reading.complete and self._works.told_since(self._payer.provider, work, instant)
+
     def claim(self, reading: Reading) -> str | None:
         """
         Return the once-key of the record to be; None where there is none, or its exact bill has been booked.
@@ -211,6 +229,12 @@ class CallWorks:
         return (
             self._works.claim(self._payer.provider, work) if reading.complete else _key(self._payer.provider, work.name)
         )
+
+
+async def _priced(price: Callable[[], Bill], reading: Reading) -> Bill:
+    """Return the bill of a reading; that of a batch's thousands of answers is reckoned beside the event loop."""
+    bill = await asyncio.to_thread(price) if len(reading.parts) > PARTS_INLINE_MAX else price()
+    return stated(bill, reading.cost_usd)
 
 
 def _key(provider: str, name: str) -> str:

@@ -21,7 +21,7 @@ from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.file import FileLock, open_for_writing
-from penia_proxy.ledger.moves import Append, Barrier, Defer, Expire, Release, Reserve, SaveBudget, Settle
+from penia_proxy.ledger.moves import Append, Barrier, Defer, Expire, Extend, Release, Reserve, SaveBudget, Settle
 from penia_proxy.ledger.queries import Queries, reading
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
@@ -122,6 +122,10 @@ class Ledger:
     def defer(self, hold_id: str, once_key: str) -> "asyncio.Future[None]":
         """Keep the once-key of an open hold, so that a crash does not forget it; queued in this step."""
         return self._writer.submit(Defer(hold_id, once_key))
+
+    def extend(self, hold_id: str, amount_nanos: int) -> "asyncio.Future[None]":
+        """Keep what an open hold has grown to: what a crash would charge; queued in this step."""
+        return self._writer.submit(Extend(hold_id, amount_nanos))
 
     async def billed(self, once_key: str) -> UsageRecord | None:
         """Return the record that has the bill of a once-key, those of this moment included."""

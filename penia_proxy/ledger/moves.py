@@ -80,12 +80,25 @@ class Defer:
     """Say under which key a hold's bill will come."""
 
     lasting: ClassVar[bool] = True
-    hurry: ClassVar[Hurry] = Hurry.IN_TURN
+    hurry: ClassVar[Hurry] = Hurry.NONE
     hold_id: str
     once_key: str
 
     def apply(self, to: Transaction) -> None:
         to.defer(self.hold_id, self.once_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Say that an open hold is larger now."""
+
+    lasting: ClassVar[bool] = True
+    hurry: ClassVar[Hurry] = Hurry.NONE
+    hold_id: str
+    amount_nanos: int
+
+    def apply(self, to: Transaction) -> None:
+        to.extend(self.hold_id, self.amount_nanos)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.record import Tally, UsageRecord
+from penia_proxy.budget.usage import BATCH_TIER
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import Period
@@ -178,10 +179,14 @@ class Queries:
         }
 
     async def recent_outputs(self, limit: int) -> list[tuple[str, str, int]]:
-        """Return (component, model, output tokens) of the newest calls that ended well, newest first."""
+        """Return (component, model, output tokens) of the newest calls that ended well, newest first; no batches."""
         statement = (
             select(usage_records.c.component, usage_records.c.model, usage_records.c.output_tokens)
-            .where(usage_records.c.corrects.is_(None), usage_records.c.status == "ok")
+            .where(
+                usage_records.c.corrects.is_(None),
+                usage_records.c.status == "ok",
+                usage_records.c.usage["service_tier"].as_string().is_distinct_from(BATCH_TIER),
+            )
             .order_by(usage_records.c.seq.desc())
             .limit(limit)
         )

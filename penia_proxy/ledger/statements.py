@@ -80,6 +80,9 @@ def _save_budget() -> str:
 INSERT_HOLDS = Rows(_insert(holds))
 DELETE_HOLDS = Rows(delete(holds).where(holds.c.hold_id.in_([bindparam("hold_id")])))
 DEFER_HOLD = _sql(update(holds).where(holds.c.hold_id == bindparam("its_id")).values(once_key=bindparam("once_key")))
+EXTEND_HOLD = _sql(
+    update(holds).where(holds.c.hold_id == bindparam("its_id")).values(amount_nanos=bindparam("amount_nanos"))
+)
 OPEN_HOLDS = _sql(select(holds).order_by(holds.c.admitted_at, holds.c.hold_id))
 
 INSERT_RECORDS = Rows(_insert(usage_records, "cost"))

@@ -81,6 +81,7 @@ class Transaction:
         self._hold_inserts: dict[str, dict[str, Any]] = {}
         self._hold_deletes: set[str] = set()
         self._deferred: dict[str, str] = {}
+        self._extended: dict[str, int] = {}
         self._records: list[dict[str, Any]] = []
         self._charges: list[dict[str, Any]] = []
         self._spend: dict[WindowKey, Tally] = {}
@@ -102,6 +103,14 @@ class Transaction:
             row["once_key"] = once_key
         elif self._is_open(hold_id):
             self._deferred[hold_id] = once_key
+
+    def extend(self, hold_id: str, amount_nanos: int) -> None:
+        """Keep the amount of an open hold; one that is not open has ended."""
+        row = self._hold_inserts.get(hold_id)
+        if row is not None:
+            row["amount_nanos"] = amount_nanos
+        elif self._is_open(hold_id):
+            self._extended[hold_id] = amount_nanos
 
     def release(self, hold_id: str) -> None:
         """Close a hold; one that is not open is closed already."""
@@ -230,6 +239,8 @@ class Transaction:
         """Write what was gathered. Deletes come first: an id may be released and reserved again in one batch."""
         to = self._connection
         sql.DELETE_HOLDS.write(to, [{"hold_id": hold_id} for hold_id in self._hold_deletes])
+        for hold_id, amount_nanos in self._extended.items():
+            to.execute(sql.EXTEND_HOLD, {"its_id": hold_id, "amount_nanos": amount_nanos})
         for hold_id, key in self._deferred.items():
             to.execute(sql.DEFER_HOLD, {"its_id": hold_id, "once_key": key})
         sql.INSERT_HOLDS.write(to, list(self._hold_inserts.values()))

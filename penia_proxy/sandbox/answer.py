@@ -7,12 +7,15 @@ It must not know how the pieces are made or sent.
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from penia_proxy.sandbox.bill import Tokens
+from penia_proxy.sandbox.bill import Charge, Tokens
 from penia_proxy.sandbox.faults import Behaviour, UsageFault
+from penia_proxy.sandbox.forms import Upload
 from penia_proxy.sandbox.prompt_cache import PromptCache
+from penia_proxy.sandbox.refused import Refused
+from penia_proxy.sandbox.work import Store
 
 NO_TOKENS = Tokens()
 """What an answer reports that bills nothing."""
@@ -40,6 +43,10 @@ class Answer:
     request_id: str
     served_model: str | None = None
     service_tier: str | None = None
+    failure: bytes | None = None
+    """The event that ends its stream if it fails, where that is not the provider's usual one."""
+    later: list[Charge] = field(default_factory=list)
+    """What the work that the request started is billed; it may be emptied when that is cancelled."""
 
 
 def broken(counts: Any, fault: UsageFault) -> Any:
@@ -69,16 +76,14 @@ class Question:
     seed: bytes
     behaviour: Behaviour
     cache: PromptCache
-
-
-class Refused(Exception):
-    """The request is answered with an error, in the provider's shape; which shape is not known here."""
-
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.param = param
-        self.code = code
+    store: Store
+    values: tuple[str, ...] = ()
+    """What stands in the path's ``{}``."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+    """The provider's own address as the caller wrote it, for links to further answers."""
+    upload: Upload | None = None
+    """The file of a form; the form's other fields are the body."""
 
 
 def count_of(body: Mapping[str, Any], name: str, low: int, high: int = 1 << 53) -> int | None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
-from penia_proxy.sandbox.answer import Question, Refused, count_of, model_of, objects_in, turns_of
+from penia_proxy.sandbox.answer import Question, count_of, model_of, objects_in, turns_of
 from penia_proxy.sandbox.prompt_cache import Lifetime, Mark
+from penia_proxy.sandbox.refused import Refused
 from penia_proxy.sandbox.words import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, canonical, number, tokens_of
 
 TOKENS_PER_REQUEST = 3

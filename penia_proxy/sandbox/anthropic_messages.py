@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penia_proxy.sandbox import anthropic, anthropic_input
-from penia_proxy.sandbox.answer import Answer, Piece, Question, broken, count_of, until_stop
+from penia_proxy.sandbox.answer import NO_TOKENS, Answer, Piece, Question, broken, count_of, until_stop
 from penia_proxy.sandbox.bill import Tokens
 from penia_proxy.sandbox.models import served_name
 from penia_proxy.sandbox.schemas import arguments_of
@@ -49,7 +49,7 @@ def count(question: Question) -> Answer:
     """Return the answer to ``count_tokens``. Raises Refused."""
     anthropic_input.checked(question.body, for_count=True)
     content = {"input_tokens": anthropic_input.prompt_tokens(question.body)}
-    return anthropic.json_answer(question.seed, content, Tokens(), model=None, tier=None)
+    return anthropic.json_answer(question.seed, content, NO_TOKENS, model=None, tier=None)
 
 
 class _Message:

@@ -6,56 +6,33 @@ Rule: whatever arrives is answered in the shape of the provider it was meant for
 """
 
 import asyncio
+import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any
 
 import orjson
 from aiohttp import web
 
-from penia_proxy.sandbox import anthropic, anthropic_messages, embeddings, google, models, openai, openai_chat
-from penia_proxy.sandbox.answer import Answer, Question, Refused, interrupted
+from penia_proxy.sandbox.answer import Answer, Question, interrupted
 from penia_proxy.sandbox.bill import CALLS_MAX, Bill, Call, kept
 from penia_proxy.sandbox.delivery import deliver
 from penia_proxy.sandbox.faults import Asked, Behaviour, Script, Scripted, ScriptError
+from penia_proxy.sandbox.forms import Upload, read_form
 from penia_proxy.sandbox.prompt_cache import TOKENS_MIN, PromptCache
+from penia_proxy.sandbox.refused import Refused
+from penia_proxy.sandbox.routes import Found, find
 from penia_proxy.sandbox.words import seed_of
+from penia_proxy.sandbox.work import Store
 
 BODY_BYTES_MAX = 64 << 20
 """More than any gateway in front lets through by default (32 MiB), so that its limit is the one that is tested."""
 
 SHUTDOWN_S = 0.1
 """How long a stop waits for answers that are under way; stalled ones would never end by themselves."""
-
-
-class _Frame(Protocol):
-    """What :mod:`openai`, :mod:`anthropic` and :mod:`google` all have."""
-
-    def error(
-        self,
-        seed: bytes,
-        status: int,
-        message: str | None = None,
-        *,
-        param: str | None = None,
-        code: str | None = None,
-        retry_after_s: int | None = None,
-    ) -> Answer: ...
-
-    def stream_error(self, seed: bytes) -> bytes: ...
-
-
-_FRAMES: Final[Mapping[str, _Frame]] = {"openai": openai, "anthropic": anthropic, "google": google}
-
-_POSTS: Final[Mapping[str, tuple[str, Callable[[Question], Answer]]]] = {
-    "/v1/chat/completions": ("openai", openai_chat.answer),
-    "/v1/embeddings": ("openai", embeddings.answer),
-    "/v1/messages": ("anthropic", anthropic_messages.answer),
-    "/v1/messages/count_tokens": ("anthropic", anthropic_messages.count),
-}
 
 
 class Sandbox:
@@ -78,6 +55,7 @@ class Sandbox:
         self._scripted = Scripted(script, self._default)
         self._bill = Bill(log=log, calls_max=calls_max)
         self._cache = PromptCache(tokens_min=cache_tokens_min)
+        self._store = Store()
         self._unique_ids = unique_ids
 
     @property
@@ -105,68 +83,71 @@ class Sandbox:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
-        provider = _provider_of(request)
+        found = find(request.method, request.rel_url.raw_path, request.headers)
         call = self._bill.start(
-            provider=provider,
+            provider=found.provider.name,
             method=request.method,
-            path=request.path,
+            path=found.path,
             body_bytes=len(raw),
             headers=request.headers,
         )
-        body, malformed = _parsed(raw)
-        _describe(call, body)
-        if provider == "google":
-            call.model, call.streamed = kept(google.model_of(request.path)), google.is_stream(request.path)
+        body, upload = _parsed(raw, request.headers.get("Content-Type", ""))
+        _describe(call, body or {}, found)
         behaviour = Behaviour()
         try:
-            asked = Asked(call.number, provider, request.path, request.headers, body)
+            asked = Asked(call.number, call.provider, call.path, request.headers, body or {})
             behaviour = self._scripted.next(asked)
             call.behaviour = behaviour.changed()
-            answer = self._answer(request, call, body, behaviour, malformed=malformed)
+            answer = self._answer(request, found, call, behaviour, body, upload)
         except ScriptError as error:
-            answer = _FRAMES[provider].error(seed_of({}), 400, f"X-Sandbox: {error}")
+            answer = found.provider.frame.error(seed_of({}), 400, f"X-Sandbox: {error}")
         call.report(answer.tokens)
-        call.request_id, call.served_model = answer.request_id, answer.served_model
-        call.service_tier, call.usage_sent = answer.service_tier, behaviour.usage
+        call.request_id, call.served_model, call.later = answer.request_id, answer.served_model, answer.later
+        call.service_tier, call.usage_sent, call.streamed = answer.service_tier, behaviour.usage, answer.streamed
         self._bill.begun(call)
         return await deliver(request, answer, behaviour, call, self._bill)
 
     def _answer(
-        self, request: web.Request, call: Call, body: Mapping[str, Any], behaviour: Behaviour, *, malformed: bool
+        self,
+        request: web.Request,
+        found: Found,
+        call: Call,
+        behaviour: Behaviour,
+        body: Mapping[str, Any] | None,
+        upload: Upload | None,
     ) -> Answer:
         """Return the answer, or the error that the request or the script deserves. Raises nothing."""
-        frame = _FRAMES[call.provider]
-        seed = seed_of(body, f"{call.path}#{call.number}" if self._unique_ids else call.path)
+        frame = found.provider.frame
+        seed = seed_of(body or {}, f"{call.path}#{call.number}" if self._unique_ids else call.path)
         if not _has_key(request):
             return frame.error(seed, 401)
         if behaviour.status is not None:
             return frame.error(seed, behaviour.status, retry_after_s=behaviour.retry_after_s)
         if behaviour.error_body:
             return replace(frame.error(seed, 500), status=200)
-        if malformed:
+        if body is None:
             return frame.error(seed, 400, "The body of the request is not a JSON object.")
+        if found.route is None:
+            return frame.error(seed, 404, f"Invalid URL ({call.method} {call.path})")
+        question = Question(
+            body=body,
+            seed=seed,
+            behaviour=behaviour,
+            cache=self._cache,
+            store=self._store,
+            values=found.values,
+            query=request.query,
+            origin=f"{request.url.origin()}{found.prefix}",
+            upload=upload,
+        )
         try:
-            answer = self._ask(request, call, Question(body=body, seed=seed, behaviour=behaviour, cache=self._cache))
+            answer = found.route.answer(question)
         except Refused as refused:
             return frame.error(seed, refused.status, str(refused), param=refused.param, code=refused.code)
         if behaviour.error_after_chunks is None or not answer.streamed:
             return answer
-        cut = interrupted(answer.pieces, behaviour.error_after_chunks, frame.stream_error(seed))
-        return replace(answer, pieces=cut)
-
-    def _ask(self, request: web.Request, call: Call, question: Question) -> Answer:
-        """Find what answers. Raises Refused."""
-        if call.provider == "google":
-            return google.answer(question, request.method, request.path)
-        found = _POSTS.get(request.path)
-        if found is not None and request.method == "POST":
-            return found[1](question)
-        if request.method == "GET" and request.path.startswith("/v1/models"):
-            name = request.path.removeprefix("/v1/models").strip("/")
-            if call.provider == "anthropic":
-                return models.anthropic_one(question.seed, name) if name else models.anthropic_list(question.seed)
-            return models.openai_one(question.seed, name) if name else models.openai_list(question.seed)
-        raise Refused(404, f"Invalid URL ({request.method} {call.path})")
+        failure = answer.failure or frame.stream_error(seed)
+        return replace(answer, pieces=interrupted(answer.pieces, behaviour.error_after_chunks, failure))
 
 
 @asynccontextmanager
@@ -207,18 +188,6 @@ async def running_sandbox(
         await asyncio.shield(runner.cleanup())
 
 
-def _provider_of(request: web.Request) -> str:
-    """Return whose API was meant: by the path, and where both have it (``/v1/models``), by what only one sends."""
-    found = _POSTS.get(request.path)
-    if found is not None:
-        return found[0]
-    headers = request.headers
-    if google.is_google(request.path, headers):
-        return "google"
-    only_anthropic = "anthropic-version" in headers or "x-api-key" in headers
-    return "anthropic" if only_anthropic or request.path.startswith("/v1/messages") else "openai"
-
-
 def _has_key(request: web.Request) -> bool:
     """Return whether any key was sent, where a provider's SDK puts it; every key is good."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -227,21 +196,25 @@ def _has_key(request: web.Request) -> bool:
     return bearer or named or bool(request.query.get("key", "").strip())
 
 
-def _parsed(raw: bytes) -> tuple[Mapping[str, Any], bool]:
-    """Return ``(body, whether it is malformed)``; no body is an empty one."""
+def _parsed(raw: bytes, content_type: str) -> tuple[Mapping[str, Any] | None, Upload | None]:
+    """Return the JSON object or the form's fields, and the form's file; None for a body that is neither."""
+    form = read_form(raw, content_type)
+    if form is not None:
+        fields, upload = form
+        # What is answered depends on the file as well.
+        return ({**fields, "file": hashlib.sha256(upload.content).hexdigest()} if upload else fields), upload
     if not raw:
-        return {}, False
+        return {}, None
     try:
         body = orjson.loads(raw)
         # What is nested too deeply to be written again has no seed.
         orjson.dumps(body)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        return {}, True
-    return (body, False) if isinstance(body, dict) else ({}, True)
+        return None, None
+    return (body if isinstance(body, dict) else None), None
 
 
-def _describe(call: Call, body: Mapping[str, Any]) -> None:
+def _describe(call: Call, body: Mapping[str, Any], found: Found) -> None:
     metadata = body.get("metadata")
-    call.model = kept(body.get("model"))
+    call.model = kept(found.values[0] if found.route and found.route.model_in_path else body.get("model"))
     call.user = kept(body.get("user")) or (kept(metadata.get("user_id")) if isinstance(metadata, Mapping) else None)
-    call.streamed = body.get("stream") is True

@@ -48,11 +48,26 @@ class Tokens:
     output: int = 0
     """Visible output: text and tool calls."""
     reasoning: int = 0
+    searches: int = 0
+    """Searches, which are billed by the use: of the web (OpenAI), or among documents (Cohere)."""
 
     @property
     def produced(self) -> int:
         """All that is billed as output."""
         return self.output + self.reasoning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What one model made beside an answer, and is billed once, however often it is read."""
+
+    key: str
+    """What the provider calls it: the id of a response or a run; of a batch, its id and its request's own."""
+    served_model: str | None
+    tokens: Tokens
+    service_tier: str | None = None
+    batch: bool = False
+    """Whether it has the price of batches."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,8 +103,11 @@ class Call:
     output_tokens: int = 0
     """Of the whole answer, even when it was cut short."""
     reasoning_tokens: int = 0
+    searches: int = 0
     produced_tokens: int = 0
     """Output and reasoning made by the time the answer ended: the bill of a call that was cut short."""
+    later: list[Charge] = field(default_factory=list)
+    """What the work that it started is billed, when that is not in its answer; empty again once it was cancelled."""
     sent_bytes: int = 0
     """Of the answer's body, as on the wire (compressed)."""
     usage_sent: str = "normal"
@@ -111,6 +129,7 @@ class Call:
         self.cache_write_1h_tokens = tokens.cache_write_1h
         self.output_tokens = tokens.output
         self.reasoning_tokens = tokens.reasoning
+        self.searches = tokens.searches
 
 
 class Bill:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from penia_proxy.sandbox import openai
-from penia_proxy.sandbox.answer import Answer, Question, Refused, broken, count_of, model_of
+from penia_proxy.sandbox.answer import Answer, Question, broken, count_of, model_of
 from penia_proxy.sandbox.bill import Tokens
+from penia_proxy.sandbox.refused import Refused
 from penia_proxy.sandbox.words import canonical, derive, tokens_of
 
 INPUTS_MAX = 2048

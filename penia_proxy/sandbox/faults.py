@@ -56,6 +56,11 @@ class Behaviour:
     no_end: bool = False
     """Leave out the stream's last word: ``[DONE]``, ``message_stop``."""
 
+    polls: int = 1
+    """How many readings find work that goes on after its request (a batch, a run) still under way."""
+    fails: bool = False
+    """Such work ends in failure."""
+
     def changed(self) -> dict[str, object]:
         """Return the fields that differ from a healthy answer."""
         return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
@@ -93,9 +98,10 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "end_after_bytes": (0, 1 << 30),
     "stall_after_bytes": (0, 1 << 30),
     "split_bytes": (1, 1 << 30),
+    "polls": (0, 1_000),
 }
 _SECONDS: Final = frozenset({"first_byte_delay_s", "chunk_delay_s"})
-_FLAGS: Final = frozenset({"error_body", "close_before", "stall_before", "no_end"})
+_FLAGS: Final = frozenset({"error_body", "close_before", "stall_before", "no_end", "fails"})
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {"compress": get_args(Compress), "usage": get_args(UsageFault)}
 
 

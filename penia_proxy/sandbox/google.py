@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 
-from penia_proxy.sandbox.answer import Answer, Piece, Question, Refused, broken, count_of, objects_in
+from penia_proxy.sandbox.answer import NO_TOKENS, Answer, Piece, Question, broken, count_of, objects_in
 from penia_proxy.sandbox.bill import Tokens
 from penia_proxy.sandbox.embeddings import vector
+from penia_proxy.sandbox.refused import Refused
 from penia_proxy.sandbox.schemas import arguments_of
 from penia_proxy.sandbox.words import (
     BYTES_PER_TOKEN,
@@ -37,8 +38,6 @@ THOUGHTS = 48
 
 DIMENSIONS = 3072
 
-_CALL = re.compile(r"/v1(?:beta|alpha)?/models/([^/:]+):(\w+)")
-_LIST = re.compile(r"/v1(?:beta|alpha)?/models(?:/([^/:]+))?")
 _THINKS = re.compile(r"gemini-(2\.5-(flash(?!-lite)|pro)|[3-9])")
 
 _STATUSES: Mapping[int, tuple[str, str]] = {
@@ -53,41 +52,44 @@ _STATUSES: Mapping[int, tuple[str, str]] = {
 }
 
 
-def is_google(path: str, headers: Mapping[str, str]) -> bool:
-    """Return whether a request was meant for this API: by its verb, or by a header that only its SDK sends."""
-    return _CALL.fullmatch(path) is not None or "x-goog-api-key" in headers
+def whole(question: Question) -> Answer:
+    """Answer ``generateContent``. Raises Refused."""
+    return _Content(question).answer(stream=False)
 
 
-def model_of(path: str) -> str | None:
-    """Return the model that a path names, if it names one."""
-    found = _CALL.fullmatch(path)
-    return found[1] if found else None
+def stream(question: Question) -> Answer:
+    """Answer ``streamGenerateContent``. Raises Refused."""
+    return _Content(question).answer(stream=True)
 
 
-def is_stream(path: str) -> bool:
-    """Return whether an answer in pieces is asked for."""
-    return path.endswith(":streamGenerateContent")
+def embedding(question: Question) -> Answer:
+    """Answer ``embedContent``. Raises Refused."""
+    made, tokens = _embedded(question, [question.body])
+    return _counted_answer(question, {"embedding": made[0]}, tokens)
 
 
-def answer(question: Question, method: str, path: str) -> Answer:
-    """Return the answer. Raises Refused."""
-    found = _CALL.fullmatch(path)
-    if found is not None and method == "POST":
-        model, verb = found.groups()
-        if verb in ("generateContent", "streamGenerateContent"):
-            return _Content(question, model).answer(stream=is_stream(path))
-        if verb in ("embedContent", "batchEmbedContents"):
-            return _embeddings(question, model, batch=verb == "batchEmbedContents")
-        if verb == "countTokens":
-            return json_answer(question.seed, {"totalTokens": prompt_tokens(question.body)}, Tokens())
-    listed = _LIST.fullmatch(path)
-    if listed is None or method != "GET":
-        raise Refused(404, "Requested entity was not found.")
-    if listed[1] is None:
-        return json_answer(question.seed, {"models": [_model(name) for name in MODELS]}, Tokens())
-    if listed[1] not in MODELS:
-        raise Refused(404, f"models/{listed[1][:64]} is not found")
-    return json_answer(question.seed, _model(listed[1]), Tokens())
+def embeddings(question: Question) -> Answer:
+    """Answer ``batchEmbedContents``. Raises Refused."""
+    made, tokens = _embedded(question, objects_in(question.body, "requests"))
+    return _counted_answer(question, {"embeddings": made}, tokens)
+
+
+def count(question: Question) -> Answer:
+    """Answer ``countTokens``."""
+    return json_answer(question.seed, {"totalTokens": prompt_tokens(question.body)}, NO_TOKENS)
+
+
+def models(question: Question) -> Answer:
+    """Answer ``GET models``."""
+    return json_answer(question.seed, {"models": [_model(name) for name in MODELS]}, NO_TOKENS)
+
+
+def model(question: Question) -> Answer:
+    """Answer ``GET models/{}``. Raises Refused."""
+    (name,) = question.values
+    if name not in MODELS:
+        raise Refused(404, f"models/{name[:64]} is not found")
+    return json_answer(question.seed, _model(name), NO_TOKENS)
 
 
 def headers(content_type: str) -> list[tuple[str, str]]:
@@ -155,7 +157,7 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
 class _Content:
     """One answer with its candidates. Strictly private."""
 
-    def __init__(self, question: Question, model: str) -> None:
+    def __init__(self, question: Question) -> None:
         body = question.body
         contents = objects_in(body, "contents")
         if not contents:
@@ -165,7 +167,7 @@ class _Content:
         self._seed = question.seed
         self._fault = question.behaviour.usage
         self._no_end = question.behaviour.no_end
-        self._model = model
+        (self._model,) = question.values
         cap = count_of(config, "maxOutputTokens", 1)
         self._thought = self._thoughts(question, config, cap)
         left = None if cap is None else cap - self._thought
@@ -247,8 +249,8 @@ def _called(body: Mapping[str, Any], contents: list[Mapping[str, Any]]) -> Mappi
     return next((one for one in declared if isinstance(one.get("name"), str)), None) if not answered else None
 
 
-def _embeddings(question: Question, model: str, *, batch: bool) -> Answer:
-    asked = objects_in(question.body, "requests") if batch else [question.body]
+def _embedded(question: Question, asked: list[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], Tokens]:
+    (model,) = question.values
     made = []
     given = 0
     for one in asked:
@@ -258,10 +260,14 @@ def _embeddings(question: Question, model: str, *, batch: bool) -> Answer:
         given += min(prompt_tokens({"contents": [content]}), len(canonical(one)))
         most = count_of(one, "outputDimensionality", 1, DIMENSIONS) or DIMENSIONS
         made.append({"values": vector(derive(model.encode(), canonical(content)), most)})
-    said: dict[str, Any] = {"embeddings": made} if batch else {"embedding": made[0]}
-    if question.behaviour.usage != "omit":
-        said["usageMetadata"] = broken(_counted(given), question.behaviour.usage)
-    return json_answer(question.seed, said, Tokens(input=given), model=model)
+    return made, Tokens(input=given)
+
+
+def _counted_answer(question: Question, said: dict[str, Any], tokens: Tokens) -> Answer:
+    fault = question.behaviour.usage
+    if fault != "omit":
+        said["usageMetadata"] = broken(_counted(tokens.input), fault)
+    return json_answer(question.seed, said, tokens, model=question.values[0])
 
 
 def _counted(prompt: int, made: int = 0, thought: int = 0) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from penia_proxy.sandbox import anthropic, openai
-from penia_proxy.sandbox.answer import Answer, Refused
-from penia_proxy.sandbox.bill import Tokens
+from penia_proxy.sandbox.answer import NO_TOKENS, Answer, Question
+from penia_proxy.sandbox.refused import Refused
 
 _SERVED = {
     "gpt-4o": "gpt-4o-2024-08-06",
@@ -41,31 +41,33 @@ def served_name(model: str) -> str:
     return _SERVED.get(model, model)
 
 
-def openai_list(seed: bytes) -> Answer:
+def openai_list(question: Question) -> Answer:
     """Answer ``GET /v1/models``."""
     listed = {"object": "list", "data": [_openai_model(name) for name in OPENAI_MODELS]}
-    return openai.json_answer(seed, listed, Tokens(), model=None, tier=None)
+    return openai.json_answer(question.seed, listed, NO_TOKENS, model=None, tier=None)
 
 
-def openai_one(seed: bytes, name: str) -> Answer:
+def openai_one(question: Question) -> Answer:
     """Answer ``GET /v1/models/{id}``. Raises Refused."""
+    (name,) = question.values
     if name not in OPENAI_MODELS and name not in _SERVED.values():
         raise Refused(404, f"The model '{name[:64]}' does not exist", param="model", code="model_not_found")
-    return openai.json_answer(seed, _openai_model(name), Tokens(), model=None, tier=None)
+    return openai.json_answer(question.seed, _openai_model(name), NO_TOKENS, model=None, tier=None)
 
 
-def anthropic_list(seed: bytes) -> Answer:
+def anthropic_list(question: Question) -> Answer:
     """Answer ``GET /v1/models``: one page."""
     data = [_anthropic_model(name) for name in ANTHROPIC_MODELS]
     page = {"data": data, "has_more": False, "first_id": data[0]["id"], "last_id": data[-1]["id"]}
-    return anthropic.json_answer(seed, page, Tokens(), model=None, tier=None)
+    return anthropic.json_answer(question.seed, page, NO_TOKENS, model=None, tier=None)
 
 
-def anthropic_one(seed: bytes, name: str) -> Answer:
+def anthropic_one(question: Question) -> Answer:
     """Answer ``GET /v1/models/{id}``. Raises Refused."""
+    (name,) = question.values
     if name not in ANTHROPIC_MODELS and name not in _SERVED.values():
         raise Refused(404, f"model: {name[:64]}")
-    return anthropic.json_answer(seed, _anthropic_model(name), Tokens(), model=None, tier=None)
+    return anthropic.json_answer(question.seed, _anthropic_model(name), NO_TOKENS, model=None, tier=None)
 
 
 def _openai_model(name: str) -> dict[str, Any]:

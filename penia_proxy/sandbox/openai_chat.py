@@ -20,9 +20,6 @@ from penia_proxy.sandbox.models import served_name
 from penia_proxy.sandbox.schemas import arguments_of, example_of
 from penia_proxy.sandbox.words import derive, identifier, number, pieces, speech
 
-_TIERS = {"flex": "flex", "priority": "priority", "fast": "priority"}
-"""``fast`` is answered as ``priority``; anything else as ``default``."""
-
 _OBFUSCATION = "kQ7zXw3Lr9TbN5vH"
 
 
@@ -63,7 +60,7 @@ class _Completion:
         self._asked = str(body["model"])
         self._model = served_name(self._asked)
         self._id = identifier("chatcmpl-", question.seed, 29)
-        self._tier = _TIERS.get(str(body.get("service_tier")), "default")
+        self._tier = openai_input.TIERS.get(str(body.get("service_tier")), "default")
         self._reasons = openai_input.reasons(self._asked)
         count = count_of(body, "n", 1) or 1
         self._choices = [self._choice(derive(question.seed, "choice", index)) for index in range(count)]
@@ -87,7 +84,7 @@ class _Completion:
     def _choice(self, seed: bytes) -> _Choice:
         body = self._question.body
         cap = openai_input.cap_of(body)
-        wanted = openai_input.reasoning_tokens(self._question, self._asked)
+        wanted = openai_input.reasoning_tokens(self._question, self._asked, body.get("reasoning_effort"))
         reasoning = wanted if cap is None else min(wanted, cap)
         left = None if cap is None else cap - reasoning
         tools = openai_input.chosen_tools(body)

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from penia_proxy.sandbox.answer import Question, Refused, count_of, model_of, objects_in, turns_of
+from penia_proxy.sandbox.answer import Question, count_of, model_of, objects_in, turns_of
+from penia_proxy.sandbox.refused import Refused
 from penia_proxy.sandbox.words import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, canonical, tokens_of
 
 TOKENS_PER_REQUEST = 3
@@ -20,6 +21,9 @@ TOKENS_PER_LOW_IMAGE = 85
 """``detail: low`` is 85 on the models with tiles (wire_formats, measured); the other is one tile on top: 85 + 170."""
 
 CHOICES_MAX = 128
+
+TIERS = {"flex": "flex", "priority": "priority", "fast": "priority"}
+"""``fast`` is answered as ``priority``; anything else as ``default``."""
 
 _REASONING = re.compile(r"(o\d|gpt-5|gpt-6)(?!.*chat)")
 _REASONING_BY_DEFAULT = re.compile(r"(o\d|gpt-5(?!\.))(?!.*chat)")
@@ -39,15 +43,14 @@ def writes_cache(model: str) -> bool:
     return _WRITES_CACHE.match(model) is not None
 
 
-def reasoning_tokens(question: Question, model: str) -> int:
-    """Return how long the model reasons, uncapped."""
+def reasoning_tokens(question: Question, model: str, effort: object) -> int:
+    """Return how long the model reasons, uncapped, at the effort asked for or its own. Raises Refused."""
     if not reasons(model):
         return 0
     if question.behaviour.reasoning_tokens is not None:
         return question.behaviour.reasoning_tokens
-    default = "medium" if _REASONING_BY_DEFAULT.match(model) else "none"
-    effort = question.body.get("reasoning_effort") or default
-    if effort not in _EFFORT_TOKENS:
+    effort = effort or ("medium" if _REASONING_BY_DEFAULT.match(model) else "none")
+    if not isinstance(effort, str) or effort not in _EFFORT_TOKENS:
         raise Refused(400, "Invalid value for 'reasoning_effort'.", param="reasoning_effort", code="invalid_value")
     return _EFFORT_TOKENS[effort]
 
@@ -80,7 +83,7 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
     total = TOKENS_PER_REQUEST + sum(_turn_tokens(turn) for turn in turns_of(body))
     for extra in (body.get("tools"), body.get("functions"), body.get("response_format")):
         if extra:
-            total += _json_tokens(extra)
+            total += json_tokens(extra)
     return min(total, len(canonical(body)))
 
 
@@ -116,7 +119,7 @@ def _turn_tokens(turn: Mapping[str, Any]) -> int:
     else:
         total += sum(_part_tokens(part) for part in objects_in(turn, "content"))
     calls = turn.get("tool_calls")
-    return total + (_json_tokens(calls) if calls else 0)
+    return total + (json_tokens(calls) if calls else 0)
 
 
 def _part_tokens(part: Mapping[str, Any]) -> int:
@@ -127,10 +130,11 @@ def _part_tokens(part: Mapping[str, Any]) -> int:
         image = part.get("image_url")
         low = isinstance(image, Mapping) and image.get("detail") == "low"
         return TOKENS_PER_LOW_IMAGE if low else TOKENS_PER_IMAGE
-    return _json_tokens(part) // BYTES_PER_TOKEN
+    return json_tokens(part) // BYTES_PER_TOKEN
 
 
-def _json_tokens(value: Any) -> int:
+def json_tokens(value: Any) -> int:
+    """Return the input tokens of something that is written into the prompt as JSON."""
     return -(-len(orjson.dumps(value)) // BYTES_PER_TOKEN)
 
 

@@ -2,12 +2,14 @@
 Speak Amazon Bedrock: Converse, InvokeModel, their streams, and token counting.
 
 Its one job: what these requests ask for; what they report is in `penia_proxy.wire.bedrock_answers`.
-Rules: the model stands in the path and may have a region's prefix, which has a price. A caller's Bedrock API key
-passes; a signature (SigV4) covers the host it was made for and cannot. A cap counts only under the name that the
-model's vendor knows: one that is ignored bounds nothing. Bedrock goes on generating when the caller leaves. Sources:
-wire_formats.md §1.4; botocore 1.44.5, bedrock-runtime.
+Rules: the model stands in the path, may have a region's prefix, which has a price, and may be a resource name (ARN). A
+caller's Bedrock API key passes; a signature (SigV4) covers the host it was made for and cannot, so the gateway makes
+another where it is told to. A cap counts only under the name that the model's vendor knows: one that is ignored bounds
+nothing. Bedrock goes on generating when the caller leaves. Sources: wire_formats.md §1.4; botocore 1.44.5,
+bedrock-runtime.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -62,6 +64,8 @@ _ERROR_TYPES = {
     504: "ModelTimeoutException",
 }
 
+_NAMES_ITS_MODEL = re.compile(r"arn:[^:]+:bedrock:[^:]*:[^:]*:(?:inference-profile|foundation-model)/([^/]+)")
+
 _ANTHROPIC = Anthropic()
 
 
@@ -71,20 +75,21 @@ class Bedrock:
     name = "bedrock"
     on_disconnect: Literal["cancel", "drain"] = "drain"
     routes: tuple[Route, ...] = (
-        Route("POST", "/model/{}/converse", "converse"),
-        Route("POST", "/model/{}/converse-stream", "converse-stream"),
-        Route("POST", "/model/{}/invoke", "invoke"),
-        Route("POST", "/model/{}/invoke-with-response-stream", "invoke-stream"),
-        Route("POST", "/model/{}/count-tokens", None),
+        Route("POST", "/model/{arn}/converse", "converse"),
+        Route("POST", "/model/{arn}/converse-stream", "converse-stream"),
+        Route("POST", "/model/{arn}/invoke", "invoke"),
+        Route("POST", "/model/{arn}/invoke-with-response-stream", "invoke-stream"),
+        Route("POST", "/model/{arn}/count-tokens", None),
     )
 
     def call(self, request: Request) -> Call:
         if request.headers.get("Authorization", "").startswith("AWS4-") or "X-Amz-Signature" in request.query:
             raise InvalidRequest(
-                "The request is signed (SigV4) for another host, and a signature cannot be passed on. Send a Bedrock"
-                " API key instead (Authorization: Bearer); boto3 does with AWS_BEARER_TOKEN_BEDROCK, over https."
+                "The request is signed (SigV4) for another host, and a signature cannot be passed on. Let Penia sign"
+                " ('aws' of the provider in config.yaml), or send a Bedrock API key instead (Authorization: Bearer);"
+                " boto3 does with AWS_BEARER_TOKEN_BEDROCK, over https."
             )
-        model = model_of({"model": request.path_values[0] if request.path_values else None})
+        model = _model_named(model_of({"model": request.path_values[0] if request.path_values else None}))
         members = read_object(request.body)
         is_converse = request.operation.startswith("converse")
         size = _converse_size(members, model, request.body) if is_converse else _invoke_size(members, model, request)
@@ -108,6 +113,12 @@ class Bedrock:
         return RefusalShape(
             {"message": str(error), "penia": penia}, {"x-amzn-errortype": kind, "x-amzn-requestid": request_id}
         )
+
+
+def _model_named(name: str) -> str:
+    """Return the model that a resource name says, where it says one: an application's own profile says none."""
+    said = _NAMES_ITS_MODEL.fullmatch(name)
+    return said[1] if said else name
 
 
 def _converse_size(members: dict[str, Any], model: str, body: bytes) -> Size:

@@ -86,6 +86,7 @@ class EventStreamMeter:
     """Gives a reader each message of an answer."""
 
     streams = True
+    growing = None
 
     def __init__(self, reader: MessageReader) -> None:
         self._reader = reader

@@ -56,6 +56,14 @@ class Family:
     """Where a usage states what the caller's own key was charged, where ``is_byok`` says that it was used."""
     model_in_path: bool = False
     """Whether what stands in a path's ``{}`` is the model: the provider then ignores the body's."""
+    stored_at: tuple[str, ...] = ()
+    """Where responses are kept, and can be asked for again by their names."""
+    batches_at: tuple[str, ...] = ()
+    """What stands before ``/files`` and ``/batches``."""
+    jobs_at: str = ""
+    """What stands before ``/files`` and ``/batch/jobs`` (Mistral)."""
+    threads_at: str = ""
+    """What stands before ``/assistants`` and ``/threads``."""
     refusal: RefusalForm = "openai"
 
 
@@ -65,6 +73,7 @@ OPERATION_PATHS: Mapping[str, str] = {
     "embeddings": "/embeddings",
     "responses": "/responses",
     "compact": "/responses/compact",
+    "decisions": "/decisions",
     "images": "/images/generations",
     "image-edits": "/images/edits",
     "transcriptions": "/audio/transcriptions",
@@ -88,28 +97,39 @@ def _beside(*lines: str) -> tuple[tuple[str, str], ...]:
     return tuple((line.split(" ")[0], line.split(" ")[1]) for line in lines)
 
 
-_STORED_RESPONSES = (
-    # A stored response repeats the bill of the POST that made it, where it was recorded: reading it again is no second
-    # one. That holds because `background`, whose bill is in no answer to a POST, is refused.
-    "GET /v1/responses/{}",
-    "DELETE /v1/responses/{}",
-    "POST /v1/responses/{}/cancel",
-    "GET /v1/responses/{}/input_items",
-    "POST /v1/responses/input_tokens",
+_VECTOR_STORES = (
+    # Kept at a price by the day, outside of any answer. Not their search, whose price no answer states.
+    "GET /v1/vector_stores",
+    "POST /v1/vector_stores",
+    "GET /v1/vector_stores/{}",
+    "POST /v1/vector_stores/{}",
+    "DELETE /v1/vector_stores/{}",
+    "GET /v1/vector_stores/{}/files",
+    "POST /v1/vector_stores/{}/files",
+    "GET /v1/vector_stores/{}/files/{}",
+    "POST /v1/vector_stores/{}/files/{}",
+    "DELETE /v1/vector_stores/{}/files/{}",
+    "GET /v1/vector_stores/{}/files/{}/content",
+    "POST /v1/vector_stores/{}/file_batches",
+    "GET /v1/vector_stores/{}/file_batches/{}",
+    "POST /v1/vector_stores/{}/file_batches/{}/cancel",
+    "GET /v1/vector_stores/{}/file_batches/{}/files",
 )
 
 OPENAI = Family(
     name="openai",
     posts=_posts(
-        "chat completions embeddings responses compact images image-edits transcriptions translations speech", "/v1"
+        "chat completions embeddings responses compact decisions images image-edits transcriptions translations speech",
+        "/v1",
     ),
     free=_free("/v1")
     + _beside(
         "GET /v1/chat/completions",
         "GET /v1/chat/completions/{}",
+        "POST /v1/chat/completions/chatcmpl-{}",
         "DELETE /v1/chat/completions/{}",
         "GET /v1/chat/completions/{}/messages",
-        *_STORED_RESPONSES,
+        "POST /v1/responses/input_tokens",
         "POST /v1/conversations",
         "GET /v1/conversations/{}",
         "POST /v1/conversations/{}",
@@ -119,16 +139,12 @@ OPENAI = Family(
         "GET /v1/conversations/{}/items/{}",
         "DELETE /v1/conversations/{}/items/{}",
         "POST /v1/moderations",
-        # Not a file's content: it can be a batch's results, which have a bill in them.
-        "GET /v1/files",
-        "GET /v1/files/{}",
-        "DELETE /v1/files/{}",
-        "GET /v1/vector_stores",
-        "GET /v1/vector_stores/{}",
-        "GET /v1/vector_stores/{}/files",
-        "GET /v1/vector_stores/{}/files/{}",
+        *_VECTOR_STORES,
     ),
     asks_for_usage=True,
+    stored_at=("/v1/responses",),
+    batches_at=("/v1",),
+    threads_at="/v1",
 )
 
 AZURE = Family(
@@ -144,16 +160,19 @@ AZURE = Family(
         "responses": ("/openai/v1/responses", "/openai/responses"),
         "compact": ("/openai/v1/responses/compact",),
     },
-    free=_free("/openai/v1") + _beside("GET /openai/v1/responses/{}", "DELETE /openai/v1/responses/{}"),
+    free=_free("/openai/v1"),
     asks_for_usage=True,
     model_in_path=True,
+    stored_at=("/openai/v1/responses", "/openai/responses"),
+    batches_at=("/openai/v1",),
 )
 
 GROQ = Family(
     name="groq",
-    posts=_posts("chat responses embeddings transcriptions translations", "/openai/v1"),
+    posts=_posts("chat responses embeddings transcriptions translations speech", "/openai/v1"),
     free=_free("/openai/v1"),
     usage_at=(("usage",), ("x_groq", "usage")),
+    batches_at=("/openai/v1",),
 )
 
 DEEPSEEK = Family(
@@ -166,7 +185,8 @@ DEEPSEEK = Family(
 XAI = Family(
     name="x-ai",
     posts=_posts("chat responses images image-edits stt", "/v1"),
-    free=_free("/v1") + _beside("GET /v1/responses/{}", "DELETE /v1/responses/{}"),
+    free=_free("/v1"),
+    stored_at=("/v1/responses",),
     reasoning_outside=True,
     cost_at=((("cost_in_usd_ticks",), 10**10),),
     refusal="text",
@@ -210,10 +230,31 @@ CEREBRAS = Family(name="cerebras", posts=_posts("chat completions", "/v1"), free
 
 MISTRAL = Family(
     name="mistral",
-    posts={**_posts("chat embeddings transcriptions", "/v1"), "fim": ("/v1/fim/completions",)},
-    free=_free("/v1"),
+    # Not conversations, whose connectors have no price, and whose later turns name no model; not speech, without one.
+    posts={
+        **_posts("chat responses embeddings transcriptions", "/v1"),
+        "fim": ("/v1/fim/completions",),
+        "stored": ("/v1/agents/completions",),
+        "ocr": ("/v1/ocr",),
+        "classifications": (
+            "/v1/moderations",
+            "/v1/chat/moderations",
+            "/v1/classifications",
+            "/v1/chat/classifications",
+        ),
+    },
+    free=_free("/v1")
+    + _beside(
+        "POST /v1/responses/input_tokens",
+        "GET /v1/agents",
+        "POST /v1/agents",
+        "GET /v1/agents/{}",
+        "PATCH /v1/agents/{}",
+        "DELETE /v1/agents/{}",
+    ),
     cached_at=(("prompt_tokens_details", "cached_tokens"), ("num_cached_tokens",)),
     audio_outside=True,
+    jobs_at="/v1",
     refusal="flat",
 )
 
@@ -247,11 +288,41 @@ GEMINI_COMPATIBLE = Family(
     hidden_thinking=True,
 )
 
+ANTHROPIC_COMPATIBLE = Family(
+    # Beside Anthropic's own endpoints, whose dialect reads it; no format of its own.
+    name="anthropic-openai",
+    posts=_posts("chat", "/v1"),
+    free=(("GET", "/v1/models"),),
+    asks_for_usage=True,
+)
+
+BEDROCK_MANTLE = Family(
+    name="bedrock-mantle",
+    posts=_posts("chat responses", "/v1", "/openai/v1"),
+    free=_free("/v1", "/openai/v1"),
+    asks_for_usage=True,
+)
+
+HUGGINGFACE = Family(
+    # Who runs the model sets the price: its part of the path stands in base_url.
+    name="huggingface",
+    posts=_posts("chat responses embeddings", "/v1"),
+    free=_free("/v1"),
+    asks_for_usage=True,
+    cached_at=(("prompt_tokens_details", "cached_tokens"), ("cached_tokens",)),
+)
+
+PORTKEY = Family(
+    name="portkey",
+    posts={**_posts("chat completions embeddings responses", "/v1"), "stored": ("/v1/prompts/{}/completions",)},
+    free=_free("/v1"),
+    asks_for_usage=True,
+)
+
 COMPATIBLE = Family(
     name="openai-compatible",
-    # The last prefix is that of routers: huggingface's /together/v1.
     posts={
-        **_posts("chat completions embeddings responses", "/v1", "", "/{}/v1"),
+        **_posts("chat completions embeddings responses", "/v1", ""),
         **_posts("transcriptions translations speech", "/v1", ""),
     },
     free=_free("/v1", ""),
@@ -276,6 +347,9 @@ FAMILIES: tuple[Family, ...] = (
     WRITER,
     VOYAGE,
     GEMINI_COMPATIBLE,
+    BEDROCK_MANTLE,
+    HUGGINGFACE,
+    PORTKEY,
     COMPATIBLE,
 )
 """Every family; `penia_proxy.wire.dialects` makes a dialect of each."""

@@ -1,5 +1,5 @@
 """
-Speak Google: Gemini's API, its OpenAI-compatible chat, and Vertex AI's paths to Gemini and to Claude.
+Speak Google: Gemini's API, its interactions, its OpenAI-compatible chat, and Vertex AI's paths to Gemini and to Claude.
 
 Its one job: the dialect's routes, and which module reads each of its endpoints.
 Rules: the model is in the path. A query that takes the usage out of an answer, or the answer out of JSON, is refused.
@@ -16,10 +16,12 @@ from penia_proxy.wire.anthropic import Anthropic
 from penia_proxy.wire.body import model_of, read_object, set_member
 from penia_proxy.wire.call import AnswerHead, Call, Meter, RefusalShape, Request, Route
 from penia_proxy.wire.families import GEMINI_COMPATIBLE
+from penia_proxy.wire.google_batches import OperationReader, batch_call, download_meter, operation_meter
 from penia_proxy.wire.google_content import ContentReader, content_call
 from penia_proxy.wire.google_embeddings import EmbeddingReader, embedding_call
+from penia_proxy.wire.google_interactions import InteractionReader, decision_call, interaction_call
 from penia_proxy.wire.json_array import StreamMeter
-from penia_proxy.wire.meters import JsonMeter
+from penia_proxy.wire.meters import JsonMeter, SseMeter, is_event_stream
 from penia_proxy.wire.openai import OpenAI
 
 GEMINI_VERSIONS = ("v1", "v1beta", "v1alpha")
@@ -47,23 +49,53 @@ def _routes() -> Iterator[Route]:
         for verb in ("generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents"):
             yield Route("POST", f"/{version}/models/{{}}:{verb}", verb)
         yield Route("POST", f"/{version}/models/{{}}:countTokens", None)
-        for kind in ("models", "files", "cachedContents"):
+        yield from _in_place(f"/{version}")
+        # Before what lists one file by any name.
+        yield Route("GET", f"/{version}/files/{{}}:download", None, download_meter)
+        yield Route("GET", f"/download/{version}/files/{{}}:download", None, download_meter)
+        for kind in ("models", "files"):
             yield Route("GET", f"/{version}/{kind}", None)
             yield Route("GET", f"/{version}/{kind}/{{}}", None)
+        yield Route("POST", f"/upload/{version}/files", None)
+        yield Route("POST", f"/{version}/files", None)
+        yield Route("DELETE", f"/{version}/files/{{}}", None)
+        # What is put into a store is embedded, at a price that no answer states: that is not listed.
+        stores = f"/{version}/fileSearchStores"
+        yield Route("POST", stores, None)
+        for path in (stores, f"{stores}/{{}}", f"{stores}/{{}}/documents", f"{stores}/{{}}/documents/{{}}"):
+            yield Route("GET", path, None)
+        yield Route("DELETE", f"{stores}/{{}}", None)
+        yield Route("DELETE", f"{stores}/{{}}/documents/{{}}", None)
+        yield Route("POST", f"/{version}/models/{{}}:batchGenerateContent", "batchGenerateContent")
+        yield Route("GET", f"/{version}/batches", None)
+        yield Route("GET", f"/{version}/batches/{{}}", None, operation_meter)
+        yield Route("POST", f"/{version}/batches/{{}}:cancel", None)
+        yield Route("DELETE", f"/{version}/batches/{{}}", None)
     for version in VERTEX_VERSIONS:
         place = f"/{version}/projects/{{}}/locations/{{}}"
         for publishers in (f"{place}/publishers", f"/{version}/publishers"):
             models = f"{publishers}/google/models/{{}}"
             for verb in ("generateContent", "streamGenerateContent", "embedContent", "predict"):
                 yield Route("POST", f"{models}:{verb}", verb)
-            yield Route("POST", f"{models}:countTokens", None)
+            for verb in ("countTokens", "computeTokens"):
+                yield Route("POST", f"{models}:{verb}", None)
             yield Route("GET", models, None)
         claude = f"{place}/publishers/anthropic/models"
         yield Route("POST", f"{claude}/count-tokens:rawPredict", None)
         for verb in ("rawPredict", "streamRawPredict"):
             yield Route("POST", f"{claude}/{{}}:{verb}", verb)
-        yield Route("GET", f"{place}/cachedContents", None)
-        yield Route("GET", f"{place}/cachedContents/{{}}", None)
+        yield from _in_place(place)
+
+
+def _in_place(place: str) -> Iterator[Route]:
+    """Yield what both APIs have, behind a version or behind a project's location."""
+    yield Route("POST", f"{place}/interactions", "interactions")
+    yield Route("DELETE", f"{place}/interactions/{{}}", None)
+    yield Route("POST", f"{place}/decisions", "decisions")
+    # Not made or kept longer: a cache costs by the hour that it is kept, which is in no answer.
+    yield Route("GET", f"{place}/cachedContents", None)
+    yield Route("GET", f"{place}/cachedContents/{{}}", None)
+    yield Route("DELETE", f"{place}/cachedContents/{{}}", None)
 
 
 class Google:
@@ -81,14 +113,21 @@ class Google:
         _check_query(request.query)
         if request.operation in GEMINI_COMPATIBLE.posts:
             return _compatible_call(self._compatible.call(request), request.body)
+        if request.operation == "interactions":
+            return interaction_call(request)
+        if request.operation == "decisions":
+            return decision_call(request)
         model = model_of({"model": request.path_values[-1] if request.path_values else None})
         match request.operation:
             case "generateContent":
                 return content_call(request.operation, model, request.body, stream=False)
             case "streamGenerateContent":
-                return content_call(request.operation, model, request.body, stream=True)
+                call = content_call(request.operation, model, request.body, stream=True)
+                return replace(call, cuttable=("alt", "sse") in parse_qsl(request.query))
             case "rawPredict" | "streamRawPredict":
                 return self._claude_call(request, model)
+            case "batchGenerateContent":
+                return batch_call(request, model)
         return embedding_call(request.operation, model, request.body)
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
@@ -98,9 +137,17 @@ class Google:
             case "generateContent":
                 return JsonMeter(ContentReader(call.model))
             case "streamGenerateContent":
-                return StreamMeter(ContentReader(call.model))
+                reader = ContentReader(call.model)
+                return StreamMeter(reader, by_events=call.by_events, growing=reader)
             case "rawPredict" | "streamRawPredict":
                 return self._anthropic.meter(call, head)
+            case "interactions":
+                interaction = InteractionReader(call.model)
+                return SseMeter(interaction) if is_event_stream(call, head) else JsonMeter(interaction)
+            case "decisions":
+                return JsonMeter(InteractionReader(call.model))
+            case "batchGenerateContent":
+                return JsonMeter(OperationReader())
         return JsonMeter(EmbeddingReader())
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:  # noqa: ARG002 - Google's errors carry no id; ours is in a header

@@ -10,14 +10,17 @@ once. Sources: wire_formats.md §1.3 and §3; google-genai 3.4.0's types.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
+from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.wire.body import count, read_object, text_or_none
+from penia_proxy.wire.body import count, read_object, set_member, text_or_none
 from penia_proxy.wire.call import Call, Reading
 from penia_proxy.wire.content import dicts, text_of
+from penia_proxy.wire.endings import event
 from penia_proxy.wire.google_usage import usage_of
 from penia_proxy.wire.reported import Passed, json_of
 
@@ -27,9 +30,9 @@ CALLER_TOOLS = frozenset({"functionDeclarations", "computerUse"})
 QUERIES_MAX = 1_000
 """Search queries of one answer that are counted; recorded answers have one or two."""
 
-_IMAGES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp", "image/heic", "image/heif"})
+IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp", "image/heic", "image/heif"})
 
-_BILLED_PER_PROMPT = re.compile(r"(models/)?gemini-[12]\.")
+BILLED_PER_PROMPT = re.compile(r"(models/)?gemini-[12]\.")
 """Up to 2.5 a grounded prompt is billed once, from 3 on each search query (wire_formats.md §1.3)."""
 
 _HUMP = re.compile(r"(?<!^)([A-Z])")
@@ -45,7 +48,14 @@ def content_call(operation: str, model: str, body: bytes, *, stream: bool) -> Ca
         size=_size(members, model, len(body)),
         body=body,
         text=text_in(members, "systemInstruction", "contents", "tools", "generationConfig"),
+        capped=partial(_capped, body, members),
     )
+
+
+def _capped(body: bytes, members: Mapping[str, Any], tokens: int) -> bytes:
+    name = "generation_config" if "generation_config" in members else "generationConfig"
+    config = {key: value for key, value in (members.get(name) or {}).items() if key != "max_output_tokens"}
+    return set_member(body, name, {**config, "maxOutputTokens": tokens})
 
 
 def member(members: Mapping[str, Any], name: str) -> Any:
@@ -83,7 +93,7 @@ def media_in(contents: list[dict[str, Any]]) -> Media:
             kind = str(member(given, "mimeType") or "").lower() if isinstance(given, dict) else ""
             video = video or kind.startswith("video/") or (given is file and isinstance(given, dict) and not kind)
             data = given.get("data") if isinstance(given, dict) and given is inline else None
-            if isinstance(data, str) and kind in _IMAGES:
+            if isinstance(data, str) and kind in IMAGE_TYPES:
                 images += 1
                 image_bytes += len(data)
             elif given is not None and not (given is inline and kind.startswith("text/")):
@@ -104,7 +114,7 @@ class ContentReader:
         self._whole = False
         self._blocked = False
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._whole = True
@@ -116,10 +126,29 @@ class ContentReader:
             self._take(chunk)
         return True
 
+    def closing(self, usage: Usage) -> bytes:
+        content = {"parts": [{"text": ""}], "role": "model"}
+        return event(
+            {
+                "candidates": [
+                    {"content": content, "finishReason": "MAX_TOKENS", "index": index}
+                    for index, running in sorted(self._running.items())
+                    if running
+                ],
+                "usageMetadata": {
+                    "promptTokenCount": usage.input_total,
+                    "candidatesTokenCount": usage.output_total - usage.reasoning,
+                    "thoughtsTokenCount": usage.reasoning,
+                    "totalTokenCount": usage.total,
+                },
+                "modelVersion": self._model or self._asked,
+            }
+        ).replace(b"\n", b"\r\n")
+
     def reading(self) -> Reading:
         usage = self._usage
         if usage is not None and self._queries:
-            per_prompt = _BILLED_PER_PROMPT.match(self._model or self._asked)
+            per_prompt = BILLED_PER_PROMPT.match(self._model or self._asked)
             searches = 1 if per_prompt else len(self._queries)
             usage = replace(usage, units={**usage.units, "web_searches": searches})
         finished = self._whole or self._blocked or (bool(self._running) and not any(self._running.values()))
@@ -128,8 +157,8 @@ class ContentReader:
             complete=usage is not None and finished,
             finished=finished,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=self._model,
         )
 
@@ -154,13 +183,13 @@ class ContentReader:
         ended = candidate.get("finishReason") not in (None, 0, "", "FINISH_REASON_UNSPECIFIED")
         self._running[index] = not ended and self._running.get(index, True)
         for part in _parts([{"parts": _parts_of(candidate.get("content"))}]):
-            self._passed.add(part.get("text"))
+            self.passed.add(part.get("text"))
             called = part.get("functionCall")
             if isinstance(called, dict):
-                self._passed.add(text_of({name: called.get(name) for name in ("name", "args", "partialArgs")}))
+                self.passed.add(text_of({name: called.get(name) for name in ("name", "args", "partialArgs")}))
             code = part.get("executableCode")
             if isinstance(code, dict):
-                self._passed.add(code.get("code"))
+                self.passed.add(code.get("code"))
         grounding = candidate.get("groundingMetadata")
         for kind in ("webSearchQueries", "imageSearchQueries"):
             queries = grounding.get(kind) if isinstance(grounding, dict) else None
@@ -189,8 +218,8 @@ def _size(members: dict[str, Any], model: str, body_bytes: int) -> Size:
         hidden_tokens=HIDDEN_TOOL_TOKENS if tools or schema else 0,
         beyond_body=beyond or any(member(tool, "computerUse") is not None for tool in tools),
         # The cap covers thinking (wire_formats.md §1.3); that it bounds the tokens of images is not documented.
-        output_cap=None if "IMAGE" in made else _whole_number(config, "maxOutputTokens"),
-        choices=_whole_number(config, "candidateCount") or 1,
+        output_cap=None if "IMAGE" in made else whole_number(config, "maxOutputTokens"),
+        choices=whole_number(config, "candidateCount") or 1,
         service_tier=(text_or_none({"serviceTier": member(members, "serviceTier")}, "serviceTier") or "").lower()
         or None,
         audio=beyond or "AUDIO" in made,
@@ -221,7 +250,8 @@ def _hosted(tools: list[dict[str, Any]], made: set[str]) -> str:
     return "it makes video, which is priced apart" if "VIDEO" in made else ""
 
 
-def _whole_number(config: Mapping[str, Any], name: str) -> int | None:
+def whole_number(config: Mapping[str, Any], name: str) -> int | None:
+    """Return a field that must be a whole number, however it is spelt. Raises InvalidRequest."""
     return count({name: member(config, name)}, name)
 
 

@@ -44,6 +44,8 @@ class Form:
     """All fields that are no files."""
     file_bytes: int = 0
     """All files."""
+    files: tuple[tuple[int, int], ...] = ()
+    """Where each file begins and ends in the body."""
 
 
 def is_form(content_type: str) -> bool:
@@ -54,7 +56,8 @@ def is_form(content_type: str) -> bool:
 def read_form(body: bytes, content_type: str, wanted: Collection[str]) -> Form:
     """Return the ``wanted`` fields and the sizes of the rest. Raises InvalidRequest."""
     form = Form()
-    text_bytes = file_bytes = 0
+    text_bytes = 0
+    files: list[tuple[int, int]] = []
     seen: set[str] = set()
     for start, end in _parts(body, _boundary(content_type)):
         split = body.find(b"\r\n\r\n", start, min(end, start + HEADER_BYTES_MAX))
@@ -70,9 +73,10 @@ def read_form(body: bytes, content_type: str, wanted: Collection[str]) -> Form:
         size = end - split - 4
         if name.partition("[")[0] in wanted:
             form.values[name] = _value(name, body[split + 4 : end], headers, is_file=is_file)
-        file_bytes += size if is_file else 0
+        if is_file:
+            files.append((split + 4, end))
         text_bytes += 0 if is_file else size
-    return Form(form.values, text_bytes, file_bytes)
+    return Form(form.values, text_bytes, sum(end - start for start, end in files), tuple(files))
 
 
 def _boundary(content_type: str) -> bytes:

@@ -13,11 +13,16 @@ from penia_proxy.errors import PeniaError
 from penia_proxy.wire.call import AnswerHead, Call, Meter, RefusalShape, Request, Route
 from penia_proxy.wire.families import OPENAI, Family
 from penia_proxy.wire.meters import JsonMeter, Reader, SseMeter, is_event_stream
+from penia_proxy.wire.mistral import DocumentReader, classification_call, document_call
 from penia_proxy.wire.openai_audio import AUDIO, audio_meter, speech_call, transcription_call
+from penia_proxy.wire.openai_batches import BatchReader, batch_call
 from penia_proxy.wire.openai_chat import ChatReader, chat_call
 from penia_proxy.wire.openai_completions import completions_call, embeddings_call
 from penia_proxy.wire.openai_images import ImageReader, images_call
 from penia_proxy.wire.openai_responses import ResponseReader, responses_call
+from penia_proxy.wire.openai_runs import RunReader, run_call
+from penia_proxy.wire.openai_stored import stored_call
+from penia_proxy.wire.openai_works import works_routes
 
 _ERROR_TYPES = {402: "insufficient_quota", 429: "rate_limit_error", 401: "authentication_error"}
 
@@ -34,6 +39,7 @@ class OpenAI:
         self.routes: tuple[Route, ...] = (
             *(Route("POST", path, operation) for path, operation in posts),
             *(Route(method, path, None) for method, path in family.free),
+            *works_routes(family, self.call),
         )
 
     def call(self, request: Request) -> Call:
@@ -42,30 +48,49 @@ class OpenAI:
                 return embeddings_call(request, self._family)
             case "completions" | "fim":
                 return completions_call(request, self._family)
-            case "responses" | "compact":
-                return responses_call(request)
+            case "responses" | "compact" | "decisions":
+                return responses_call(request, self._family)
             case "images" | "image-edits":
                 return images_call(request, self._family)
             case "transcriptions" | "translations" | "stt":
                 return transcription_call(request)
             case "speech":
                 return speech_call(request)
+            case "ocr":
+                return document_call(request)
+            case "classifications":
+                return classification_call(request)
+            case "stored":
+                return stored_call(request, self._family)
+            case "runs":
+                return run_call(request)
+            case "batches":
+                return batch_call(request, self.call)
         return chat_call(request, self._family)
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
         if call.operation in AUDIO:
             return audio_meter(call, head, self._family)
         reader = self._reader(call)
-        return SseMeter(reader, strip=call.strip_usage) if is_event_stream(call, head) else JsonMeter(reader)
+        if not is_event_stream(call, head):
+            return JsonMeter(reader)
+        growing = reader if isinstance(reader, ChatReader | ResponseReader) else None
+        return SseMeter(reader, by_events=call.by_events, growing=growing)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
         return RefusalShape(self._refused(error, penia), {"x-request-id": request_id})
 
     def _reader(self, call: Call) -> Reader:
-        if call.operation in ("responses", "compact"):
+        if call.operation in ("responses", "compact", "decisions"):
             return ResponseReader(family=self._family)
         if call.operation in ("images", "image-edits"):
             return ImageReader(self._family)
+        if call.operation == "ocr":
+            return DocumentReader(call.size.presumed)
+        if call.operation == "runs":
+            return RunReader()
+        if call.operation == "batches":
+            return BatchReader(self._family)
         return ChatReader(strip=call.strip_usage, family=self._family)
 
     def _refused(self, error: PeniaError, penia: Mapping[str, object]) -> dict[str, object]:

@@ -47,8 +47,8 @@ _UNBOUNDED_SOUND = "how long a recording is cannot be told from its size"
 _UNBOUNDED_SPEECH = "how long the spoken text will be cannot be told from its characters"
 _BY_SECONDS = ("whisper", "gpt-transcribe", "voxtral-mini")
 """Models priced by the length of the recording (genai-prices 0.2.3)."""
-_BY_CHARACTERS = "tts-1"
-"""tts-1 and tts-1-hd (the same)."""
+_BY_CHARACTERS = ("tts-1", "canopylabs/orpheus")
+"""How the names begin of models priced by the characters to speak: OpenAI's, Groq's (the same)."""
 _UNNAMED = "stt"
 """xAI's /v1/stt takes no model; this is the name to price it by."""
 _FIELDS = ("model", "stream", "prompt", "response_format")
@@ -66,11 +66,11 @@ class AudioReader:
         self._finished = False
         self._failed = False
         self._cost: Any = None
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._finished = True
-        self._passed.add(answer.get("text"))
+        self.passed.add(answer.get("text"))
         self._take(answer)
 
     def event(self, payload: bytes) -> bool:
@@ -79,7 +79,7 @@ class AudioReader:
             kind = str(event.get("type"))
             self._finished = self._finished or kind.endswith(".done")
             self._failed = self._failed or kind == "error"
-            self._passed.add(event.get("delta") or event.get("audio"))
+            self.passed.add(event.get("delta") or event.get("audio"))
             self._take(event)
         return True
 
@@ -89,7 +89,7 @@ class AudioReader:
             complete=self._complete,
             finished=self._finished,
             failed=self._failed,
-            passed_bytes=self._passed.bytes,
+            passed_bytes=self.passed.bytes,
             cost_usd=self._cost,
         )
 

@@ -2,12 +2,13 @@
 Read OpenAI's image generations and edits, and its relatives'.
 
 Its one job: what an image call asks for, and what its answer or its events report.
-Rules: only models that report tokens are let through, or all where answers state money: what a DALL·E answer cost is
-not in it. A stream's last event has the usage; partial images are in its tokens. Sources: wire_formats.md §1.1;
-openai-python 3.54.0's types.
+Rules: only models that report tokens are let through, or all where answers state money: what a DALL·E answer cost was
+not in it, and the models and their endpoint of variations are retired (openai-python 3.57.0, ImageModel). A stream's
+last event has the usage; partial images are in its tokens. Sources: wire_formats.md §1.1; openai-python 3.57.0's types.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal  # noqa: TC003 - annotates an attribute
 from typing import Any
 
@@ -19,8 +20,8 @@ from penia_proxy.wire.call import Call, Reading, Request
 from penia_proxy.wire.content import text_of
 from penia_proxy.wire.families import OPENAI, Family
 from penia_proxy.wire.multipart import is_form, read_form
-from penia_proxy.wire.openai_usage import Parts, cost_of, image_usage_of, usage_of
-from penia_proxy.wire.reported import json_of
+from penia_proxy.wire.openai_usage import Parts, cost_of, image_usage_of, response_usage_of, usage_of
+from penia_proxy.wire.reported import count_in, json_of
 
 
 class ImageReader:
@@ -65,12 +66,12 @@ class ImageReader:
                 self._parts = ((None, Usage()),)  # xAI states money and nothing else
             return
         authored = answer.get("svg_usage")
-        writing = image_usage_of(authored)
+        writing = response_usage_of(authored)
         parts: Parts = ((None, usage),)
         if writing is not None and isinstance(authored, dict) and isinstance(authored.get("model"), str):
-            # A vector image is written as text, by a model of its own.
-            text = Usage(input=writing.input_total, output=writing.output_total)
-            parts = (*parts, (authored["model"], text))
+            # A vector image is written as text, by a model of its own, whose reasoning is what only the total has.
+            hidden = max(0, count_in(authored, "total_tokens") - writing.total)
+            parts = (*parts, (authored["model"], replace(writing, reasoning=hidden)))
         self._parts = parts
 
 

@@ -1,11 +1,11 @@
 """
-Read OpenAI's responses, and their compaction.
+Read OpenAI's responses, their compaction, and decisions, which ask and report in the same words.
 
 Its one job: what a response call asks for, and what its answer or its events report.
 Rules: in a stream only the terminal event has the usage. Searches, file searches and code runs are billed by use on
 top of the tokens, and an image made by a tool bills another model. What is stored (an earlier response, a
-conversation, a prompt, a file) is input that is not in the body. ``background`` is refused: its bill is in no answer to
-the POST. Sources: wire_formats.md §1.1; openai-python 3.54.0's types/responses.
+conversation, a prompt, a file) is input that is not in the body. The bill of ``background`` comes with a later answer.
+Sources: wire_formats.md §1.1; openai-python 3.54.0's types/responses.
 """
 
 from collections import Counter
@@ -15,11 +15,15 @@ from typing import Any
 
 from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
+from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.wire.body import count, flag, model_of, read_object, text_or_none
-from penia_proxy.wire.call import Call, Reading, Request
+from penia_proxy.wire.body import count, flag, model_of, read_object, set_member, text_or_none
+from penia_proxy.wire.call import WORK_NAME, AnswerHead, Call, Meter, Reading, Request, Work
 from penia_proxy.wire.content import dicts, text_of
+from penia_proxy.wire.endings import event as ending
+from penia_proxy.wire.endings import response_usage
 from penia_proxy.wire.families import OPENAI, Family
+from penia_proxy.wire.meters import JsonMeter, SseMeter
 from penia_proxy.wire.openai_usage import Parts, cost_of, image_usage_of, response_usage_of
 from penia_proxy.wire.reported import Passed, json_of, whole
 
@@ -57,6 +61,18 @@ SEALED_KINDS = frozenset({"reasoning", "compaction"})
 
 TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
+RUNNING = frozenset({"queued", "in_progress"})
+"""States of a response whose bill is not known yet (openai-python 3.54.0, ResponseStatus)."""
+
+BACKGROUND_S = 6 * 3600
+"""How long a background response's bill is awaited. OpenAI states no limit; its slowest models take tens of minutes."""
+
+ITEMS_MAX = 1_000
+"""Output items remembered of one stream."""
+
+OUTPUT_CAP_MIN = 16
+"""The least ``max_output_tokens`` that is accepted (openai-python 3.54.0, ResponseCreateParams)."""
+
 IMAGE_MODEL_DEFAULT = "gpt-image-1"
 """What makes the images of the image tool where its settings name no model (openai-python 3.54.0, ImageGeneration)."""
 
@@ -69,21 +85,28 @@ class ResponseReader:
 
     def __init__(self, *, family: Family = OPENAI) -> None:
         self._family = family
+        self._work: Work | None = None
+        self._response: dict[str, Any] = {}
+        self._items: dict[int, dict[str, Any]] = {}
+        """Output items by their place: as they were added, then as they were done."""
+        self._written: dict[int, list[str]] = {}
+        """The text of items that are not done."""
+        self._sequence = 0
         self._parts: Parts = ()
         self._report: dict[str, Any] = {}
         self._model: str | None = None
         self._finished = False
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
-        self._finished = True
         self._take(answer)
+        self._finished = answer.get("status") not in RUNNING
         for item in dicts(answer.get("output")):
             for part in (*dicts(item.get("content")), *dicts(item.get("summary"))):
-                self._passed.add(part.get("text") or part.get("refusal"))
+                self.passed.add(part.get("text") or part.get("refusal"))
             for name in ("name", "arguments", "input"):
-                self._passed.add(item.get(name))
+                self.passed.add(item.get(name))
 
     def event(self, payload: bytes) -> bool:
         event = json_of(payload)
@@ -91,9 +114,10 @@ class ResponseReader:
             return True
         kind = event.get("type")
         response = event.get("response")
+        self._follow(kind, event)
         if isinstance(kind, str) and kind.endswith(".delta"):
             if not kind.endswith("audio.delta"):
-                self._passed.add(event.get("delta"))
+                self.passed.add(event.get("delta"))
         elif kind == "error" or (kind is None and event.get("error")):
             self._failed = True
         elif isinstance(response, dict):
@@ -102,16 +126,51 @@ class ResponseReader:
             self._failed = self._failed or kind == "response.failed"
         return True
 
+    def closing(self, usage: Usage) -> bytes:
+        output = []
+        for place, item in sorted(self._items.items()):
+            text = "".join(self._written.get(place, ()))
+            partly = {"content": [{"type": "output_text", "text": text, "annotations": []}]} if text else {}
+            output.append({**item, **partly, "status": "incomplete"} if place in self._written else item)
+        kind = "response.incomplete"
+        response = {
+            **self._response,
+            "status": "incomplete",
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "output": output,
+            "usage": response_usage(usage),
+        }
+        return ending({"type": kind, "sequence_number": self._sequence + 1, "response": response}, kind)
+
+    def _follow(self, kind: object, event: dict[str, Any]) -> None:
+        """Remember what an early end would have to say."""
+        sequence, place, item = event.get("sequence_number"), event.get("output_index"), event.get("item")
+        if isinstance(sequence, int):
+            self._sequence = sequence
+        if kind == "response.created" and isinstance(event.get("response"), dict):
+            self._response = event["response"]
+        if not isinstance(place, int) or len(self._items) > ITEMS_MAX:
+            return
+        if kind in ("response.output_item.added", "response.output_item.done") and isinstance(item, dict):
+            self._items[place] = item
+            if kind == "response.output_item.done":
+                self._written.pop(place, None)
+            else:
+                self._written[place] = []
+        elif kind == "response.output_text.delta" and isinstance(event.get("delta"), str) and place in self._written:
+            self._written[place].append(event["delta"])
+
     def reading(self) -> Reading:
         return Reading(
             parts=self._parts,
             complete=bool(self._parts),
             finished=self._finished,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=self._model,
             cost_usd=cost_of(self._report, self._family),
+            work=self._work,
         )
 
     def _take(self, response: Mapping[str, Any]) -> None:
@@ -120,6 +179,13 @@ class ResponseReader:
         model = response.get("model")
         if isinstance(model, str) and model:
             self._model = model
+        name = response.get("id")
+        stored_at = self._family.stored_at
+        runs_on = response.get("background") is True
+        is_kept = runs_on or response.get("store") is not False
+        if stored_at and is_kept and isinstance(name, str) and WORK_NAME.fullmatch(name):
+            # What runs in the background goes on without its connection.
+            self._work = Work(name, due_s=BACKGROUND_S if runs_on else 0, poll=f"{stored_at[0]}/{name}")
         report = response.get("usage")
         usage = response_usage_of(report)
         if usage is None or not isinstance(report, dict):
@@ -130,14 +196,12 @@ class ResponseReader:
         self._report = report
 
 
-def responses_call(request: Request) -> Call:
-    """Return the call of a response or of a compaction. Raises InvalidRequest."""
+def responses_call(request: Request, family: Family = OPENAI) -> Call:
+    """Return the call of a response, a compaction or a decision. Raises InvalidRequest."""
     members = read_object(request.body)
     model = model_of(members)
-    if flag(members, "background"):
-        raise InvalidRequest(
-            "'background' is not metered yet: its bill comes after the answer. Leave it out, or send false."
-        )
+    if flag(members, "background") and not family.stored_at:
+        raise InvalidRequest("'background' is not metered here: its bill would come after the answer. Leave it out.")
     items = list(_items(members.get("input")))
     images = [item for item in items if item.get("type") in IMAGE_KINDS]
     text_format = members.get("text")
@@ -158,7 +222,12 @@ def responses_call(request: Request) -> Call:
             unbounded_why=_hosted(members, model),
         ),
         body=request.body,
-        text=lambda: text_of({name: members.get(name) for name in ("instructions", "input", "tools", "text")}),
+        text=lambda: text_of(
+            {name: members.get(name) for name in ("instructions", "input", "questions", "tools", "text")}
+        ),
+        # What runs in the background goes on when its stream is hung up on.
+        cuttable=flag(members, "stream") and not flag(members, "background"),
+        capped=lambda tokens: set_member(request.body, "max_output_tokens", max(tokens, OUTPUT_CAP_MIN)),
     )
 
 
@@ -242,3 +311,9 @@ def _tool_usage(response: Mapping[str, Any], tool: str) -> dict[str, Any]:
     report = response.get("tool_usage")
     found = report.get(tool) if isinstance(report, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def stored_meter(_request: Request, head: AnswerHead, family: Family) -> Meter:
+    """Return the meter of a response that was made before."""
+    reader = ResponseReader(family=family)
+    return SseMeter(reader) if head.content_type == "text/event-stream" else JsonMeter(reader)

@@ -37,7 +37,14 @@ def config(tmp_path: Path) -> Config:
     return Config.model_validate(
         {
             "ledger": {"url": f"sqlite:///{tmp_path / 'penia.db'}", "durability": "normal"},
-            "providers": {"house": {"base_url": "http://127.0.0.1:9", "format": "openai", "prices": "openai"}},
+            "providers": {
+                "house": {
+                    "base_url": "http://127.0.0.1:9",
+                    "format": "openai",
+                    "prices": "openai",
+                    "models": {"our-deployment": "gpt-4o"},
+                }
+            },
         }
     )
 

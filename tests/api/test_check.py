@@ -132,6 +132,19 @@ async def test_text_is_bounded_by_its_bytes(api: Api) -> None:
     assert "dröge" not in str(text.body)
 
 
+async def test_a_name_that_says_no_model_is_priced_as_the_configuration_says(api: Api) -> None:
+    """A deployment costs what its model costs, in a check, in the price list and on a posted record."""
+    size = {"component": "c", "provider": "house", "input_tokens": 1000, "max_output_tokens": 100}
+    named, meant = [await api.post("/check", {**size, "model": model}) for model in ("our-deployment", "gpt-4o")]
+    listed = await api.get("/prices", provider="house", model="our-deployment")
+    record = await api.record(provider="house", model="our-deployment", cost=None, input_tokens=1_000_000)
+
+    assert named.body["estimated_cost"] == meant.body["estimated_cost"] is not None
+    assert [line["model"] for line in listed.body["items"]] == ["gpt-4o"]
+    # gpt-4o: $2.50 a million.
+    assert (record["model"], record["cost"]) == ("our-deployment", 2.5)
+
+
 async def test_a_providers_catalogue_name_is_used(api: Api) -> None:
     """A provider of config.yaml is priced under the name that it has in the catalogue."""
     answer = await api.post(

@@ -65,3 +65,37 @@ def test_a_file_that_is_none_is_a_sentence(tmp_path: Path, capsys: pytest.Captur
 
     assert ended.value.code == 2
     assert "line 1" in capsys.readouterr().err
+
+
+ENDPOINTS = SMALL.with_name("endpoints.jsonl")
+
+
+@pytest.mark.parametrize("chunk", ["1", "100000"])
+def test_other_endpoints_are_metered_exactly(chunk: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Interactions, documents, decisions, and what stands before a path is a base URL's: all that carry usage."""
+    code, out = replayed(str(ENDPOINTS), "--chunk", chunk, capsys=capsys)
+
+    assert code == 0
+    assert out.endswith(
+        "7 exchanges carry usage: 7 exact (100.00 %), 0 explained, 0 wrong.\n"
+        "1 bill and carry no usage: 1 metered at an estimate, 0 refused.\n"
+        "2 bill nothing.\n"
+    )
+
+
+def test_the_closing_lines_name_what_is_not_exact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the share that is, and the reason beside each id."""
+    rows = [json.loads(line) for line in SMALL.read_text().splitlines()]
+    rows[0]["request"]["url"] = "https://api.openai.com/v1/videos"
+    rows[7]["expected"]["best_cost_usd"] = "0.5"
+    rows[2]["request"]["url"] = "https://api.openai.com/v1/videos"
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text("\n".join(map(json.dumps, rows)))
+
+    code, out = replayed(str(changed), capsys=capsys)
+
+    assert code == 1
+    assert "11 exchanges carry usage: 9 exact (81.82 %), 1 explained, 1 wrong." in out
+    assert "not exact (1): this path is not metered yet, so it is refused (404 unmetered_route): small-00\n" in out
+    assert "expected 0.5: small-07\n" in out
+    assert "1 bill and carry no usage: 0 metered at an estimate, 1 refused." in out

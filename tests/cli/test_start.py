@@ -131,3 +131,36 @@ async def test_check_reads_the_price_overrides(run: Run, tmp_path: Path) -> None
 
     assert outcome.code == 2
     assert "openai.yaml" in outcome.err
+
+
+BEDROCK = (
+    "providers: {bedrock: {base_url: 'https://bedrock-runtime.us-east-1.amazonaws.com', format: bedrock, prices: aws,"
+    " aws: {access_key_id: AKIAMADEUP, secret_access_key: hush}}}\n"
+)
+
+
+async def test_check_says_who_signs(run: Run, tmp_path: Path) -> None:
+    """For which region, and without a word of the key."""
+    signed = tmp_path / "signed.yaml"
+    signed.write_text(BEDROCK)
+
+    outcome = await run("check", "-c", str(signed))
+
+    assert outcome.code == 0, outcome.err
+    assert "signed by Penia for us-east-1" in outcome.out
+    assert "hush" not in outcome.out + outcome.err
+
+
+async def test_check_says_when_what_signs_is_not_installed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start would stop at it too: the remedy is a line to type."""
+    monkeypatch.setitem(sys.modules, "botocore", None)
+    signed = tmp_path / "signed.yaml"
+    signed.write_text(BEDROCK)
+
+    outcome = await run("check", "-c", str(signed))
+
+    assert outcome.code == 2
+    assert "providers.bedrock.aws" in outcome.err
+    assert "pip install 'penia[bedrock]'" in outcome.err

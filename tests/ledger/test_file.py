@@ -250,6 +250,30 @@ async def test_a_migration_that_fails_leaves_nothing(
     await (await Ledger.open(config, clock)).close()
 
 
+async def test_a_file_of_the_first_version_is_migrated(path: Path, config: LedgerConfig, clock: StillClock) -> None:
+    """With its records and open holds, which have no once-keys."""
+    scripts = AlembicConfig()
+    scripts.set_main_option("script_location", str(MIGRATIONS))
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        scripts.attributes["connection"] = connection
+        command.upgrade(scripts, "0001")
+        connection.commit()
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as old:
+        old.execute(
+            "INSERT INTO holds VALUES ('r_1', '2026-11-23T12:00:00.000000Z', 7, '[]', 'c', 'openai', 'm', NULL, '{}',"
+            " 0, 1, 1, NULL)"
+        )
+        old.commit()
+    ledger = await Ledger.open(config, clock)
+    (expired,) = await ledger.recover()
+    await ledger.close()
+
+    assert (expired.record_id, expired.cost_nanos, expired.once_key) == ("r_1", 7, None)
+    assert not examine(config.url).differences
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://localhost/penia", "penia.db", ""])
 def test_only_files_are_ledgers(url: str) -> None:
     """What names no SQLite file is refused with what would."""

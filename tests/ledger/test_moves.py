@@ -392,3 +392,54 @@ async def test_caught_up_sees_what_was_written_before(ledger: Ledger) -> None:
     await ledger.caught_up()
 
     assert (await ledger.queries.records(RecordFilter())).total == 20
+
+
+async def test_a_once_key_counts_once(ledger: Ledger) -> None:
+    """A second bill under the key is the first record, whichever ids they have, in one transaction or two."""
+    first = record("r_1", once_key="openai:resp_1")
+    again = [ledger.append(record(f"r_{number}", once_key="openai:resp_1"), "f") for number in range(2, 5)]
+    kept = await asyncio.gather(ledger.append(first, "f"), *again)
+    kept.append(await ledger.append(record("r_9", once_key="openai:resp_1"), "f"))
+
+    assert [(stored.record_id, created) for stored, created in kept] == [("r_1", True)] + [("r_1", False)] * 4
+    assert await ledger.billed("openai:resp_1") == first
+    assert (await spent(ledger))["daily"].request_count == 1
+
+
+async def test_what_is_settled_is_counted_whatever_its_key(ledger: Ledger) -> None:
+    """A key that is taken is left off: no settlement is refused."""
+    await ledger.append(record("r_1", once_key="k"), "f")
+    await ledger.reserve(hold("r_2"))
+    await ledger.settle(record("r_2", once_key="k"))
+
+    assert (await spent(ledger))["daily"].spent_nanos == 1_800
+    stored = await ledger.queries.record("r_2")
+    assert stored is not None
+    assert stored.once_key is None
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_deferred_hold_keeps_its_key_through_a_crash(ledger: Ledger, *, at_once: bool) -> None:
+    """The record it becomes can be found by whoever learns the bill, in one transaction or two."""
+    opening = asyncio.ensure_future(ledger.reserve(hold("r_1")))
+    if at_once:
+        await asyncio.sleep(0)
+    else:
+        await opening
+    await ledger.defer("r_1", "openai:resp_1")
+    await opening
+    await ledger.recover()
+
+    guess = await ledger.billed("openai:resp_1")
+    assert guess is not None
+    assert (guess.record_id, guess.cost_basis, guess.status) == ("r_1", "unconfirmed", "crashed")
+
+
+async def test_deferring_what_has_ended_changes_nothing(ledger: Ledger) -> None:
+    """As releasing or settling it again does not."""
+    await ledger.reserve(hold("r_1"))
+    await ledger.release("r_1")
+    await ledger.defer("r_1", "k")
+
+    assert ledger.holds_open == 0
+    assert await ledger.billed("k") is None

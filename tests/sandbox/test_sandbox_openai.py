@@ -483,11 +483,11 @@ async def test_no_json(http: aiohttp.ClientSession, data: bytes) -> None:
 
 async def test_unknown_path(http: aiohttp.ClientSession, sandbox: Sandbox) -> None:
     """Any other path is 404 in the provider's shape, and on the bill."""
-    async with http.post("/v1/responses", json={}) as response:
+    async with http.post("/v1/fine_tuning/jobs", json={}) as response:
         assert response.status == 404
         assert (await response.json())["error"]["type"] == "invalid_request_error"
 
-    assert sandbox.calls[-1].path == "/v1/responses"
+    assert sandbox.calls[-1].path == "/v1/fine_tuning/jobs"
 
 
 @pytest.mark.parametrize(

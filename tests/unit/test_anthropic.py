@@ -243,3 +243,46 @@ def test_images_inside_a_documents_content_are_seen() -> None:
     document = {"type": "document", "source": {"type": "content", "content": [image, image]}}
 
     assert call(messages=[{"role": "user", "content": [document]}]).size.images == 2
+
+
+def completion(**members: Any) -> Call:
+    body = {"model": "claude-2.1", "prompt": "\n\nHuman: hi\n\nAssistant:", "max_tokens_to_sample": 50, **members}
+    return DIALECT.call(Request("complete", json.dumps(body).encode()))
+
+
+def test_a_legacy_completion_says_what_it_wrote_and_no_more() -> None:
+    """So it is settled at an estimate: its text is what is counted, whole or in pieces."""
+    meter = DIALECT.meter(completion(), AnswerHead("application/json"))
+    meter.feed(json.dumps({"type": "completion", "completion": " Hello!", "model": "claude-2.1"}).encode())
+    meter.end()
+    streamed = DIALECT.meter(completion(stream=True), AnswerHead("text/event-stream"))
+    streamed.feed(event("completion", completion=" Hel", stop_reason=None, model="claude-2.1") + event("ping"))
+    running = streamed.reading()
+    streamed.feed(event("completion", completion="lo!", stop_reason="stop_sequence", model="claude-2.1"))
+
+    assert not running.finished
+    for read in (meter.reading(), streamed.reading()):
+        assert (read.complete, read.finished, read.parts) == (False, True, ())
+        assert (read.passed_text, read.model) == (" Hello!", "claude-2.1")
+    assert (completion().size.output_cap, completion(stream=True).stream) == (50, True)
+
+
+def test_a_failed_completion_is_no_answer() -> None:
+    """An error in the stream, before any text."""
+    meter = DIALECT.meter(completion(stream=True), AnswerHead("text/event-stream"))
+    meter.feed(event("error", error={"type": "overloaded_error", "message": "x"}))
+
+    assert (meter.reading().failed, meter.reading().wrote) == (True, False)
+
+
+def test_chat_in_openais_words_is_asked_for_usage() -> None:
+    """As OpenAI's own stream is, and read as it is."""
+    body = {"model": "claude-sonnet-4-5", "messages": [], "max_tokens": 5, "stream": True}
+    asked = DIALECT.call(Request("chat", json.dumps(body).encode()))
+    meter = DIALECT.meter(asked, AnswerHead("text/event-stream"))
+    usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+    passed = meter.feed(f"data: {json.dumps({'choices': [], 'usage': usage})}\n\ndata: [DONE]\n\n".encode())
+
+    assert asked.changed == ("stream_options.include_usage",)
+    assert passed == b"data: [DONE]\n\n"
+    assert meter.reading().parts == ((None, Usage(input=9, output=4)),)

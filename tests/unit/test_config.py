@@ -1,6 +1,8 @@
 """The configuration: models, file and environment."""
 
+import re
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,23 @@ def test_the_shipped_file_comments_every_key() -> None:
 
     sections = {"server:", "ledger:", "counters:", "auth:"}
     assert {line.strip() for line in bare} <= sections | {f"{name}:" for name in DEFAULTS["providers"]}
+
+
+def test_the_providers_of_the_shipped_file_can_be_taken_out_of_their_comments(load: Load) -> None:
+    """Each is a provider that a start would take, and no format is without one."""
+    lines = (ROOT / "config.yaml").read_text(encoding="utf-8").splitlines()
+    begin = next(number for number, line in enumerate(lines) if "OpenAI's relatives" in line)
+    shown = [
+        line.replace("  # ", "  ", 1)
+        for line in takewhile(str.strip, lines[begin + 1 :])
+        if re.match(r"  # (  )?[a-z_-]+:( |$)", line)
+    ]
+    text = re.sub("<[a-z]+>", "x", "\n".join(["providers:", *shown]))
+
+    providers = load(text).providers
+
+    assert {provider.format for provider in providers.values()} | {"openai", "anthropic"} == KNOWN_FORMATS
+    assert providers["bedrock"].aws_region == "us-east-1"
 
 
 def test_an_empty_file_and_an_empty_section_are_fine(load: Load) -> None:
@@ -138,7 +157,6 @@ def test_an_unreadable_file_is_told(tmp_path: Path, content: bytes | str | None,
 
 
 WRONG: Mapping[str, tuple[str, str]] = {
-    "overrun": ("budgets: [{name: A, overrun: truncate}]", "'truncate' comes later; use never or finish"),
     "approve": ("budgets: [{name: A, enforcement: approve}]", "'approve' comes later; use track, warn or block"),
     "zone": ("budgets: [{name: A, timezone: Mars/Base}]", "no such time zone: 'Mars/Base'"),
     "zone path": ("budgets: [{name: A, timezone: ../../etc/passwd}]", "no such time zone"),
@@ -166,6 +184,30 @@ WRONG: Mapping[str, tuple[str, str]] = {
     "reserved": ("providers: {api: {base_url: 'http://h', format: openai}}", "'api' is a path of Penia's own"),
     "capital": ("providers: {OpenAI: {base_url: 'http://h', format: openai}}", "a provider's name is"),
     "slash": ("providers: {a/b: {base_url: 'http://h', format: openai}}", "a provider's name is"),
+    "aws format": (
+        "providers: {p: {base_url: 'https://h', format: openai, aws: {region: eu-west-1}}}",
+        "'aws' is for providers of the format bedrock",
+    ),
+    "aws region": (
+        "providers: {p: {base_url: 'http://h', format: bedrock, aws: {}}}",
+        "base_url names no AWS region; say aws.region",
+    ),
+    "aws half a key": (
+        "providers: {p: {base_url: 'http://h', format: bedrock, aws: {region: eu-west-1, access_key_id: hush}}}",
+        "belong together",
+    ),
+    "aws token alone": (
+        "providers: {p: {base_url: 'http://h', format: bedrock, aws: {region: eu-west-1, session_token: hush}}}",
+        "a session_token belongs to",
+    ),
+    "aws both": (
+        (
+            "providers: {p: {base_url: 'http://h', format: bedrock, aws: {profile: a, access_key_id: hush, "
+            "secret_access_key: hush, region: eu-west-1}}}"
+        ),
+        "a profile or an access_key_id",
+    ),
+    "alias": ("providers: {p: {base_url: 'http://h', format: azure, models: {a: ''}}}", "at least 1 character"),
     "free route": ("providers: {p: {base_url: 'http://h', format: openai, free_routes: [/v1/x]}}", "free_routes[0]"),
 }
 
@@ -351,7 +393,7 @@ def test_the_apis_budget_errors_name_their_field() -> None:
             {
                 "name": "A",
                 "daily_limit": True,
-                "overrun": "truncate",
+                "overrun": "sometimes",
                 "timezone": "X/Y",
                 "scope": {"models": [""]},
                 "x": 1,
@@ -378,3 +420,33 @@ def test_a_document_knows_its_lines() -> None:
         "f:3",
         "f",
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://bedrock-runtime.us-east-1.amazonaws.com", "us-east-1"),
+        ("https://bedrock-runtime-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("https://bedrock-runtime.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("https://bedrock-runtime.eu-central-1.api.aws", "eu-central-1"),
+        ("https://vpce-0a1b-2c.bedrock-runtime.eu-central-1.vpce.amazonaws.com", "eu-central-1"),
+        ("https://bedrock-runtime.us-east-1.amazonaws.com.evil.example", None),
+        ("https://s3.us-east-1.amazonaws.com", None),
+    ],
+)
+def test_a_region_is_read_from_bedrocks_own_addresses(load: Load, url: str, region: str | None) -> None:
+    """And said by hand for any other; what is said by hand wins."""
+    text = "providers: {{p: {{base_url: '{}', format: bedrock, aws: {}}}}}"
+
+    assert load(text.format(url, "{region: eu-north-1}")).providers["p"].aws_region == "eu-north-1"
+    if region is None:
+        assert "say aws.region" in problems(load, text.format(url, "{}"))[0]
+    else:
+        assert load(text.format(url, "{}")).providers["p"].aws_region == region
+
+
+def test_a_model_can_be_priced_as_another(load: Load) -> None:
+    """What is not named is priced as it is called."""
+    provider = load("providers: {p: {base_url: 'http://h', format: azure, models: {ours: gpt-4o}}}").providers["p"]
+
+    assert (provider.priced_as("ours"), provider.priced_as("gpt-4o-mini")) == ("gpt-4o", "gpt-4o-mini")

@@ -246,16 +246,16 @@ def test_a_reranker_reads_the_query_with_every_document() -> None:
 
 
 def test_images_report_text_and_images_apart() -> None:
-    """Both ways; without details everything made is the image."""
+    """Both ways; without details everything made is the image. Who wrote a vector image is another model's bill."""
     usage = {"input_tokens": 15, "input_tokens_details": {"image_tokens": 5}, "output_tokens": 400}
-    asked = {"usage": usage, "svg_usage": {"model": "gpt-5", "input_tokens": 7, "output_tokens": 9}}
+    asked = {"usage": usage, "svg_usage": {"model": "gpt-5", "input_tokens": 7, "output_tokens": 9, "total_tokens": 20}}
     meter = DIALECTS["openai"].meter(call("openai", "images", model="gpt-image-1"), AnswerHead("application/json"))
     meter.feed(json.dumps(asked).encode())
     meter.end()
 
     assert meter.reading().parts == (
         (None, Usage(input=10, input_image=5, output_image=400)),
-        ("gpt-5", Usage(input=7, output=9)),
+        ("gpt-5", Usage(input=7, output=9, reasoning=4)),
     )
 
 
@@ -281,3 +281,58 @@ def test_an_image_model_that_does_not_say_its_cost_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="report their tokens"):
         call("openai", "images", model="dall-e-3")
     assert call("openai", "images", model="gpt-image-1").size.unbounded_why
+
+
+def test_a_usage_that_grows_is_final_with_the_end() -> None:
+    """Perplexity states a sum in every chunk: one that is cut in the middle has no final one."""
+    cut = [{"choices": [{"delta": {"content": "a"}}], "usage": {"prompt_tokens": 8, "completion_tokens": 1}}]
+    end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 8, "completion_tokens": 90}}
+
+    assert not read("perplexity", cut).complete
+    whole = read("perplexity", [*cut, end])
+    assert (whole.complete, whole.finished) == (True, True)
+    assert whole.parts == ((None, Usage(input=8, output=90)),)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "members"),
+    [("mistral", (), {"agent_id": "ag_x", "messages": []}), ("portkey", ("pp-x",), {"variables": {}})],
+)
+def test_what_is_stored_stands_for_a_model_without_a_bound(
+    name: str, values: tuple[str, ...], members: dict[str, Any]
+) -> None:
+    """The id is the name until the answer has one; nothing in the request says what is stored."""
+    body = json.dumps({"max_tokens": 5, **members}).encode()
+    asked = DIALECTS[name].call(Request("stored", body, values))
+
+    assert asked.model == (values[0] if values else "ag_x")
+    assert asked.operation == "stored"
+    assert asked.size.beyond_body
+    assert "brings its own" in asked.size.unbounded_why
+
+
+def test_a_decision_reports_as_a_response_does() -> None:
+    """Cached tokens and reasoning are inside, and the questions count as text."""
+    asked = call("openai", "decisions", model="gpt-6-luna", input="an input", questions=[{"type": "predicate"}])
+    meter = DIALECTS["openai"].meter(asked, AnswerHead("application/json"))
+    usage = {
+        "input_tokens": 90,
+        "input_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 10},
+        "output_tokens": 12,
+        "output_tokens_details": {"reasoning_tokens": 8},
+    }
+    meter.feed(json.dumps({"model": "gpt-6-luna", "answers": [], "usage": usage}).encode())
+    meter.end()
+
+    expected = Usage(input=40, cache_read=40, cache_write=10, output=4, reasoning=8)
+    assert meter.reading().parts == (("gpt-6-luna", expected),)
+    assert "predicate" in asked.text()
+
+
+@pytest.mark.parametrize("model", ["tts-1", "canopylabs/orpheus-v1-english"])
+def test_characters_bound_what_is_billed_by_them(model: str) -> None:
+    """Groq's voices are priced as OpenAI's older ones are."""
+    asked = call("groq", "speech", model=model, input="ten chars.")
+
+    assert asked.size.unbounded_why == ""
+    assert asked.size.presumed == Usage(units={"input_characters": 10})

@@ -8,7 +8,9 @@ import pytest
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.wire.call import AnswerHead, Call, Reading, Request
+from penia_proxy.wire.families import GROQ
 from penia_proxy.wire.openai import OpenAI
+from penia_proxy.wire.openai_responses import responses_call
 
 DIALECT = OpenAI()
 
@@ -149,11 +151,12 @@ def test_garbage_is_no_usage(body: bytes, *, stream: bool) -> None:
     assert reading(body, stream=stream).parts == ()
 
 
-def test_a_background_response_is_refused() -> None:
+def test_a_background_response_is_refused_where_it_cannot_be_asked_for_again() -> None:
     """Its bill is in no answer to the POST, and nothing may be quietly free."""
-    with pytest.raises(InvalidRequest, match="comes after the answer"):
-        call(background=True)
-    assert call(background=False).model == "gpt-5"
+    body = json.dumps({"model": "gpt-oss-120b", "background": True}).encode()
+    with pytest.raises(InvalidRequest, match="come after the answer"):
+        responses_call(Request("responses", body), GROQ)
+    assert call(background=True).model == "gpt-5"
 
 
 @pytest.mark.parametrize(

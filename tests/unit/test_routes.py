@@ -6,6 +6,8 @@ from penia_proxy.errors import InvalidRequest, UnmeteredRoute
 from penia_proxy.gateway.routes import RouteTable, Target, target_of
 from penia_proxy.wire.call import Route
 
+ARN = "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Ainference-profile%2Fus.amazon.nova-lite-v1%3A0"
+
 
 @pytest.mark.parametrize(
     "raw",
@@ -17,6 +19,15 @@ from penia_proxy.wire.call import Route
         "/openai/v1/%2e%2e/models",
         "/openai/v1/%2E./models",
         "/openai/v1%2fmodels",
+        "/openai/v1%2Fmodels",
+        "/bedrock/model/x%2Fconverse",
+        f"/bedrock/model/{ARN}%2F..%2Fadmin/converse",
+        f"/bedrock/model/{ARN}%2F/converse",
+        f"/bedrock/model/{ARN.replace('%2F', '%2f')}/converse",
+        f"/bedrock/model/{ARN.replace('bedrock', 's3')}/converse",
+        f"/bedrock/model/{ARN.replace('%3A', ':', 1)}/converse",
+        f"/bedrock/model/x{ARN}/converse",
+        f"/bedrock/model/{ARN}x%2Fy%2Fz/converse",
         "/openai/v1%5cmodels",
         "/openai/v1\\models",
         "/openai//v1/models",
@@ -76,3 +87,16 @@ def test_listed_routes_pass() -> None:
     assert TABLE.match("POST", "/v1/chat")[0].operation == "chat"
     assert TABLE.match("GET", "/v1/models/ft%3Ax") == (Route("GET", "/v1/models/{}", None), ("ft:x",))
     assert TABLE.match("GET", "/v1/files")[0].operation is None
+
+
+def test_a_resource_name_is_one_segment_where_a_route_says_so() -> None:
+    """As it was sent, with its slashes encoded; nowhere else is an encoded slash a part of a segment."""
+    table = RouteTable([Route("POST", "/model/{arn}/converse", "converse"), Route("GET", "/v1/models/{}", None)])
+    path = target_of(f"/bedrock/model/{ARN}/converse").path
+    name = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0"
+
+    assert path == f"/model/{ARN}/converse"
+    assert table.match("POST", path)[1] == (name,)
+    assert table.match("POST", "/model/us.amazon.nova-lite-v1%3A0/converse")[1] == ("us.amazon.nova-lite-v1:0",)
+    with pytest.raises(UnmeteredRoute):
+        table.match("GET", target_of(f"/openai/v1/models/{ARN}").path)

@@ -1,0 +1,189 @@
+"""
+Say who serves what: the providers, their paths, and what answers each.
+
+Rules: the providers share one port; a path's first part may name the provider (``/mistral/v1/chat/completions``), and
+must where two have the same path and no header tells them apart. It must not know what an answer says.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+from urllib.parse import unquote
+
+from penia_proxy.sandbox import (
+    anthropic,
+    anthropic_batches,
+    anthropic_messages,
+    embeddings,
+    google,
+    google_batches,
+    models,
+    openai,
+    openai_batches,
+    openai_chat,
+    openai_responses,
+    openai_runs,
+)
+from penia_proxy.sandbox.answer import Answer, Question
+
+
+class Frame(Protocol):
+    """How a provider words what went wrong."""
+
+    def error(
+        self,
+        seed: bytes,
+        status: int,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> Answer: ...
+
+    def stream_error(self, seed: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method and path; ``{}`` stands for one part of it."""
+
+    method: str
+    path: str
+    answer: Callable[[Question], Answer]
+    model_in_path: bool = False
+    """Whether the path's first value is the model."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One provider."""
+
+    name: str
+    frame: Frame
+    routes: tuple[Route, ...]
+    marks: frozenset[str] = frozenset()
+    """Headers that only its callers send."""
+
+    @cached_property
+    def _patterns(self) -> list[tuple[str, re.Pattern[str], Route]]:
+        return [
+            (route.method, re.compile(re.escape(route.path).replace(r"\{\}", "([^/]+)")), route)
+            for route in self.routes
+        ]
+
+    def find(self, method: str, path: str) -> tuple[Route, tuple[str, ...]] | None:
+        """Return the route, and what stands in its path's ``{}``."""
+        for known, pattern, route in self._patterns:
+            found = pattern.fullmatch(path) if known == method else None
+            if found is not None:
+                return route, tuple(map(unquote, found.groups()))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Whose request it is, and what answers it."""
+
+    provider: Provider
+    path: str
+    """As the provider has it: decoded, without its name before it."""
+    prefix: str
+    """Its name, where the path began with it, and a slash before it."""
+    route: Route | None = None
+    values: tuple[str, ...] = ()
+
+
+def find(method: str, raw_path: str, headers: Mapping[str, str]) -> Found:
+    """Return who was meant: by name, by a path that only one has, or by a header that only one's callers send."""
+    name, _, rest = raw_path[1:].partition("/")
+    named = PROVIDERS.get(name)
+    path = f"/{rest}" if named else raw_path
+    candidates = [named] if named else list(PROVIDERS.values())
+    matches = [(one, match) for one in candidates if (match := one.find(method, path)) is not None]
+    meant = [one for one, _ in matches] or candidates
+    provider = next((one for one in meant if any(mark in headers for mark in one.marks)), meant[0])
+    route, values = dict(matches).get(provider, (None, ()))
+    return Found(provider, unquote(path), f"/{name}" if named else "", route, values)
+
+
+_GOOGLE_VERBS: Mapping[str, Callable[[Question], Answer]] = {
+    "generateContent": google.whole,
+    "streamGenerateContent": google.stream,
+    "embedContent": google.embedding,
+    "batchEmbedContents": google.embeddings,
+    "countTokens": google.count,
+    "batchGenerateContent": google_batches.create,
+}
+
+PROVIDERS: Mapping[str, Provider] = {
+    provider.name: provider
+    for provider in (
+        Provider(
+            "openai",
+            openai,
+            (
+                Route("POST", "/v1/chat/completions", openai_chat.answer),
+                Route("POST", "/v1/embeddings", embeddings.answer),
+                Route("POST", "/v1/responses", openai_responses.answer),
+                Route("GET", "/v1/responses/{}", openai_responses.retrieve),
+                Route("DELETE", "/v1/responses/{}", openai_responses.delete),
+                Route("POST", "/v1/responses/{}/cancel", openai_responses.cancel),
+                Route("POST", "/v1/responses/input_tokens", openai_responses.count),
+                Route("POST", "/v1/responses/compact", openai_responses.compact),
+                Route("POST", "/v1/files", openai_batches.upload),
+                Route("GET", "/v1/files/{}", openai_batches.file),
+                Route("DELETE", "/v1/files/{}", openai_batches.delete_file),
+                Route("GET", "/v1/files/{}/content", openai_batches.content),
+                Route("POST", "/v1/batches", openai_batches.create),
+                Route("GET", "/v1/batches/{}", openai_batches.retrieve),
+                Route("POST", "/v1/batches/{}/cancel", openai_batches.cancel),
+                Route("POST", "/v1/assistants", openai_runs.assistant),
+                Route("POST", "/v1/threads", openai_runs.thread),
+                Route("POST", "/v1/threads/{}/messages", openai_runs.message),
+                Route("POST", "/v1/threads/{}/runs", openai_runs.create),
+                Route("GET", "/v1/threads/{}/runs/{}", openai_runs.retrieve),
+                Route("POST", "/v1/threads/{}/runs/{}/cancel", openai_runs.cancel),
+                Route("GET", "/v1/models", models.openai_list),
+                Route("GET", "/v1/models/{}", models.openai_one),
+            ),
+        ),
+        Provider(
+            "anthropic",
+            anthropic,
+            (
+                Route("POST", "/v1/messages", anthropic_messages.answer),
+                Route("POST", "/v1/messages/count_tokens", anthropic_messages.count),
+                Route("POST", "/v1/messages/batches", anthropic_batches.create),
+                Route("GET", "/v1/messages/batches/{}", anthropic_batches.retrieve),
+                Route("GET", "/v1/messages/batches/{}/results", anthropic_batches.results),
+                Route("POST", "/v1/messages/batches/{}/cancel", anthropic_batches.cancel),
+                Route("GET", "/v1/models", models.anthropic_list),
+                Route("GET", "/v1/models/{}", models.anthropic_one),
+            ),
+            marks=frozenset({"anthropic-version", "x-api-key"}),
+        ),
+        Provider(
+            "google",
+            google,
+            tuple(
+                route
+                for version in ("v1", "v1beta", "v1alpha")
+                for route in (
+                    *(
+                        Route("POST", f"/{version}/models/{{}}:{verb}", answer, model_in_path=True)
+                        for verb, answer in _GOOGLE_VERBS.items()
+                    ),
+                    Route("GET", f"/{version}/models", google.models),
+                    Route("GET", f"/{version}/models/{{}}", google.model),
+                    Route("GET", f"/{version}/batches/{{}}", google_batches.retrieve),
+                    Route("POST", f"/{version}/batches/{{}}:cancel", google_batches.cancel),
+                )
+            ),
+            marks=frozenset({"x-goog-api-key"}),
+        ),
+    )
+}
+"""Every provider by its name; where a request could be meant for several, the first."""

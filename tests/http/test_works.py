@@ -1,0 +1,458 @@
+"""Once means once: what several answers state, or a later one states for the first time, is one record."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+
+from penia_proxy.app import Gateway
+from penia_proxy.budget.estimate import OUTPUT_COLD_START
+from penia_proxy.clock import SystemClock
+from penia_proxy.gateway import works
+from tests.gateways import Running, Start
+from tests.http.desk import Desk, before, call, desk
+
+USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
+COST = 1000 * 0.25e-6 + 100 * 2e-6
+"""gpt-5-mini: $0.25 and $2 a million (genai-prices 0.2.3)."""
+
+ASKED = {"model": "gpt-5-mini", "input": "hi", "max_output_tokens": 400}
+
+
+def response(status: str = "completed", **members: Any) -> dict[str, Any]:
+    usage = USAGE if status == "completed" else None
+    return {"id": "resp_1", "object": "response", "status": status, "model": "gpt-5-mini", "usage": usage, **members}
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Desk]:
+    async with desk() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no poll of ours come between a test's own."""
+    monkeypatch.setattr(works, "POLL_S_MIN", 3600.0)
+
+
+async def held(penia: Running) -> float:
+    (budget,) = penia.gateway.book
+    _, summary = await penia.api("GET", f"/api/v1/budgets/{budget.budget_id}/summary?period=daily")
+    return summary[0]["held"]
+
+
+async def total(penia: Running) -> float:
+    return sum(record["cost"] for record in await penia.records())
+
+
+async def again(penia: Running) -> Running:
+    """Start another gateway on the same file, after the first has stopped."""
+    gateway = await Gateway(penia.gateway.config, SystemClock()).start()
+    return Running(gateway, penia.sandbox, penia.session)
+
+
+BUDGET = ({"name": "b", "daily_limit": 5.0, "enforcement": "block"},)
+
+
+async def test_a_background_response_polled_ten_times_is_one_record(provider: Desk, start: Start) -> None:
+    """It is held until the first answer that states its bill, and the record is that of the POST."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    running = response("queued", background=True)
+    provider.says("POST /v1/responses", running)
+    provider.says("GET /v1/responses/resp_1", running, response("in_progress", background=True), response())
+    await call(penia, "POST /openai/v1/responses", ASKED | {"background": True}, X_Penia_Request_Id="made")
+    assert await penia.records() == []
+    assert await held(penia) > 0
+    for _ in range(10):
+        status, said = await call(penia, "GET /openai/v1/responses/resp_1", X_Penia_Component="poller")
+        assert status == 200
+    assert said == response()
+    (record,) = await penia.records()
+    assert record["record_id"] == "made"
+    assert record["cost"] == pytest.approx(COST, abs=1e-12)
+    assert record["cost_basis"] == "reported"
+    assert await held(penia) == 0
+
+
+async def test_what_nobody_polls_is_polled(provider: Desk, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that waits for a webhook leaves nothing held."""
+    monkeypatch.setattr(works, "POLL_S_MIN", 0.01)
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    provider.says("POST /v1/responses", response("queued", background=True))
+    provider.says("GET /v1/responses/resp_1", response("in_progress", background=True), response())
+    await call(penia, "POST /openai/v1/responses", ASKED | {"background": True}, X_Penia_Request_Id="made")
+    while penia.gateway.ledger.holds_open:
+        await asyncio.sleep(0.01)
+    assert (await penia.record("made") or {})["cost"] == pytest.approx(COST, abs=1e-12)
+    assert provider.asked["GET /v1/responses/resp_1"] == 2
+
+
+@pytest.mark.parametrize(
+    ("ended", "cost"), [({"status": "failed", "error": {"code": "x"}}, None), ({"status": "cancelled"}, "held")]
+)
+async def test_a_background_response_without_a_bill(
+    provider: Desk, start: Start, ended: dict[str, Any], cost: str | None
+) -> None:
+    """One that failed is billed nothing; of one that was cancelled nobody says how much it made."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    provider.says("POST /v1/responses", response("queued", background=True))
+    provider.says("POST /v1/responses/resp_1/cancel", {**response("queued", background=True), **ended})
+    await call(penia, "POST /openai/v1/responses", ASKED | {"background": True}, X_Penia_Request_Id="made")
+    await call(penia, "POST /openai/v1/responses/resp_1/cancel")
+    assert await held(penia) == 0
+    record = await penia.record("made")
+    assert (None if record is None else record["cost_basis"]) == (None if cost is None else "unconfirmed")
+
+
+async def test_a_background_stream_that_is_left_is_not_cut_short(provider: Desk, start: Start) -> None:
+    """The response goes on without its connection, so what passed is not its bill."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    begun = {"type": "response.created", "response": response("in_progress", background=True)}
+    text = {"type": "response.output_text.delta", "delta": "hello"}
+    provider.says("POST /v1/responses", b"".join(b"data: %s\n\n" % orjson.dumps(event) for event in (begun, text)))
+    done = {"type": "response.completed", "response": response()}
+    provider.says("GET /v1/responses/resp_1", b"data: %s\n\n" % orjson.dumps(done))
+    body = ASKED | {"background": True, "stream": True}
+    await call(penia, "POST /openai/v1/responses", body, X_Penia_Request_Id="made")
+    assert await held(penia) > 0
+    await call(penia, "GET /openai/v1/responses/resp_1?stream=true&starting_after=1")
+    assert (await penia.record("made") or {})["cost"] == pytest.approx(COST, abs=1e-12)
+
+
+async def test_a_stored_response_fetched_again_is_one_record(provider: Desk, start: Start) -> None:
+    """Also after a restart, when only the ledger knows of it."""
+    penia = await before(provider, start, "openai")
+    provider.says("POST /v1/responses", response())
+    provider.says("GET /v1/responses/resp_1", response())
+    await call(penia, "POST /openai/v1/responses", ASKED)
+    for _ in range(3):
+        await call(penia, "GET /openai/v1/responses/resp_1")
+    assert len(await penia.records()) == 1
+    await penia.gateway.stop()
+    later = await again(penia)
+    await call(later, "GET /openai/v1/responses/resp_1")
+    assert len(await later.records()) == 1
+    await later.gateway.stop()
+
+
+async def test_a_response_made_elsewhere_is_billed_to_whoever_asks_first(provider: Desk, start: Start) -> None:
+    """Twenty at once are one record, in every budget that covers it."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    provider.says("GET /v1/responses/resp_1", response())
+    asking = (call(penia, "GET /openai/v1/responses/resp_1", X_Penia_Component="reader") for _ in range(20))
+    await asyncio.gather(*asking)
+    (record,) = await penia.records()
+    assert (record["component"], record["cost_basis"]) == ("reader", "reported")
+    assert await total(penia) == pytest.approx(COST, abs=1e-12)
+
+
+async def test_a_name_that_a_provider_gives_twice_is_billed_twice(provider: Desk, start: Start) -> None:
+    """Whoever makes work pays for it, also before a provider that calls everything alike."""
+    penia = await before(provider, start, "openai")
+    provider.says("POST /v1/responses", response())
+    provider.says("GET /v1/responses/resp_1", response())
+    for _ in range(2):
+        await call(penia, "POST /openai/v1/responses", ASKED)
+        await call(penia, "GET /openai/v1/responses/resp_1")
+    assert await total(penia) == pytest.approx(2 * COST, abs=1e-12)
+
+
+async def test_a_response_asked_for_before_its_own_answer_has_ended_is_one_record(provider: Desk, start: Start) -> None:
+    """The stream's last event and a poll state the same bill; whichever comes first books it."""
+    penia = await before(provider, start, "openai")
+    reached, go_on = provider.pauses("POST /v1/responses")
+    done = {"type": "response.completed", "response": response()}
+    provider.says("POST /v1/responses", b"data: %s\n\n" % orjson.dumps(done))
+    provider.says("GET /v1/responses/resp_1", response())
+    making = asyncio.create_task(call(penia, "POST /openai/v1/responses", ASKED | {"stream": True}))
+    await reached.wait()
+    await call(penia, "GET /openai/v1/responses/resp_1")
+    go_on.set()
+    await making
+    assert await total(penia) == pytest.approx(COST, abs=1e-12)
+
+
+async def test_a_bill_that_comes_after_a_restart_corrects_the_guess(provider: Desk, start: Start) -> None:
+    """What waited is booked at what it held; the exact bill appends the difference, once, in the same window."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    provider.says("POST /v1/responses", response("queued", background=True))
+    provider.says("GET /v1/responses/resp_1", response())
+    await call(penia, "POST /openai/v1/responses", ASKED | {"background": True}, X_Penia_Request_Id="made")
+    await penia.gateway.stop()
+    later = await again(penia)
+    guess = await later.record("made")
+    assert guess is not None
+    assert (guess["cost_basis"], guess["status"]) == ("unconfirmed", "pending")
+    assert guess["cost"] > COST
+    for _ in range(3):
+        await call(later, "GET /openai/v1/responses/resp_1")
+    correction, _ = await later.records()
+    assert correction["corrects"] == "made"
+    assert correction["timestamp"] == guess["timestamp"]
+    assert correction["cost"] == pytest.approx(COST - guess["cost"], abs=1e-12)
+    assert await total(later) == pytest.approx(COST, abs=1e-12)
+    await later.gateway.stop()
+
+
+async def test_a_background_response_fits_its_budget_or_is_refused(provider: Desk, start: Start) -> None:
+    """What waits is held like any other call: the next one finds the budget taken."""
+    budget = {"name": "tight", "daily_limit": 0.0025, "enforcement": "block", "overrun": "never"}
+    penia = await before(provider, start, "openai", budgets=(budget,))
+    provider.says("POST /v1/responses", response("queued", background=True))
+    first, _ = await call(penia, "POST /openai/v1/responses", ASKED | {"background": True})
+    second, said = await call(penia, "POST /openai/v1/responses", ASKED | {"background": True})
+    assert (first, second) == (200, 429)
+    assert said["error"]["code"] == "budget_busy"
+
+
+RUN = {"id": "run_1", "object": "thread.run", "thread_id": "thread_1", "model": "gpt-5-mini"}
+RUN_USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+
+
+async def test_a_run_is_one_record_however_it_goes_on(provider: Desk, start: Start) -> None:
+    """Made, waiting for its caller's tools, gone on with, polled: the bill of its last state, priced by its model."""
+    penia = await before(provider, start, "openai")
+    waiting = RUN | {"status": "requires_action", "usage": None}
+    done = RUN | {"status": "completed", "usage": RUN_USAGE}
+    provider.says("POST /v1/assistants", {"id": "asst_1", "object": "assistant", "model": "gpt-5-mini"})
+    provider.says(
+        "POST /v1/threads/thread_1/runs", b"event: thread.run.requires_action\ndata: %s\n\n" % orjson.dumps(waiting)
+    )
+    provider.says("POST /v1/threads/thread_1/runs/run_1/submit_tool_outputs", RUN | {"status": "queued", "usage": None})
+    provider.says("GET /v1/threads/thread_1/runs/run_1", RUN | {"status": "in_progress", "usage": None}, done)
+    await call(penia, "POST /openai/v1/assistants", {"model": "gpt-5-mini"})
+    body = {"assistant_id": "asst_1", "stream": True}
+    await call(penia, "POST /openai/v1/threads/thread_1/runs", body, X_Penia_Request_Id="made")
+    await call(penia, "POST /openai/v1/threads/thread_1/runs/run_1/submit_tool_outputs", {"tool_outputs": []})
+    for _ in range(4):
+        await call(penia, "GET /openai/v1/threads/thread_1/runs/run_1")
+    (record,) = await penia.records()
+    assert (record["record_id"], record["model"]) == ("made", "gpt-5-mini")
+    assert record["cost"] == pytest.approx(COST, abs=1e-12)
+    assert "model_requested" not in record["metadata"]
+
+
+def form(purpose: str, content: bytes) -> tuple[bytes, dict[str, str]]:
+    parts = [
+        b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n' + purpose.encode(),
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="f.jsonl"\r\n\r\n' + content,
+    ]
+    return b"\r\n".join([*parts, b"--b--\r\n"]), {"Content_Type": "multipart/form-data; boundary=b"}
+
+
+def line(number: int, **body: Any) -> bytes:
+    asked = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 100}
+    return orjson.dumps(
+        {"custom_id": str(number), "method": "POST", "url": "/v1/chat/completions", "body": asked | body}
+    )
+
+
+def result(number: int) -> bytes:
+    chat = {"id": f"c{number}", "object": "chat.completion", "model": "gpt-5-mini", "choices": [], "usage": RUN_USAGE}
+    return orjson.dumps({"custom_id": str(number), "response": {"status_code": 200, "body": chat}, "error": None})
+
+
+FAILED = orjson.dumps({"custom_id": "x", "response": {"status_code": 400, "body": {"error": {"code": "x"}}}})
+RESULTS = b"\n".join([result(1), result(2), FAILED, result(3)]) + b"\n"
+BATCH = {"id": "batch_1", "object": "batch", "status": "validating", "output_file_id": None}
+MADE = {"input_file_id": "file-in", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+
+
+async def make_batch(penia: Running, provider: Desk, *, upload: bool = True) -> tuple[int, Any]:
+    provider.says("POST /v1/files", {"id": "file-in", "object": "file", "purpose": "batch"})
+    provider.says("POST /v1/batches", BATCH)
+    provider.says("GET /v1/batches/batch_1", BATCH, BATCH | {"status": "completed", "output_file_id": "file-out"})
+    provider.says("GET /v1/files/file-out/content", RESULTS)
+    if upload:
+        content, headers = form("batch", b"\n".join(line(number) for number in range(3)))
+        await call(penia, "POST /openai/v1/files", content, **headers)
+    return await call(penia, "POST /openai/v1/batches", MADE, X_Penia_Request_Id="made")
+
+
+async def test_a_batch_is_recorded_once_when_its_results_are_read(provider: Desk, start: Start) -> None:
+    """At the price of batches, line by line; until then what its uploaded lines may cost is held."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    await make_batch(penia, provider)
+    expected_output = 3 * 100 * 1e-6  # half of $2 a million
+    assert await held(penia) > expected_output
+    for _ in range(3):
+        await call(penia, "GET /openai/v1/batches/batch_1")
+    assert await penia.records() == []
+    for _ in range(3):
+        assert await call(penia, "GET /openai/v1/files/file-out/content") == (200, RESULTS)
+    (record,) = await penia.records()
+    assert record["record_id"] == "made"
+    assert (record["input_tokens"], record["output_tokens"]) == (3000, 300)
+    assert record["cost"] == pytest.approx(3 * COST / 2, abs=1e-12)
+    assert await held(penia) == 0
+    # What a batch wrote in all is not what the next call will.
+    assert penia.gateway.habit.p95("default", "gpt-5-mini") == OUTPUT_COLD_START
+    assert await penia.gateway.ledger.recent_outputs(9) == []
+
+
+async def test_a_batch_read_again_after_a_restart_is_still_one_record(provider: Desk, start: Start) -> None:
+    """Nobody remembers which batch the file belongs to, and the ledger knows the file."""
+    penia = await before(provider, start, "openai")
+    await make_batch(penia, provider)
+    for _ in range(2):
+        await call(penia, "GET /openai/v1/batches/batch_1")
+    await call(penia, "GET /openai/v1/files/file-out/content")
+    await penia.gateway.stop()
+    later = await again(penia)
+    await call(later, "GET /openai/v1/files/file-out/content")
+    assert len(await later.records()) == 1
+    await later.gateway.stop()
+
+
+async def test_a_batch_that_waited_through_a_restart_is_corrected_once(provider: Desk, start: Start) -> None:
+    """Its hold was booked as a guess under the batch's name; its bill comes with a file."""
+    penia = await before(provider, start, "openai")
+    await make_batch(penia, provider)
+    await penia.gateway.stop()
+    for _ in range(2):
+        later = await again(penia)
+        await call(later, "GET /openai/v1/batches/batch_1")
+        await call(later, "GET /openai/v1/batches/batch_1")
+        await call(later, "GET /openai/v1/files/file-out/content")
+        await call(later, "GET /openai/v1/files/file-out/content")
+        assert len(await later.records()) == 2
+        assert await total(later) == pytest.approx(3 * COST / 2, abs=1e-12)
+        await later.gateway.stop()
+    later = await again(penia)
+    await call(later, "GET /openai/v1/files/file-out/content")
+    assert len(await later.records()) == 2
+    await later.gateway.stop()
+
+
+async def test_a_batch_is_refused_where_nothing_may_be_overrun(provider: Desk, start: Start) -> None:
+    """Its bill comes with its results, whatever is held."""
+    penia = await before(provider, start, "openai", budgets=(BUDGET[0] | {"overrun": "never"},))
+    status, said = await make_batch(penia, provider)
+    assert (status, said["error"]["code"]) == (402, "unbounded_call")
+    assert provider.asked["POST /v1/batches"] == 0
+
+
+async def test_a_batch_of_a_file_that_was_not_seen_has_no_price(provider: Desk, start: Start) -> None:
+    """A blocking budget refuses it, as it does any call that nobody can price."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    status, said = await make_batch(penia, provider, upload=False)
+    assert (status, said["error"]["code"]) == (402, "unpriced_model")
+
+
+async def test_a_batch_that_failed_holds_nothing(provider: Desk, start: Start) -> None:
+    """It has no results to read, and costs nothing."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    await make_batch(penia, provider)
+    provider.says("GET /v1/batches/batch_1", BATCH | {"status": "failed"})
+    await call(penia, "GET /openai/v1/batches/batch_1")
+    assert await held(penia) == 0
+    assert await penia.records() == []
+
+
+async def test_other_files_pass_and_say_nothing(provider: Desk, start: Start) -> None:
+    """Whatever is in them, and if their form is one that nobody should send."""
+    penia = await before(provider, start, "openai")
+    provider.says("POST /v1/files", {"id": "file-2", "object": "file", "purpose": "user_data"})
+    provider.says("GET /v1/files/file-2/content", b"\x00\xff\n{not json\n[1]\n{}")
+    content, headers = form("user_data", b"\x00\xff")
+    assert (await call(penia, "POST /openai/v1/files", content, **headers))[0] == 200
+    assert (await call(penia, "POST /openai/v1/files", b"no form", **headers))[0] == 200
+    assert await call(penia, "GET /openai/v1/files/file-2/content") == (200, b"\x00\xff\n{not json\n[1]\n{}")
+    assert await penia.records() == []
+
+
+async def test_results_that_break_off_state_no_bill(provider: Desk, start: Start) -> None:
+    """A range of a file is not asked for either: the provider is asked for all of it."""
+    penia = await before(provider, start, "openai")
+    provider.says("GET /v1/files/file-out/content", RESULTS)
+    await call(penia, "GET /openai/v1/files/file-out/content", Range="bytes=0-400")
+    (record,) = await penia.records()
+    assert record["input_tokens"] == 3000
+
+
+async def test_anthropics_batch_is_recorded_once(provider: Desk, start: Start) -> None:
+    """Its requests are in its body, so their cost is held; its results say what they cost at half the price."""
+    penia = await before(provider, start, "anthropic", budgets=BUDGET)
+    batch = {"id": "msgbatch_1", "type": "message_batch", "processing_status": "in_progress"}
+    usage = {"input_tokens": 1000, "output_tokens": 100, "service_tier": "batch"}
+    message = {"type": "message", "model": "claude-haiku-4-5-20251001", "content": [], "usage": usage}
+    ok = {"custom_id": "1", "result": {"type": "succeeded", "message": message}}
+    lines = b"\n".join(map(orjson.dumps, [ok, {"custom_id": "2", "result": {"type": "errored", "error": {}}}, ok]))
+    provider.says("POST /v1/messages/batches", batch)
+    counts = {"request_counts": {"succeeded": 2, "errored": 1}}
+    provider.says("GET /v1/messages/batches/msgbatch_1", batch | {"processing_status": "ended"} | counts)
+    provider.says("GET /v1/messages/batches/msgbatch_1/results", lines)
+    params = {"model": "claude-haiku-4-5", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
+    made = {"requests": [{"custom_id": str(number), "params": params} for number in range(3)]}
+    await call(penia, "POST /anthropic/v1/messages/batches", made, X_Penia_Request_Id="made")
+    assert await held(penia) > 3 * 50 * 2.5e-6
+    await call(penia, "GET /anthropic/v1/messages/batches/msgbatch_1")
+    for _ in range(3):
+        await call(penia, "GET /anthropic/v1/messages/batches/msgbatch_1/results")
+    (record,) = await penia.records()
+    assert record["cost"] == pytest.approx(2 * (1000 * 0.5e-6 + 100 * 2.5e-6), abs=1e-12)
+    assert (record["record_id"], await held(penia)) == ("made", 0)
+
+
+def operation(**members: Any) -> dict[str, Any]:
+    return {"name": "batches/b1", "metadata": {"model": "models/gemini-2.5-flash"}, **members}
+
+
+GEMINI_USAGE = {"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100}
+GEMINI_COST = (1000 * 0.3e-6 + 100 * 2.5e-6) / 2
+GENERATED = {"response": {"candidates": [{"finishReason": "STOP"}], "usageMetadata": GEMINI_USAGE}}
+
+
+async def test_googles_batch_is_recorded_once(provider: Desk, start: Start) -> None:
+    """Every poll of its operation repeats the answers and their usage."""
+    penia = await before(provider, start, "google", budgets=BUDGET)
+    done = operation(done=True, response={"inlinedResponses": {"inlinedResponses": [GENERATED, {"error": {}}]}})
+    provider.says("POST /v1beta/models/gemini-2.5-flash:batchGenerateContent", operation())
+    provider.says("GET /v1beta/batches/b1", operation(), done)
+    asked = {"request": {"contents": [{"parts": [{"text": "hi"}]}], "generationConfig": {"maxOutputTokens": 90}}}
+    made = {"batch": {"inputConfig": {"requests": {"requests": [asked, asked]}}}}
+    path = "POST /google/v1beta/models/gemini-2.5-flash:batchGenerateContent"
+    await call(penia, path, made, X_Penia_Request_Id="made")
+    assert await held(penia) > 2 * 90 * 1.25e-6
+    for _ in range(5):
+        await call(penia, "GET /google/v1beta/batches/b1")
+    (record,) = await penia.records()
+    assert record["record_id"] == "made"
+    assert record["cost"] == pytest.approx(GEMINI_COST, abs=1e-12)
+
+
+async def test_googles_batch_in_a_file_is_recorded_once(provider: Desk, start: Start) -> None:
+    """The operation names the file, and each line has its key."""
+    penia = await before(provider, start, "google")
+    path = "POST /google/v1beta/models/gemini-2.5-flash:batchGenerateContent"
+    provider.says("POST /v1beta/models/gemini-2.5-flash:batchGenerateContent", operation())
+    provider.says("GET /v1beta/batches/b1", operation(done=True, response={"responsesFile": "files/out"}))
+    provider.says("GET /download/v1beta/files/out:download", orjson.dumps(GENERATED | {"key": "1"}) + b"\n")
+    await call(penia, path, {"batch": {"inputConfig": {"fileName": "files/in"}}}, X_Penia_Request_Id="made")
+    await call(penia, "GET /google/v1beta/batches/b1")
+    for _ in range(2):
+        await call(penia, "GET /google/download/v1beta/files/out:download?alt=media")
+    (record,) = await penia.records()
+    assert record["record_id"] == "made"
+    assert record["cost"] == pytest.approx(GEMINI_COST, abs=1e-12)
+
+
+async def test_mistrals_job_is_recorded_once_whichever_way_it_is_read(provider: Desk, start: Start) -> None:
+    """Its answers are inside the job where that is asked for, and in its file."""
+    penia = await before(provider, start, "mistral")
+    provider.says("POST /v1/batch/jobs", {"id": "j1", "object": "batch", "status": "QUEUED"})
+    done = {"id": "j1", "object": "batch", "status": "SUCCESS", "output_file": "f1"}
+    chat = {"model": "mistral-small-latest", "choices": [], "usage": RUN_USAGE}
+    answered = {"custom_id": "0", "response": {"status_code": 200, "body": chat}}
+    provider.says("GET /v1/batch/jobs/j1", done, done | {"outputs": [answered]})
+    provider.says("GET /v1/files/f1/content", orjson.dumps(answered))
+    made = {"model": "mistral-small-latest", "endpoint": "/v1/chat/completions", "requests": [orjson.loads(line(0))]}
+    await call(penia, "POST /mistral/v1/batch/jobs", made, X_Penia_Request_Id="made")
+    for _ in range(3):
+        await call(penia, "GET /mistral/v1/batch/jobs/j1")
+        await call(penia, "GET /mistral/v1/files/f1/content")
+    (record,) = await penia.records()
+    assert (record["record_id"], record["input_tokens"]) == ("made", 1000)
