@@ -91,6 +91,7 @@ class Ledger:
         """
         Open a hold; durable when it returns.
 
+        An id that need not be found ``unique`` must be new: a hold of it whose end is queued counts as open.
         Raises DuplicateRequest for an id that has an open hold or, where it must be ``unique``, a record, and
         StoreUnavailable when the database fails. Neither leaves a hold behind, nor does a caller that is cancelled.
         """
