@@ -13,8 +13,8 @@ PeniaError
 │  ├─ NotFound            404  not_found            REST only
 │  ├─ MethodNotAllowed    405  method_not_allowed   REST only
 │  ├─ RequestTimeout      408  request_timeout      the body did not arrive in time
-│  ├─ DuplicateRequest    409  duplicate_request    this request id was used before
-│  ├─ Conflict            409  conflict             REST: same id, other content
+│  ├─ DuplicateRequest    409  duplicate_request    this request id was used before, for the same
+│  ├─ Conflict            409  conflict             same id, other content
 │  ├─ PayloadTooLarge     413  payload_too_large
 │  ├─ SchemaViolation     422  invalid_fields       REST: one entry per field
 │  └─ BudgetBusy          429  budget_busy          fits once calls in flight settle
@@ -130,7 +130,7 @@ class DuplicateRequest(CallerError):
 
 
 class Conflict(CallerError):
-    """A record id that was used before, with another content."""
+    """A record's or request's id that was used before, with another content."""
 
     status = 409
     code = "conflict"

@@ -43,6 +43,7 @@ from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
+from penia_proxy.wire.multipart import is_form, without_boundary
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,8 @@ class Proxy:
         drains = self._drains if upstream.drains else None
         works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
         answering = Answering(request, stamp, self._books.clock, works, idle_s=idle_s, drains=drains)
-        holding = Holding(self._books, self._held(call, caller, upstream, stamp.started))
+        fingerprint = self._fingerprint(request.method, target, asked) if caller.chose_id else None
+        holding = Holding(self._books, self._held(call, caller, upstream, stamp.started, fingerprint))
         exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         return await (self._outlive(exchange) if upstream.drains else exchange)
@@ -262,7 +264,15 @@ class Proxy:
         task.add_done_callback(self._outliving.discard)
         return await asyncio.shield(task)
 
-    def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float) -> Held:
+    def _fingerprint(self, method: str, target: Target, asked: Request) -> str:
+        """Return the fingerprint of a request; without its query, which may hold a key."""
+        body = asked.body
+        if is_form(asked.content_type):
+            body = without_boundary(body, asked.content_type)
+        where = f"{method} {target.provider} {target.path}"
+        return self._books.ledger.fingerprint(where.encode(), body)
+
+    def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float, fingerprint: str | None) -> Held:
         at = self._books.clock.now()
         catalogue = upstream.catalogue
         priced_as = upstream.provider.config.priced_as
@@ -292,6 +302,7 @@ class Proxy:
             card_of=lambda named: self._prices.card(catalogue, priced_as(named), at),
             estimate=estimate(call.size, card, known),
             cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
+            fingerprint=fingerprint,
             recount=recount,
         )
 
