@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 KEEPALIVE_SECONDS = 30
 """How long an idle connection is kept, and a request's header may take (reliability.md M8)."""
 
+FAREWELL_S = 1.0
+"""How long live clients and the API's requests may take to end, once no call is under way."""
+
 HABIT_RECORDS = 10_000
 """Records read at start to know how much each component writes: 256 samples for about forty (component, model)."""
 
@@ -117,11 +120,18 @@ class Gateway:
         host, port = self._runner.addresses[0][:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    async def stop(self) -> None:
-        """Take no more calls, let those in flight settle within ``drain_seconds``, and close the ledger."""
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """
+        Take no more calls, let those in flight end within ``drain_seconds``, and close the ledger.
+
+        Until then the port answers, so that callers and load balancers are told. What is still running then, or when
+        ``hurry`` is set, is settled as far as it came.
+        """
+        self._services.draining = True
+        await self._proxy.finish(self.config.server.drain_seconds, hurry or asyncio.Event())
+        await self.ledger.caught_up()  # live clients hear of a record once it is durable
         await self._runner.cleanup()
         await self._services.finished()
-        await self._proxy.finished()
         await self.hub.close()
         await self._client.close()
         await self.ledger.close()
@@ -160,7 +170,7 @@ class Gateway:
             # What arrives compressed is forwarded compressed.
             auto_decompress=False,
             keepalive_timeout=KEEPALIVE_SECONDS,
-            shutdown_timeout=self.config.server.drain_seconds,
+            shutdown_timeout=FAREWELL_S,
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, self.config.server.host, self.config.server.port).start()
@@ -224,8 +234,9 @@ async def serve(
     clock: Clock | None = None,
     on_ready: Callable[[str], None] | None = None,
     stop: asyncio.Event | None = None,
+    hurry: asyncio.Event | None = None,
 ) -> None:
-    """Run a gateway until ``stop`` is set; ``on_ready`` is told its URL. Raises as `Gateway.start`."""
+    """Run a gateway until ``stop`` is set, see `Gateway.stop`; ``on_ready`` is told its URL. Raises as its start."""
     gateway = await Gateway(config, clock or SystemClock()).start()
     # Prices and vocabulary are a million objects that live as long as the process: without this each full collection
     # walks them all, and holds up every call for a tenth of a second.
@@ -236,4 +247,4 @@ async def serve(
             on_ready(gateway.url)
         await (stop or asyncio.Event()).wait()
     finally:
-        await gateway.stop()
+        await gateway.stop(hurry)

@@ -23,6 +23,7 @@ PeniaError
 │  └─ UpstreamTimeout     504  upstream_timeout
 ├─ StoreUnavailable       503  store_unavailable    our store's: the ledger cannot write
 ├─ TooManyClients         503  too_many_clients     ours: every place at the live feed is taken
+├─ ShuttingDown           503  shutting_down        ours: no more calls are taken
 ├─ ConfigError                        the operator's: the start stops with exit code 2
 └─ InvariantError         500  internal_error       ours: a promise of DESIGN.md §11 does not hold
 
@@ -193,6 +194,15 @@ class TooManyClients(PeniaError):
     status = 503
     code = "too_many_clients"
     retry_after_s = 5
+
+
+class ShuttingDown(PeniaError):
+    """The process ends, and takes no more calls."""
+
+    status = 503
+    code = "shutting_down"
+    retry_after_s = 5
+    sdk_may_retry = True
 
 
 class ConfigError(PeniaError):

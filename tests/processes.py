@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 
@@ -75,6 +76,16 @@ async def running(cwd: Path, *arguments: str, env: Mapping[str, str] | None = No
 async def listening(process: Process) -> str:
     """Return the URL on which a gateway says that it listens."""
     return (await process.until(r"Penia listens on (http://\S+)"))[1]
+
+
+async def draining(session: aiohttp.ClientSession, url: str) -> None:
+    """Wait until a gateway says that it ends."""
+    while True:
+        async with session.get(f"{url}/health") as answer:
+            if (await answer.json())["status"] == "draining":
+                assert answer.status == 503
+                return
+        await asyncio.sleep(0.01)
 
 
 def configure(

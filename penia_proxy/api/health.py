@@ -12,16 +12,20 @@ from penia_proxy.api.endpoint import Call, Endpoint, Reply
 from penia_proxy.api.fields import Nothing, Shown
 from penia_proxy.api.services import Services
 
+Status = Literal["healthy", "degraded", "unhealthy", "draining"]
+
+_TAKES_CALLS: frozenset[Status] = frozenset({"healthy", "degraded"})
+
 
 class Health(Shown):
     """
     How it is.
 
-    `degraded`: the ledger cannot write, and calls pass because the configuration says so. `unhealthy`: it cannot, and
-    calls are refused.
+    `draining`: it ends, and waits for calls in flight. `degraded`: the ledger cannot write, and calls pass because the
+    configuration says so. `unhealthy`: it cannot, and calls are refused.
     """
 
-    status: Literal["healthy", "degraded", "unhealthy"]
+    status: Status
     database: Literal["connected", "unavailable"]
     websocket_clients: int
     active_budgets: int
@@ -53,16 +57,18 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
         "holds_open": services.ledger.holds_open,
         "ledger_queue": services.ledger.queue_depth,
     }
-    return Reply(answer, 503 if status == "unhealthy" else 200)
+    return Reply(answer, 200 if status in _TAKES_CALLS else 503)
 
 
 async def ready(call: Call[Nothing, Nothing]) -> Reply:
     """Say whether calls can be taken."""
-    is_ready = _status(call.services) != "unhealthy"
+    is_ready = _status(call.services) in _TAKES_CALLS
     return Reply({"ready": is_ready, "component": "penia", "version": __version__}, 200 if is_ready else 503)
 
 
-def _status(services: Services) -> Literal["healthy", "degraded", "unhealthy"]:
+def _status(services: Services) -> Status:
+    if services.draining:
+        return "draining"
     if services.ledger.healthy:
         return "healthy"
     refuses = services.config.ledger.on_store_failure == "block"

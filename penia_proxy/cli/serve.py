@@ -2,7 +2,7 @@
 ``penia serve``: the gateway, until it is told to stop.
 
 Its one job: an event loop, the signals, and what the terminal says at start and end. Rules: the first Ctrl-C or SIGTERM
-lets calls in flight settle, the second does not wait. The gateway itself is penia_proxy.app's.
+lets calls in flight end, the second settles them as far as they came. The gateway itself is penia_proxy.app's.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,15 @@ ConfigPath = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What signals have said."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    """Do not wait for what is in flight."""
+
+
 def load(path: Path | None) -> "Config":
     """Return the configuration that a command is to use. Raises ConfigError."""
     from penia_proxy.config import load_config
@@ -42,7 +52,7 @@ def serve(config_path: ConfigPath = None) -> None:
     """
     Run the gateway against the real providers.
 
-    Ctrl-C or SIGTERM stops it: calls in flight settle first, a second Ctrl-C does not wait.
+    Ctrl-C or SIGTERM stops it: calls in flight end first; a second Ctrl-C settles them as far as they came.
     """
     refuse_without_asserts()
     config = load(config_path)
@@ -54,7 +64,7 @@ def serve(config_path: ConfigPath = None) -> None:
             typer.echo("No provider is configured: every call will be refused. See config.yaml.", err=True)
 
     run(
-        lambda ended: serve_gateway(config, on_ready=ready, stop=ended),
+        lambda told: serve_gateway(config, on_ready=ready, stop=told.stop, hurry=told.hurry),
         address=f"{config.server.host}:{config.server.port}",
         choose="server.port or BUDGET_PORT",
         log_level=config.server.log_level,
@@ -62,11 +72,11 @@ def serve(config_path: ConfigPath = None) -> None:
     typer.echo("Stopped; everything in flight has settled.")
 
 
-def run(serving: Callable[[asyncio.Event], Awaitable[None]], *, address: str, choose: str, log_level: str) -> None:
+def run(serving: Callable[[Told], Awaitable[None]], *, address: str, choose: str, log_level: str) -> None:
     """
-    Run until a signal sets the event and ``serving`` has returned; ``choose``: what would choose another port.
+    Run until ``serving`` has returned, as signals tell it to; ``choose``: what would choose another port.
 
-    A taken port, and a second signal that does not wait, end the command with a sentence and exit code 1.
+    A taken port ends the command with a sentence and exit code 1.
     """
     _log(log_level)
     try:
@@ -91,20 +101,16 @@ def _log(level: str) -> None:
     logging.getLogger("penia_proxy").setLevel(level.upper())
 
 
-async def _until_signalled(serving: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    ended = asyncio.Event()
-    task = asyncio.ensure_future(serving(ended))
+async def _until_signalled(serving: Callable[[Told], Awaitable[None]]) -> None:
+    told = Told()
 
     def on_signal() -> None:
-        if ended.is_set():
-            task.cancel()
-        ended.set()
+        if told.stop.is_set():
+            told.hurry.set()
+        told.stop.set()
 
     with _signals(on_signal):
-        await asyncio.wait({task})
-    if task.cancelled():
-        raise stop("stopped without waiting; calls in flight are settled at the next start", FAILED)
-    task.result()
+        await serving(told)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ visibly cut, never replaced.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -46,7 +47,30 @@ class Drains:
     """How many answers are read on without a caller."""
 
     def __init__(self) -> None:
-        self.running = 0
+        self._running: set[asyncio.Timeout] = set()
+        self._ended = False
+
+    @property
+    def room(self) -> bool:
+        """Whether another may begin."""
+        return not self._ended and len(self._running) < DRAINS_MAX
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Bound one in time. Raises TimeoutError."""
+        async with asyncio.timeout(DRAIN_SECONDS_MAX) as limit:
+            self._running.add(limit)
+            try:
+                yield
+            finally:
+                self._running.discard(limit)
+
+    def end(self) -> None:
+        """Read no answer on any further."""
+        self._ended = True
+        now = asyncio.get_running_loop().time()
+        for limit in self._running:
+            limit.reschedule(now)
 
 
 class Answering:
@@ -215,16 +239,15 @@ class Answering:
         return self._stamp.since_start_ms(self._first_byte_at)
 
     async def _caller_left(self, answer: Answer, decoder: Decoder) -> None:
-        if self._drains is not None and self._drains.running < DRAINS_MAX:
+        if self._drains is not None and self._drains.room:
             await through_cancellation(self._drain(answer, decoder, self._drains))
         await self._booked.at("disconnected", drained=self._drains is not None)
 
     async def _drain(self, answer: Answer, decoder: Decoder, drains: Drains) -> None:
         """Read on to the usage, bounded: hanging up would not stop this provider's bill."""
-        drains.running += 1
         size = 0
         try:
-            async with asyncio.timeout(DRAIN_SECONDS_MAX):
+            async with drains.one():
                 while chunk := await answer.chunk():
                     size += len(chunk)
                     if size > DRAIN_BYTES_MAX:
@@ -232,8 +255,6 @@ class Answering:
                     self._booked.meter.feed(decoder.decode(chunk))
         except (ReachedError, TimeoutError):
             return
-        finally:
-            drains.running -= 1
 
 
 class Booked:

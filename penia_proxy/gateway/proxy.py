@@ -32,6 +32,7 @@ from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
 from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
+from penia_proxy.gateway.door import Door
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
 from penia_proxy.gateway.relay import Exchange, Provider
@@ -97,7 +98,7 @@ class Proxy:
         self._server = server
         self._drains = Drains()
         self._works = Works(books)
-        self._outliving: set[asyncio.Task[web.StreamResponse]] = set()
+        self._door = Door()
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -110,11 +111,15 @@ class Proxy:
             dialect = upstream.dialect
             caller = caller_of(request.headers, target.component)
             request_id = caller.request_id
+            self._door.let_in()
             return await self._forward(request, target, upstream, caller)
         except ReachedError as failure:
             return respond(failure.error, dialect, request_id, {})
         except PeniaError as error:
-            return respond(error, dialect, request_id, {})
+            answer = respond(error, dialect, request_id, {})
+            if self._door.closed:
+                answer.force_close()  # so that the next call goes where somebody takes it
+            return answer
         except Exception as error:
             if BEGUN in request or isinstance(error, ConnectionResetError):
                 raise
@@ -252,16 +257,20 @@ class Proxy:
             await copy.end()
             return readings[0]
 
-    async def finished(self) -> None:
-        """Wait for answers that are read on without their callers, bounded by the drain's own limits; wait no more."""
-        if self._outliving:
-            await asyncio.wait(self._outliving)
+    async def finish(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Refuse new calls; let those under way end within the time, or until ``hurry`` is set, then end them."""
+        self._door.close()
+        ended = {asyncio.ensure_future(waited) for waited in (self._door.emptied(), hurry.wait())}
+        await asyncio.wait(ended, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in ended:
+            waiting.cancel()
+        self._drains.end()
+        await self._door.empty()
         await self._works.close()
 
     async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
         task = asyncio.ensure_future(exchange)
-        self._outliving.add(task)
-        task.add_done_callback(self._outliving.discard)
+        self._door.follow(task)
         return await asyncio.shield(task)
 
     def _fingerprint(self, method: str, target: Target, asked: Request) -> str:
