@@ -24,7 +24,8 @@ PeniaError
 ├─ StoreUnavailable       503  store_unavailable    our store's: the ledger cannot write
 ├─ TooManyClients         503  too_many_clients     ours: every place at the live feed is taken
 ├─ ShuttingDown           503  shutting_down        ours: no more calls are taken
-├─ ConfigError                        the operator's: the start stops with exit code 2
+├─ ConfigError            422  invalid_config       the operator's: the start stops with exit code 2
+│  └─ NeedsRestart        409  needs_restart        a reload cannot change this
 └─ InvariantError         500  internal_error       ours: a promise of DESIGN.md §11 does not hold
 
 Rule: whoever answers HTTP reads status, code, retry and headers from the class; nobody maps classes to numbers again.
@@ -207,6 +208,16 @@ class ShuttingDown(PeniaError):
 
 class ConfigError(PeniaError):
     """The configuration cannot be used; the message names file, line and remedy."""
+
+    status = 422
+    code = "invalid_config"
+
+
+class NeedsRestart(ConfigError):
+    """The configuration is good, and changes what is fixed while the process runs; ``detail`` lists it."""
+
+    status = 409
+    code = "needs_restart"
 
 
 class InvariantError(PeniaError):

@@ -5,12 +5,15 @@ Its one job: `/health` for people and supervisors, `/ready` for load balancers.
 Rules: cheap, and never waits for the ledger, so that it answers when nothing else does.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from penia_proxy import __version__
 from penia_proxy.api.endpoint import Call, Endpoint, Reply
 from penia_proxy.api.fields import Nothing, Shown
 from penia_proxy.api.services import Services
+from penia_proxy.clock import iso
 
 Status = Literal["healthy", "degraded", "unhealthy", "draining"]
 
@@ -33,6 +36,8 @@ class Health(Shown):
     version: str
     holds_open: int
     ledger_queue: int
+    config_loaded_at: str
+    config_error: Annotated[str | None, Field(description="Why the last reload changed nothing; null if it did.")]
 
 
 class Ready(Shown):
@@ -56,6 +61,8 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
         "version": __version__,
         "holds_open": services.ledger.holds_open,
         "ledger_queue": services.ledger.queue_depth,
+        "config_loaded_at": iso(services.config_loaded_at),
+        "config_error": services.config_error,
     }
     return Reply(answer, 200 if status in _TAKES_CALLS else 503)
 

@@ -6,8 +6,9 @@ Rule: the API takes nothing from anywhere else.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
@@ -48,6 +49,11 @@ class Services:
     prices: PriceBook
     hub: LiveHub
     started_monotonic: float
+    config_loaded_at: datetime
+    reload: Callable[[], Awaitable[tuple[str, ...]]]
+    """Read the configuration again; return the names of what changed. Raises ConfigError, having changed nothing."""
+    config_error: str | None = None
+    """Why the last reload changed nothing."""
     habit: OutputHabit = field(default_factory=OutputHabit)
     """The gateway's, so that a check expects the output that a call would."""
     calibration: Calibration = field(default_factory=Calibration)

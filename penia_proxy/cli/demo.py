@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from penia_proxy.cli.exits import refuse_without_asserts
-from penia_proxy.cli.serve import Told, run
+from penia_proxy.cli.serve import run
 
 if TYPE_CHECKING:
     import aiohttp
 
+    from penia_proxy.app import Told
     from penia_proxy.cli.demo_view import DemoView
     from penia_proxy.config import Config
 
@@ -52,7 +53,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="penia-demo-") as scratch:
         ledger = db or Path(scratch) / "penia.db"
 
-        async def serving(told: Told) -> None:
+        async def serving(told: "Told") -> None:
             await _demo(told, ledger=ledger.absolute(), port=port, rate=rate, seconds=seconds)
 
         run(serving, address=f"127.0.0.1:{port}", choose="--port", log_level="warning")
@@ -72,7 +73,7 @@ def config_of(provider_url: str, *, ledger: Path, port: int) -> "Config":
     )
 
 
-async def _demo(told: Told, *, ledger: Path, port: int, rate: float, seconds: float | None) -> None:
+async def _demo(told: "Told", *, ledger: Path, port: int, rate: float, seconds: float | None) -> None:
     import aiohttp
 
     from penia_proxy.cli.demo_view import DemoView
@@ -96,18 +97,18 @@ async def _demo(told: Told, *, ledger: Path, port: int, rate: float, seconds: fl
 @contextlib.asynccontextmanager
 async def _gateway(config: "Config", hurry: asyncio.Event) -> AsyncIterator[str]:
     """Run the gateway, and yield its URL once it listens. Raises what its start raises."""
-    from penia_proxy.app import serve
+    from penia_proxy.app import Told, serve
 
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    ended = asyncio.Event()
-    gateway = asyncio.create_task(serve(config, on_ready=ready.set_result, stop=ended, hurry=hurry))
+    told = Told(hurry=hurry)
+    gateway = asyncio.create_task(serve(config, on_ready=ready.set_result, told=told))
     try:
         first: set[asyncio.Future[Any]] = {gateway, ready}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             yield ready.result()
     finally:
-        ended.set()
+        told.stop.set()
         await gateway
 
 

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +21,7 @@ import typer
 from penia_proxy.cli.exits import FAILED, UNUSABLE, refuse_without_asserts, stop
 
 if TYPE_CHECKING:
+    from penia_proxy.app import Told
     from penia_proxy.config import Config
 
 ConfigPath = Annotated[
@@ -30,15 +30,6 @@ ConfigPath = Annotated[
         "-c", "--config", help="The configuration; without it, config.yaml here, or the defaults.", metavar="FILE"
     ),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What signals have said."""
-
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
-    """Do not wait for what is in flight."""
 
 
 def load(path: Path | None) -> "Config":
@@ -53,6 +44,7 @@ def serve(config_path: ConfigPath = None) -> None:
     Run the gateway against the real providers.
 
     Ctrl-C or SIGTERM stops it: calls in flight end first; a second Ctrl-C settles them as far as they came.
+    SIGHUP reads the configuration again.
     """
     refuse_without_asserts()
     config = load(config_path)
@@ -64,24 +56,29 @@ def serve(config_path: ConfigPath = None) -> None:
             typer.echo("No provider is configured: every call will be refused. See config.yaml.", err=True)
 
     run(
-        lambda told: serve_gateway(config, on_ready=ready, stop=told.stop, hurry=told.hurry),
+        lambda told: serve_gateway(config, on_ready=ready, told=told, reread=lambda: load(config_path)),
         address=f"{config.server.host}:{config.server.port}",
         choose="server.port or BUDGET_PORT",
         log_level=config.server.log_level,
+        reloads=True,
     )
     typer.echo("Stopped; everything in flight has settled.")
 
 
-def run(serving: Callable[[Told], Awaitable[None]], *, address: str, choose: str, log_level: str) -> None:
+def run(
+    serving: Callable[["Told"], Awaitable[None]], *, address: str, choose: str, log_level: str, reloads: bool = False
+) -> None:
     """
     Run until ``serving`` has returned, as signals tell it to; ``choose``: what would choose another port.
+
+    With ``reloads``, SIGHUP reads the configuration again; otherwise it ends, as when a terminal is closed.
 
     A taken port ends the command with a sentence and exit code 1.
     """
     _log(log_level)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_until_signalled(serving))
+            runner.run(_until_signalled(serving, reloads=reloads))
     except KeyboardInterrupt:
         # Where the loop has no signal handlers of its own (Windows): the runner has cancelled and awaited everything.
         return
@@ -101,29 +98,33 @@ def _log(level: str) -> None:
     logging.getLogger("penia_proxy").setLevel(level.upper())
 
 
-async def _until_signalled(serving: Callable[[Told], Awaitable[None]]) -> None:
+async def _until_signalled(serving: Callable[["Told"], Awaitable[None]], *, reloads: bool) -> None:
+    from penia_proxy.app import Told
+
     told = Told()
 
-    def on_signal() -> None:
+    def on_end() -> None:
         if told.stop.is_set():
             told.hurry.set()
         told.stop.set()
 
-    with _signals(on_signal):
+    with _signals(on_end, told.reload.set if reloads else on_end):
         await serving(told)
 
 
 @contextlib.contextmanager
-def _signals(handler: Callable[[], None]) -> Iterator[None]:
+def _signals(on_end: Callable[[], None], on_reload: Callable[[], None]) -> Iterator[None]:
+    if sys.platform == "win32":  # its loops have no signal handlers: there Ctrl-C is a KeyboardInterrupt (see run)
+        yield
+        return
     loop = asyncio.get_running_loop()
-    # Windows' loops have no signal handlers: there Ctrl-C is a KeyboardInterrupt (see run).
-    numbers = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
+    handlers = {signal.SIGINT: on_end, signal.SIGTERM: on_end, signal.SIGHUP: on_reload}
+    for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)
     try:
         yield
     finally:
-        for number in numbers:
+        for number in handlers:
             loop.remove_signal_handler(number)
 
 

@@ -8,8 +8,7 @@ visibly cut, never replaced.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -20,6 +19,7 @@ from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import Clock
 from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.booking import End, book
+from penia_proxy.gateway.drains import DRAIN_BYTES_MAX, Drains
 from penia_proxy.gateway.growth import Growth
 from penia_proxy.gateway.holding import Holding
 from penia_proxy.gateway.relay import to_caller
@@ -35,42 +35,7 @@ An answer that does not stream is kept whole up to here, so that its cost can be
 without.
 """
 
-DRAIN_SECONDS_MAX = 60
-DRAIN_BYTES_MAX = 64 * 1024 * 1024
-DRAINS_MAX = 100
-"""Answers read on after their callers left, at a time; a further one is cancelled instead."""
-
 T = TypeVar("T")
-
-
-class Drains:
-    """How many answers are read on without a caller."""
-
-    def __init__(self) -> None:
-        self._running: set[asyncio.Timeout] = set()
-        self._ended = False
-
-    @property
-    def room(self) -> bool:
-        """Whether another may begin."""
-        return not self._ended and len(self._running) < DRAINS_MAX
-
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Bound one in time. Raises TimeoutError."""
-        async with asyncio.timeout(DRAIN_SECONDS_MAX) as limit:
-            self._running.add(limit)
-            try:
-                yield
-            finally:
-                self._running.discard(limit)
-
-    def end(self) -> None:
-        """Read no answer on any further."""
-        self._ended = True
-        now = asyncio.get_running_loop().time()
-        for limit in self._running:
-            limit.reschedule(now)
 
 
 class Answering:

@@ -27,12 +27,13 @@ from penia_proxy.errors import (
     RequestTimeout,
     UnknownProvider,
 )
-from penia_proxy.gateway.answer import BEGUN, Answering, Copy, Drains, head_of, pass_through, through_cancellation
+from penia_proxy.gateway.answer import BEGUN, Answering, Copy, head_of, pass_through, through_cancellation
 from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
 from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.door import Door
+from penia_proxy.gateway.drains import Drains
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
 from penia_proxy.gateway.relay import Exchange, Provider
@@ -92,13 +93,17 @@ class Proxy:
     def __init__(
         self, upstreams: Mapping[str, Upstream], prices: PriceBook, books: Books, server: ServerConfig
     ) -> None:
-        self._upstreams = upstreams
-        self._prices = prices
         self._books = books
-        self._server = server
         self._drains = Drains()
         self._works = Works(books)
         self._door = Door()
+        self.take(upstreams, prices, server)
+
+    def take(self, upstreams: Mapping[str, Upstream], prices: PriceBook, server: ServerConfig) -> None:
+        """Take a configuration, in one step; calls under way keep what they began with."""
+        self._upstreams = upstreams
+        self._prices = prices
+        self._server = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -230,10 +235,8 @@ class Proxy:
 
     def _payer(self, caller: Caller, upstream: Upstream) -> Payer:
         at = self._books.clock.now()
-        catalogue = upstream.catalogue
-        return Payer(
-            caller, upstream.provider.name, lambda model: self._prices.card(catalogue, model, at), self._prices.version
-        )
+        catalogue, prices = upstream.catalogue, self._prices
+        return Payer(caller, upstream.provider.name, lambda model: prices.card(catalogue, model, at), prices.version)
 
     def _asking(self, upstream: Upstream, query: str, headers: CIMultiDict[str]) -> Callable[[str], Ask]:
         """Return how to ask a provider again on a caller's behalf, for the bill of what it accepted."""
@@ -283,14 +286,14 @@ class Proxy:
 
     def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float, fingerprint: str | None) -> Held:
         at = self._books.clock.now()
-        catalogue = upstream.catalogue
+        catalogue, prices = upstream.catalogue, self._prices
         priced_as = upstream.provider.config.priced_as
         model = priced_as(call.model)
-        card = self._prices.card(catalogue, model, at)
+        card = prices.card(catalogue, model, at)
         provider, calibration = upstream.provider.name, self._books.calibration
         known = Known(
             habit=self._books.habit.p95(caller.component, call.model),
-            facts=self._prices.facts(catalogue, model),
+            facts=prices.facts(catalogue, model),
             bytes_factor=calibration.factor(provider, call.model, counted=False),
             counted_factor=calibration.factor(provider, call.model, counted=True),
             grows=call.cuttable,
@@ -307,8 +310,8 @@ class Proxy:
             provider=provider,
             model=call.model,
             streamed=call.stream,
-            pricing_version=self._prices.version,
-            card_of=lambda named: self._prices.card(catalogue, priced_as(named), at),
+            pricing_version=prices.version,
+            card_of=lambda named: prices.card(catalogue, priced_as(named), at),
             estimate=estimate(call.size, card, known),
             cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
             fingerprint=fingerprint,
