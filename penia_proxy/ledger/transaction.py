@@ -19,7 +19,7 @@ from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.record import Hold, Tally, UsageRecord
 from penia_proxy.budget.windows import Calendar, WindowKey
 from penia_proxy.clock import from_iso, iso
-from penia_proxy.errors import Conflict, DuplicateRequest, InvariantError, NotFound
+from penia_proxy.errors import CallerError, Conflict, DuplicateRequest, InvariantError, NotFound
 from penia_proxy.ledger import statements as sql
 from penia_proxy.ledger.rows import (
     MEASURES,
@@ -43,18 +43,24 @@ RollupKey = tuple[str, str, str, str, str]
 class Known:
     """What the writer knows of the file without asking; no second process may write."""
 
-    holds: set[str]
-    """The ids of the open holds."""
+    holds: dict[str, str | None]
+    """The fingerprints of the open holds, by their ids."""
     calendars: dict[str, Calendar]
     """By budget id."""
+    newest: int
+    """The ``seq`` of the newest record, 0 where there is none."""
+    key: bytes
+    """What fingerprints are made with."""
 
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> "Known":
         """Ask the file. Raises ValueError or InvalidRequest for a budget that this version cannot read."""
         saved = [budget_from({**row, "spec": orjson.loads(row["spec"])}) for row in _rows(connection, sql.BUDGETS)]
         return cls(
-            {row["hold_id"] for row in _rows(connection, sql.OPEN_HOLDS)},
+            {row["hold_id"]: row["fingerprint"] for row in _rows(connection, sql.OPEN_HOLDS)},
             {budget.budget_id: budget.calendar for budget in saved},
+            next(_rows(connection, sql.NEWEST))["seq"] or 0,
+            bytes.fromhex(next(_rows(connection, sql.FIND_SECRET, name="fingerprints"))["value"]),
         )
 
 
@@ -64,8 +70,8 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection, known: Known) -> None:
         self._connection = connection
         self._known = known
-        self._seq: int | None = None
-        self._opened: set[str] = set()
+        self._seq = known.newest
+        self._opened: dict[str, str | None] = {}
         self._closed: set[str] = set()
         self._calendars: dict[str, Calendar] = {}
         self._fingerprints: dict[str, str | None] = {}
@@ -85,12 +91,19 @@ class Transaction:
         self._rollups: dict[RollupKey, list[int]] = {}
 
     def reserve(self, hold: Hold, *, unique: bool) -> None:
-        """Open a hold. Raises DuplicateRequest for an id that is open, or, if it must be unique, was ever settled."""
+        """
+        Open a hold.
+
+        Raises DuplicateRequest for an id that is open, or, if it must be unique, was ever settled; Conflict if what was
+        asked under it was something else.
+        """
         self._require(hold.budget_ids)
-        if self._is_open(hold.hold_id) or (unique and self._is_recorded(hold.hold_id)):
-            raise DuplicateRequest(f"the request id {hold.hold_id!r} belongs to an earlier call")
+        if self._is_open(hold.hold_id):
+            raise _used_before(hold, self._fingerprint_of(hold.hold_id))
+        if unique and self._is_recorded(hold.hold_id):
+            raise _used_before(hold, self._fingerprints[hold.hold_id])
         self._hold_inserts[hold.hold_id] = hold_row(hold)
-        self._opened.add(hold.hold_id)
+        self._opened[hold.hold_id] = hold.fingerprint
         self._closed.discard(hold.hold_id)
 
     def defer(self, hold_id: str, once_key: str) -> None:
@@ -113,15 +126,16 @@ class Transaction:
         """Close a hold; one that is not open is closed already."""
         if self._hold_inserts.pop(hold_id, None) is None:
             self._hold_deletes.add(hold_id)
-        self._opened.discard(hold_id)
+        self._opened.pop(hold_id, None)
         self._closed.add(hold_id)
 
     def settle(self, record: UsageRecord) -> None:
         """Close the record's hold and count the record, unless its id is recorded already."""
-        if not self._is_recorded(record.record_id):
+        # An id whose hold is open has no record: looking for one would be a step of SQLite for each call.
+        if self._is_open(record.record_id) or not self._is_recorded(record.record_id):
             if record.once_key is not None and self._is_billed(record.once_key):
                 record = replace(record, once_key=None)  # never refused: what is settled is counted
-            self._insert(record, None)
+            self._insert(record, self._fingerprint_of(record.record_id))
         self.release(record.record_id)
 
     def append(self, record: UsageRecord, fingerprint: str) -> bool:
@@ -163,12 +177,18 @@ class Transaction:
         """Make it durable, then known."""
         self._flush()
         self._connection.execute("COMMIT")
-        self._known.holds -= self._closed
-        self._known.holds |= self._opened
+        for hold_id in self._closed:
+            self._known.holds.pop(hold_id, None)
+        self._known.holds.update(self._opened)
         self._known.calendars.update(self._calendars)
+        self._known.newest = self._seq
 
     def _is_open(self, hold_id: str) -> bool:
         return hold_id in self._opened or (hold_id in self._known.holds and hold_id not in self._closed)
+
+    def _fingerprint_of(self, hold_id: str) -> str | None:
+        """Return that of an open hold."""
+        return self._opened.get(hold_id, self._known.holds.get(hold_id))
 
     def _is_recorded(self, record_id: str) -> bool:
         if record_id not in self._fingerprints:
@@ -197,8 +217,6 @@ class Transaction:
     def _insert(self, record: UsageRecord, fingerprint: str | None) -> None:
         calendars = self._require(record.budget_ids)
         windows = {budget_id: calendar.windows(record.timestamp) for budget_id, calendar in calendars.items()}
-        if self._seq is None:
-            self._seq = next(self._rows(sql.NEWEST))["seq"] or 0
         row = record_row(record, self._seq + 1, fingerprint)
         self._seq += 1
         self._records.append(row)
@@ -230,28 +248,34 @@ class Transaction:
                 key = WindowKey(budget.budget_id, window.period, window.start)
                 count(tallies.setdefault(key, Tally()), row)
         self._connection.execute(sql.CLEAR_SPEND, {"budget_id": budget.budget_id})
-        self._connection.executemany(sql.ADD_SPEND, _spend_rows(tallies))
+        sql.ADD_SPEND.write(self._connection, _spend_rows(tallies))
 
     def _flush(self) -> None:
         """Write what was gathered. Deletes come first: an id may be released and reserved again in one batch."""
-        write = self._connection.executemany
-        if self._hold_deletes:
-            write(sql.DELETE_HOLD, [{"hold_id": hold_id} for hold_id in self._hold_deletes])
-        if self._extended:
-            write(sql.EXTEND_HOLD, [{"its_id": hold_id, "amount_nanos": to} for hold_id, to in self._extended.items()])
-        if self._deferred:
-            write(sql.DEFER_HOLD, [{"its_id": hold_id, "once_key": key} for hold_id, key in self._deferred.items()])
-        if self._hold_inserts:
-            write(sql.INSERT_HOLD, list(self._hold_inserts.values()))
-        if self._records:
-            write(sql.INSERT_RECORD, self._records)
-            write(sql.INSERT_CHARGE, self._charges)
-            write(sql.ADD_SPEND, _spend_rows(self._spend))
-            write(sql.ADD_ROLLUP, _rollup_rows(self._rollups))
+        to = self._connection
+        sql.DELETE_HOLDS.write(to, [{"hold_id": hold_id} for hold_id in self._hold_deletes])
+        for hold_id, amount_nanos in self._extended.items():
+            to.execute(sql.EXTEND_HOLD, {"its_id": hold_id, "amount_nanos": amount_nanos})
+        for hold_id, key in self._deferred.items():
+            to.execute(sql.DEFER_HOLD, {"its_id": hold_id, "once_key": key})
+        sql.INSERT_HOLDS.write(to, list(self._hold_inserts.values()))
+        sql.INSERT_RECORDS.write(to, self._records)
+        sql.INSERT_CHARGES.write(to, self._charges)
+        sql.ADD_SPEND.write(to, _spend_rows(self._spend))
+        sql.ADD_ROLLUP.write(to, _rollup_rows(self._rollups))
         self._fresh()
 
     def _rows(self, statement: str, **parameters: object) -> Iterator[Row]:
         return _rows(self._connection, statement, **parameters)
+
+
+def _used_before(hold: Hold, fingerprint: str | None) -> CallerError:
+    """Return the refusal of a hold whose id an earlier call has, which asked for what the fingerprint says."""
+    if fingerprint is not None and hold.fingerprint not in (None, fingerprint):
+        return Conflict(f"The request id {hold.hold_id!r} was used before, for another request; nothing was forwarded.")
+    return DuplicateRequest(
+        f"The request id {hold.hold_id!r} belongs to an earlier call, whose usage record has it; nothing was forwarded."
+    )
 
 
 def _rows(connection: sqlite3.Connection, statement: str, **parameters: object) -> Iterator[dict[str, Any]]:
