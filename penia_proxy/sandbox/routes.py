@@ -82,20 +82,28 @@ class Provider:
     """Headers that only its callers send."""
     needs_key: bool = True
 
-    @cached_property
-    def _patterns(self) -> list[tuple[str, re.Pattern[str], Route]]:
-        return [
-            (route.method, re.compile(re.escape(route.path).replace(r"\{\}", "([^/]+)")), route)
-            for route in self.routes
-        ]
-
     def find(self, method: str, path: str) -> tuple[Route, tuple[str, ...]] | None:
         """Return the route, and what stands in its path's ``{}``."""
+        plain = self._plain.get((method, path))
+        if plain is not None:
+            return plain, ()
         for known, pattern, route in self._patterns:
             found = pattern.fullmatch(path) if known == method else None
             if found is not None:
                 return route, tuple(map(unquote, found.groups()))
         return None
+
+    @cached_property
+    def _plain(self) -> dict[tuple[str, str], Route]:
+        return {(route.method, route.path): route for route in self.routes if "{" not in route.path}
+
+    @cached_property
+    def _patterns(self) -> list[tuple[str, re.Pattern[str], Route]]:
+        return [
+            (route.method, re.compile(re.escape(route.path).replace(r"\{\}", "([^/]+)")), route)
+            for route in self.routes
+            if "{" in route.path
+        ]
 
 
 @dataclass(frozen=True, slots=True)
