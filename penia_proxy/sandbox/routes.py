@@ -82,9 +82,13 @@ class Provider:
     """Headers that only its callers send."""
     needs_key: bool = True
 
+    def plain(self, method: str, path: str) -> Route | None:
+        """Return the route of exactly this path."""
+        return self._plain.get((method, path))
+
     def find(self, method: str, path: str) -> tuple[Route, tuple[str, ...]] | None:
         """Return the route, and what stands in its path's ``{}``."""
-        plain = self._plain.get((method, path))
+        plain = self.plain(method, path)
         if plain is not None:
             return plain, ()
         for known, pattern, route in self._patterns:
@@ -136,6 +140,8 @@ def find(method: str, raw_path: str, headers: Mapping[str, str]) -> Found:
     named = PROVIDERS.get(name)
     path = f"/{rest}" if named else raw_path
     candidates = [named] if named else list(PROVIDERS.values())
+    # Patterns are tried where no path is exactly this one: they take their time.
+    candidates = [one for one in candidates if one.plain(method, path)] or candidates
     matches = [(one, match) for one in candidates if (match := one.find(method, path)) is not None]
     meant = [one for one, _ in matches] or candidates
     provider = next((one for one in meant if any(mark in headers for mark in one.marks)), meant[0])
