@@ -39,6 +39,7 @@ class ChatReader:
         self._model: str | None = None
         self._tier: str | None = None
         self._finished = False
+        self._ended = False
         self._final = False
         self._failed = False
         self._passed = Passed()
@@ -62,9 +63,9 @@ class ChatReader:
         for choice in dicts(choices):
             self._add(choice.get("delta"))
             self._passed.add(choice.get("text"))
+        self._ended = self._ended or any(choice.get("finish_reason") for choice in dicts(choices))
         # Some streams repeat a growing usage in every chunk (Perplexity, vLLM where asked): with the end it is final.
-        ended = not choices or any(choice.get("finish_reason") for choice in dicts(choices))
-        self._final = self._final or (ended and bool(self._parts))
+        self._final = self._final or ((self._ended or not choices) and bool(self._parts))
         return not (self._strip and choices == [] and chunk.get("usage") is not None)
 
     def reading(self) -> Reading:
