@@ -46,8 +46,11 @@ log = logging.getLogger(__name__)
 KEEPALIVE_SECONDS = 30
 """How long an idle connection is kept, and a request's header may take (reliability.md M8)."""
 
-HABIT_RECORDS = 10_000
-"""Records read at start to know how much each component writes: 256 samples for about forty (component, model)."""
+PAST_RECORDS = 10_000
+"""
+Records read at start to know what calls come to: 256 outputs for about forty (component, model), and 128 estimates for
+about eighty (provider, model).
+"""
 
 
 class Unquoting(logging.Filter):
@@ -142,8 +145,10 @@ class Gateway:
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
         self.counters.load(await self.ledger.tallies(self.clock.now()))
-        for component, model, output in reversed(await self.ledger.recent_outputs(HABIT_RECORDS)):
-            self.habit.observe(component, model, output)
+        for past in reversed(await self.ledger.recent_calls(PAST_RECORDS)):
+            self.habit.observe(past.component, past.model, past.output_tokens)
+            if past.outcome is not None:
+                self.calibration.observe(past.provider, past.model, past.outcome)
 
     async def _listen(self) -> None:
         app = web.Application(middlewares=[self._planes])

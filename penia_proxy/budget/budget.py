@@ -13,7 +13,7 @@ from datetime import datetime
 from penia_proxy.budget.money import nanos_of_usd
 from penia_proxy.budget.scope import Scope
 from penia_proxy.budget.windows import Calendar
-from penia_proxy.config import BudgetSpec, Period, Unpriced
+from penia_proxy.config import BudgetSpec, Overrun, Period, Unpriced
 
 PERIODS: tuple[Period, ...] = ("hourly", "daily", "weekly", "monthly", "total")
 
@@ -42,6 +42,11 @@ class Budget:
     def blocks(self) -> bool:
         """Whether this budget's verdict is to refuse; a shadow budget only says that it would."""
         return self.spec.enforcement == "block"
+
+    @property
+    def overrun(self) -> Overrun:
+        """How much is held. Only what refuses calls may cut them off; anything else lets them finish."""
+        return "finish" if self.spec.overrun == "truncate" and not self.refuses else self.spec.overrun
 
     @property
     def refuses(self) -> bool:

@@ -7,9 +7,9 @@ every budget and figure that led to it. Must not know HTTP, the ledger, or the t
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.budget import Budget
@@ -17,6 +17,9 @@ from penia_proxy.budget.money import usd_text
 from penia_proxy.budget.record import Tally, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.windows import Window, WindowKey
+
+AMOUNT_MAX = 2**63 - 1
+"""More than any amount."""
 
 VerdictKind = Literal["allow", "warn", "block"]
 BlockCode = Literal["budget_exceeded", "budget_busy", "unpriced_model", "unbounded_call"]
@@ -30,6 +33,10 @@ class Ask:
     most_nanos: int | None
     unbounded_why: str = ""
     """What in the request has no bound, for the refusal's sentence; never content."""
+    least_nanos: int = 0
+    """The input and the first step of output: less is not worth beginning with, where a budget may cut the call off."""
+    grows: bool = True
+    """Whether more can be held while the answer comes: it streams. Else a cut-off must be agreed on before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,29 @@ class Leg:
     amount_nanos: int
     code: BlockCode | None = None
     """Set where the amount itself cannot be had; the figures then do not matter."""
+    least_nanos: int | None = None
+    """Set where the budget may cut the call off: down to this, the amount is what there is room for."""
+
+    @property
+    def truncates(self) -> bool:
+        """Whether the budget cuts the call off where it cannot hold more."""
+        return self.least_nanos is not None
+
+    def fitted(self, tallies: Sequence[Tally]) -> "Leg":
+        """Return the leg with the amount that there is room for; ``tallies`` are in the order of ``windows``."""
+        if self.least_nanos is None:
+            return self
+        amount = min(self.amount_nanos, self.room(tallies))
+        return replace(self, amount_nanos=max(amount, min(self.least_nanos, self.amount_nanos)))
+
+    def room(self, tallies: Sequence[Tally]) -> int:
+        """Return what is left in the window that has the least; ``AMOUNT_MAX`` where none has a limit."""
+        room = AMOUNT_MAX
+        for window, tally in zip(self.windows, tallies, strict=True):
+            limit = self.budget.limits.get(window.period)
+            if limit is not None:
+                room = min(room, limit - tally.spent_nanos - tally.held_nanos)
+        return room
 
     def keys(self) -> list[WindowKey]:
         """Return the counters' keys of this leg, in the order of ``windows``."""
@@ -93,15 +123,30 @@ class Verdict:
         return min(left, default=None)
 
 
+class Judged(NamedTuple):
+    """The legs at the amounts that there is room for, and what each window says of them."""
+
+    legs: list[Leg]
+    words: list[LegVerdict]
+
+
 class Counters(Protocol):
     """Spent and held, per budget and window. Each method is one indivisible step."""
 
-    async def reserve(self, legs: Sequence[Leg]) -> list[LegVerdict]:
+    async def reserve(self, legs: Sequence[Leg]) -> Judged:
         """Judge all legs; hold every amount in every window if none blocks, and nothing anywhere otherwise."""
         ...
 
-    async def judge(self, legs: Sequence[Leg]) -> list[LegVerdict]:
+    async def judge(self, legs: Sequence[Leg]) -> Judged:
         """Judge all legs and hold nothing."""
+        ...
+
+    async def extend(self, legs: Sequence[Leg], grown: Sequence[Leg]) -> bool:
+        """
+        Hold what ``grown`` has more than ``legs``, which are held; return whether it was.
+
+        Nothing is, where a leg that truncates has no room.
+        """
         ...
 
     async def settle(self, legs: Sequence[Leg], record: UsageRecord) -> None:
@@ -130,11 +175,12 @@ def leg_of(budget: Budget, ask: Ask, at: datetime) -> Leg:
     windows = budget.calendar.windows(at)
     if ask.expected_nanos is None:
         return Leg(budget, windows, 0, None if budget.unpriced == "allow" else "unpriced_model")
-    if budget.spec.overrun != "never":
-        return Leg(budget, windows, ask.expected_nanos)
+    overrun = budget.overrun
+    if overrun == "finish" or (overrun == "truncate" and ask.grows):
+        return Leg(budget, windows, ask.expected_nanos, None, ask.least_nanos if overrun == "truncate" else None)
     if ask.most_nanos is None:
         return Leg(budget, windows, ask.expected_nanos, "unbounded_call" if budget.blocks else None)
-    return Leg(budget, windows, ask.most_nanos)
+    return Leg(budget, windows, ask.most_nanos, None, ask.least_nanos if overrun == "truncate" else None)
 
 
 def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
@@ -223,7 +269,24 @@ class Engine:
     async def reserve(self, facts: Facts, ask: Ask, at: datetime) -> Verdict:
         """Hold the call in every budget and window that applies, in one step, unless the verdict is ``block``."""
         legs = [leg_of(budget, ask, at) for budget in self._book.covering(facts)]
-        return verdict_of(legs, await self._counters.reserve(legs), ask)
+        judged = await self._counters.reserve(legs)
+        return verdict_of(judged.legs, judged.words, ask)
+
+    async def extend(self, verdict: Verdict, amount_nanos: int) -> Verdict | None:
+        """
+        Hold so much for a call that outgrows what is held for it; None where a budget that truncates has no room.
+
+        What holds the most that a call can cost does not grow.
+        """
+        grown = [
+            leg
+            if leg.budget.overrun == "never" or leg.amount_nanos >= amount_nanos
+            else replace(leg, amount_nanos=amount_nanos)
+            for leg in verdict.legs
+        ]
+        if not await self._counters.extend(verdict.legs, grown):
+            return None
+        return replace(verdict, legs=tuple(grown), amount_nanos=max(verdict.amount_nanos, amount_nanos))
 
     def covering(self, facts: Facts) -> tuple[Budget, ...]:
         """Return the budgets that apply to a call, most specific first."""
@@ -238,4 +301,5 @@ class Engine:
         """Return the verdict the call would get, and hold nothing."""
         ask = Ask(expected_nanos, most_nanos, "the check did not say" if most_nanos is None else "")
         legs = [leg_of(budget, ask, at) for budget in self._book.covering(facts)]
-        return verdict_of(legs, await self._counters.judge(legs), ask)
+        judged = await self._counters.judge(legs)
+        return verdict_of(judged.legs, judged.words, ask)

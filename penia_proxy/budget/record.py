@@ -74,7 +74,7 @@ class UsageRecord:
     status: str = "ok"
     """``ok``, ``cut`` (the provider's stream broke), ``disconnected`` (the client left), ``error`` (the provider
     sent an error after output began), ``timeout``, ``crashed`` (expired at a start), ``pending`` (its bill did not come
-    in time)."""
+    in time), ``truncated`` (ended where a budget had no room for more)."""
     latency_ms: float | None = None
     ttft_ms: float | None = None
     """Time to the first byte of the answer's body."""

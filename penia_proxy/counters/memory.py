@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from penia_proxy.budget.budget import Budget
-from penia_proxy.budget.engine import Leg, LegVerdict, blocks, judge_leg
+from penia_proxy.budget.engine import Judged, Leg, LegVerdict, blocks, judge_leg
 from penia_proxy.budget.record import Tally, UsageRecord
 from penia_proxy.budget.windows import Window, WindowKey
 
@@ -40,22 +40,32 @@ class MemoryCounters:
             held = self._tallies[key].held_nanos if key in self._tallies else 0
             self._tallies[key] = replace(tally, held_nanos=held)
 
-    async def reserve(self, legs: Sequence[Leg]) -> list[LegVerdict]:
-        words: list[LegVerdict] = []
-        for leg in legs:
-            words += judge_leg(leg, self._of(leg.budget.budget_id, leg.windows))
-        if not blocks(words):
-            for leg in legs:
+    async def reserve(self, legs: Sequence[Leg]) -> Judged:
+        judged = _judged(legs, [self._of(leg.budget.budget_id, leg.windows) for leg in legs])
+        if not blocks(judged.words):
+            for leg in judged.legs:
                 self._open[leg.budget.budget_id] += 1
                 for tally in self._of(leg.budget.budget_id, leg.windows):
                     tally.held_nanos += leg.amount_nanos
-        return words
+        return judged
 
-    async def judge(self, legs: Sequence[Leg]) -> list[LegVerdict]:
-        words: list[LegVerdict] = []
-        for leg in legs:
-            words += judge_leg(leg, [self._tallies.get(key) or Tally() for key in leg.keys()])
-        return words
+    async def judge(self, legs: Sequence[Leg]) -> Judged:
+        return _judged(legs, [[self._tallies.get(key) or Tally() for key in leg.keys()] for leg in legs])
+
+    async def extend(self, legs: Sequence[Leg], grown: Sequence[Leg]) -> bool:
+        steps = [
+            (new, new.amount_nanos - old.amount_nanos, self._of(new.budget.budget_id, new.windows))
+            for old, new in zip(legs, grown, strict=True)
+        ]
+        for leg, more, tallies in steps:
+            # The limit in force now, which may be another than when the call was admitted, is the operator's to change
+            # for calls to come: this one goes by the leg it was admitted with.
+            if leg.truncates and more > 0 and leg.room(tallies) < more:
+                return False
+        for _, more, tallies in steps:
+            for tally in tallies:
+                tally.held_nanos += more
+        return True
 
     async def settle(self, legs: Sequence[Leg], record: UsageRecord) -> None:
         amounts = record.amounts()
@@ -112,3 +122,11 @@ class MemoryCounters:
         self._near.clear()
         # Doubling where nothing could be dropped keeps this linear instead of scanning at every new key.
         self._crowded_at = max(KEYS_MAX, 2 * len(self._tallies))
+
+
+def _judged(legs: Sequence[Leg], tallies: Sequence[Sequence[Tally]]) -> Judged:
+    fitted = [leg.fitted(its) for leg, its in zip(legs, tallies, strict=True)]
+    words: list[LegVerdict] = []
+    for leg, its in zip(fitted, tallies, strict=True):
+        words += judge_leg(leg, its)
+    return Judged(fitted, words)

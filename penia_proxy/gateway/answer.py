@@ -15,9 +15,11 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from penia_proxy.budget.engine import Verdict
+from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import Clock
-from penia_proxy.errors import StoreUnavailable
+from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.booking import End, book
+from penia_proxy.gateway.growth import Growth
 from penia_proxy.gateway.holding import Holding
 from penia_proxy.gateway.relay import to_caller
 from penia_proxy.gateway.stamp import Stamp
@@ -68,6 +70,7 @@ class Answering:
         self._clock = clock
         self._drains = drains
         self._first_byte_at: float | None = None
+        self._growth: Growth | None = None
         self._booked: Booked
 
     def admitted(self, verdict: Verdict, call: Call) -> None:
@@ -92,7 +95,8 @@ class Answering:
         self._booked = Booked(self, hold, call, meter)
         decoder = decoder_for(answer.headers.get("Content-Encoding"))
         if meter.streams:
-            return await self._streamed(answer, decoder, [], strip=call.strip_usage and not decoder.broken)
+            self._growth = Growth(hold, call, meter)
+            return await self._streamed(answer, decoder, [], by_events=call.by_events and not decoder.broken)
         return await self._whole(answer, decoder)
 
     async def _whole(self, answer: Answer, decoder: Decoder) -> web.StreamResponse:
@@ -104,7 +108,7 @@ class Answering:
                 kept.append(chunk)
                 size += len(chunk)
                 if size > WHOLE_BYTES_MAX:
-                    return await self._streamed(answer, decoder, kept, strip=False)
+                    return await self._streamed(answer, decoder, kept, by_events=False)
                 self._booked.meter.feed(decoder.decode(chunk))
         except ReachedError as failure:
             await self._booked.at(_end_of(failure))
@@ -119,19 +123,23 @@ class Answering:
         return response
 
     async def _streamed(
-        self, answer: Answer, decoder: Decoder, kept: list[bytes], *, strip: bool
+        self, answer: Answer, decoder: Decoder, kept: list[bytes], *, by_events: bool
     ) -> web.StreamResponse:
-        """Pass chunks on as they come, ``kept`` first. With ``strip`` the meter says what is passed on, decoded."""
+        """Pass chunks on as they come, ``kept`` first. With ``by_events`` the meter says what is passed on, decoded."""
         response = web.StreamResponse(status=answer.status, reason=answer.reason)
         self._head(response, answer)
-        if strip:
+        if by_events:
             response.headers.popall("Content-Encoding", None)
         try:
             await begin(response, self._request)
-            await self._pass_on(answer, response, decoder, kept, strip=strip)
+            if not await self._pass_on(answer, response, decoder, kept, by_events=by_events):
+                await self._end_early(answer, response)
+                return response
+            if self._growth is not None:
+                await self._growth.learn()
             # Before the end is sent, so that whoever has seen the end finds the record.
             await self._booked.at("ok", readable=not decoder.broken, ended=True)
-            if strip and not decoder.whole:
+            if by_events and not decoder.whole:
                 # What was passed on decoded is not all there was; the caller could not tell by our own framing.
                 cut(self._request)
             else:
@@ -155,9 +163,10 @@ class Answering:
         decoder: Decoder,
         kept: list[bytes],
         *,
-        strip: bool,
-    ) -> None:
-        meter = self._booked.meter
+        by_events: bool,
+    ) -> bool:
+        """Return False where a budget has no room for more of the answer."""
+        meter, growth = self._booked.meter, self._growth
         for chunk in kept[:-1]:
             await write(response, chunk, self._idle_s)  # read by the meter before
         for chunk in kept[-1:]:
@@ -166,13 +175,27 @@ class Answering:
         while chunk := await answer.chunk():
             self._seen_first_byte()
             passed = meter.feed(decoder.decode(chunk))
-            if not strip:
+            if not by_events:
                 passed = chunk
             if passed:
                 await write(response, passed, self._idle_s)
+            if growth is not None and growth.due and not await growth.covers() and not meter.reading().complete:
+                return False
         rest = meter.end()
-        if strip and rest:
+        if by_events and rest:
             await write(response, rest, self._idle_s)
+        return True
+
+    async def _end_early(self, answer: Answer, response: web.StreamResponse) -> None:
+        """Hang up on the provider, and end the answer as it would have at the output cap."""
+        answer.close()
+        growing = self._booked.meter.growing
+        if self._growth is None or growing is None:
+            raise InvariantError("an answer that nobody follows cannot be ended early")
+        used = await self._growth.used()
+        await self._booked.truncated(used)
+        await write(response, growing.closing(used[1]), self._idle_s)
+        await response.write_eof()
 
     def _head(self, response: web.StreamResponse, answer: Answer) -> None:
         head(response.headers, answer, self._stamp)
@@ -222,6 +245,16 @@ class Booked:
         self._call = call
         self.meter = meter
         self.cost_nanos: int | None = None
+
+    async def truncated(self, used: tuple[str | None, Usage]) -> None:
+        """Settle what was used of an answer that we ended."""
+        reading = self.meter.reading()
+        await self._hold.settle(
+            self._hold.bill((used,), "partial"),
+            status="truncated",
+            ttft_ms=self._answering.ttft_ms,
+            once_key=self._answering.works.claim(reading),
+        )
 
     async def at(self, end: End, *, readable: bool = True, ended: bool = False, drained: bool = False) -> None:
         """

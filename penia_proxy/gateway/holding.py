@@ -11,16 +11,17 @@ queued, not awaited.
 import logging
 from asyncio import Future
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime  # noqa: TC003 - annotates an attribute
 from enum import Enum
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from penia_proxy.budget.bill import Bill, CardOf, bill_of
-from penia_proxy.budget.calibration import Calibration
+from penia_proxy.budget.calibration import ESTIMATE, Calibration, Outcome
 from penia_proxy.budget.engine import Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
+from penia_proxy.budget.output_ratio import OutputRatio
 from penia_proxy.budget.record import Hold, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import BATCH_TIER, CostBasis, Usage
@@ -83,6 +84,7 @@ class Books:
     touched: Callable[[tuple[str, ...]], None]
     """Called with the budgets whose held or spent moved."""
     calibration: Calibration
+    ratio: OutputRatio = field(default_factory=OutputRatio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,11 @@ class Held:
     streamed: bool
     pricing_version: str
     card_of: CardOf
+    plain_of: Callable[[Usage], int | None]
+    """What a usage would cost as plain text at the tier asked for; None where that says nothing of its cost."""
     estimate: Estimate
+    cap_for: Callable[[int], int]
+    """Return the output cap with which the call costs at most so much."""
     recount: Callable[[], Awaitable[Estimate]]
     """Estimate again with the text's tokens counted; asked for only when the cheap estimate does not fit."""
 
@@ -112,12 +118,15 @@ class Holding:
         self._state = State.HELD
         self.estimate = held.estimate
         self.verdict: Verdict
+        self._first_nanos = 0
+        """What was held at first."""
         self.admitted_at: datetime
 
     async def __aenter__(self) -> Self:
         """Reserve. Raises the refusal a blocking verdict is, DuplicateRequest, or StoreUnavailable."""
         self.admitted_at = self._books.clock.now()
         self.verdict = await self._admit()
+        self._first_nanos = self.verdict.amount_nanos
         try:
             await self._make_durable()
         except BaseException:
@@ -141,6 +150,46 @@ class Holding:
     def ended(self) -> bool:
         """Whether the hold has been settled or released."""
         return self._state in ENDED
+
+    @property
+    def truncates(self) -> bool:
+        """Whether a budget ends the call where it cannot hold more."""
+        return any(leg.truncates for leg in self.verdict.legs)
+
+    @property
+    def output_cap(self) -> int | None:
+        """The output cap that the call must be sent with, where it does not stream and what is held is not the most."""
+        most = self.estimate.ask.most_nanos
+        if self.estimate.ask.grows or most is None:
+            return None
+        amount = min((leg.amount_nanos for leg in self.verdict.legs if leg.truncates), default=most)
+        return None if amount >= most else self._held.cap_for(amount)
+
+    @property
+    def growing_nanos(self) -> int | None:
+        """What is held in the budget that holds least of those whose hold grows with the answer; None without any."""
+        growing = (leg.amount_nanos for leg in self.verdict.legs if leg.budget.overrun != "never" and leg.code is None)
+        return min(growing, default=None)
+
+    async def extend(self, amount_nanos: int) -> bool:
+        """Hold so much in all; return False where a budget that truncates has no room for it."""
+        verdict = await self._books.engine.extend(self.verdict, amount_nanos)
+        if verdict is None:
+            return False
+        if verdict.amount_nanos > self.verdict.amount_nanos:
+            _forget(self._books.ledger.extend(self._held.caller.request_id, verdict.amount_nanos))
+        self.verdict = verdict
+        self._books.touched(verdict.budget_ids)
+        return True
+
+    @property
+    def output_ratio(self) -> float:
+        """What a count of this model's text comes to, in the provider's tokens."""
+        return self._books.ratio.of(self._held.provider, self._held.model)
+
+    def learn_output(self, *, counted: int, reported: int) -> None:
+        """Take what a whole answer reported against what was counted of it."""
+        self._books.ratio.observe(self._held.provider, self._held.model, counted=counted, reported=reported)
 
     async def recounted(self) -> Estimate:
         """Return the estimate with the request's text counted."""
@@ -194,19 +243,13 @@ class Holding:
         remarks = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
             remarks["model_requested"] = held.model
+        is_one = bill.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
+        if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
+            remarks[ESTIMATE] = self._learned(bill)
         record = replace(self._record(bill), status=status, ttft_ms=ttft_ms, once_key=once_key, metadata=remarks)
         await self._books.counters.settle(self.verdict.legs, record)
-        is_one = record.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
         if status == "ok" and is_one and bill.basis != "estimated":
             self._books.habit.observe(record.component, held.model, record.usage.output_total)
-        if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
-            self._books.calibration.observe(
-                held.provider,
-                held.model,
-                self.estimate,
-                input_tokens=record.usage.input_total,
-                cost_nanos=record.cost_nanos,
-            )
         self._tell(record)
 
     def _record(self, bill: Bill) -> UsageRecord:
@@ -225,11 +268,22 @@ class Holding:
             task_type=held.caller.task_type,
             request_id=held.caller.request_id,
             pricing_version=held.pricing_version,
-            estimated_nanos=self.verdict.amount_nanos,
+            estimated_nanos=self._first_nanos,
             streamed=held.streamed,
             latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
             tags=held.caller.tags,
         )
+
+    def _learned(self, bill: Bill) -> dict[str, Any]:
+        """Compare a reported bill with what was estimated; return what the record keeps of it."""
+        outcome = Outcome.of(
+            self.estimate,
+            input_tokens=bill.usage.input_total,
+            cost_nanos=bill.cost_nanos,
+            plain_nanos=self._held.plain_of(bill.usage),
+        )
+        self._books.calibration.observe(self._held.provider, self._held.model, outcome)
+        return outcome.as_metadata
 
     async def settle_unconfirmed(self, status: str, *, once_key: str | None = None) -> None:
         """Book what was held: the provider may have billed the call, and nobody said how much."""
@@ -248,7 +302,7 @@ class Holding:
         held = self._held
         facts = Facts(held.caller.component, held.provider, held.model, held.caller.tags)
         verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
-        if _counting_may_help(verdict):
+        if _counting_may_help(verdict) or _is_short(verdict, self.estimate):
             if verdict.kind != "block":
                 await self._books.counters.release(verdict.legs)
             self.estimate = await held.recount()
@@ -304,6 +358,12 @@ class Holding:
             raise InvariantError(f"a hold that is {before.value} cannot {move}")
         self._state = after
         return before not in ENDED
+
+
+def _is_short(verdict: Verdict, estimate: Estimate) -> bool:
+    """Whether a budget that truncates has less room than was asked for, by the size of text that was not counted."""
+    wanted = estimate.ask.expected_nanos or 0
+    return not estimate.counted and any(leg.truncates and leg.amount_nanos < wanted for leg in verdict.legs)
 
 
 def _counting_may_help(verdict: Verdict) -> bool:

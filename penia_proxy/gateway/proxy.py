@@ -9,14 +9,16 @@ task, the hold ends by what is known then. Nothing of a request or an answer is 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from penia_proxy.budget.estimate import Estimate, Known, estimate
+from penia_proxy.budget.bill import CardOf
+from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within, plain_cost
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
@@ -43,6 +45,7 @@ from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
+from penia_proxy.wire.regions import region_of
 
 log = logging.getLogger(__name__)
 
@@ -161,18 +164,31 @@ class Proxy:
         works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
         answering = Answering(request, stamp, self._books.clock, works, idle_s=idle_s, drains=drains)
         holding = Holding(self._books, self._held(call, caller, upstream, stamp.started))
-        exchange = self._exchange(partial(send, headers, body), holding, call, upstream, answering)
+        exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         return await (self._outlive(exchange) if upstream.drains else exchange)
 
     async def _exchange(
-        self, send: Send, holding: Holding, call: Call, upstream: Upstream, answering: Answering
+        self,
+        send: Send,
+        headers: CIMultiDict[str],
+        body: bytes,
+        holding: Holding,
+        call: Call,
+        upstream: Upstream,
+        answering: Answering,
     ) -> web.StreamResponse:
         """Hold, relay, settle: from here on every way out ends the hold."""
         async with holding as hold:
+            if (cap := hold.output_cap) is not None and call.capped is not None:
+                body = call.capped(cap)
+                headers.popall("Content-Encoding", None)
+                call = replace(call, changed=(*call.changed, "output cap"))
+            if hold.truncates and call.cuttable:
+                call = replace(call, may_be_cut=True)
             answering.admitted(hold.verdict, call)
             try:
-                async with send(connected=hold.sent) as answer:
+                async with send(headers, body, connected=hold.sent) as answer:
                     return await answering.metered(answer, hold, call, upstream.dialect.meter)
             except ReachedError as failure:
                 await hold.settle_unconfirmed("timeout" if failure.error.status == 504 else "cut")
@@ -209,11 +225,14 @@ class Proxy:
             return await pass_through(request, answer, stamp, idle_s, copy)
 
     def _payer(self, caller: Caller, upstream: Upstream) -> Payer:
-        at = self._books.clock.now()
-        catalogue = upstream.catalogue
-        return Payer(
-            caller, upstream.provider.name, lambda model: self._prices.card(catalogue, model, at), self._prices.version
-        )
+        cards = self._cards(upstream, self._books.clock.now())
+        return Payer(caller, upstream.provider.name, cards, self._prices.version)
+
+    def _cards(self, upstream: Upstream, at: datetime, place: str | None = None) -> CardOf:
+        """Return how a provider's models are priced at an instant; ``place`` is what the request's path says of it."""
+        config = upstream.provider.config
+        region = region_of(config.base_url, config.region, place)
+        return lambda model: self._prices.card(upstream.catalogue, config.priced_as(model), at, region=region)
 
     def _asking(self, upstream: Upstream, query: str, headers: CIMultiDict[str]) -> Callable[[str], Ask]:
         """Return how to ask a provider again on a caller's behalf, for the bill of what it accepted."""
@@ -252,15 +271,18 @@ class Proxy:
     def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float) -> Held:
         at = self._books.clock.now()
         catalogue = upstream.catalogue
-        priced_as = upstream.provider.config.priced_as
-        model = priced_as(call.model)
-        card = self._prices.card(catalogue, model, at)
+        model = upstream.provider.config.priced_as(call.model)
+        card_of = self._cards(upstream, at, call.region)
+        card = card_of(call.model)
         provider, calibration = upstream.provider.name, self._books.calibration
         known = Known(
             habit=self._books.habit.p95(caller.component, call.model),
             facts=self._prices.facts(catalogue, model),
             bytes_factor=calibration.factor(provider, call.model, counted=False),
             counted_factor=calibration.factor(provider, call.model, counted=True),
+            grows=call.cuttable,
+            cappable=call.capped is not None,
+            cost_factor=calibration.cost_factor(provider, call.model),
         )
 
         async def recount() -> Estimate:
@@ -274,8 +296,10 @@ class Proxy:
             model=call.model,
             streamed=call.stream,
             pricing_version=self._prices.version,
-            card_of=lambda named: self._prices.card(catalogue, priced_as(named), at),
+            card_of=card_of,
+            plain_of=partial(plain_cost, call.size, card),
             estimate=estimate(call.size, card, known),
+            cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
             recount=recount,
         )
 

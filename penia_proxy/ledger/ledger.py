@@ -21,8 +21,8 @@ from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.file import FileLock, open_for_writing
-from penia_proxy.ledger.moves import Append, Barrier, Defer, Expire, Release, Reserve, SaveBudget, Settle
-from penia_proxy.ledger.queries import Queries, reading
+from penia_proxy.ledger.moves import Append, Barrier, Defer, Expire, Extend, Release, Reserve, SaveBudget, Settle
+from penia_proxy.ledger.queries import PastCall, Queries, reading
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
 from penia_proxy.ledger.writer import Writer
@@ -91,6 +91,7 @@ class Ledger:
         """
         Open a hold; durable when it returns.
 
+        An id that need not be found ``unique`` must be new: a hold of it whose end is queued counts as open.
         Raises DuplicateRequest for an id that has an open hold or, where it must be ``unique``, a record, and
         StoreUnavailable when the database fails. Neither leaves a hold behind, nor does a caller that is cancelled.
         """
@@ -121,6 +122,10 @@ class Ledger:
     def defer(self, hold_id: str, once_key: str) -> "asyncio.Future[None]":
         """Keep the once-key of an open hold, so that a crash does not forget it; queued in this step."""
         return self._writer.submit(Defer(hold_id, once_key))
+
+    def extend(self, hold_id: str, amount_nanos: int) -> "asyncio.Future[None]":
+        """Keep what an open hold has grown to: what a crash would charge; queued in this step."""
+        return self._writer.submit(Extend(hold_id, amount_nanos))
 
     async def billed(self, once_key: str) -> UsageRecord | None:
         """Return the record that has the bill of a once-key, those of this moment included."""
@@ -166,9 +171,9 @@ class Ledger:
         """Return spent, tokens and requests of every window that may still matter."""
         return await self.queries.tallies(now)
 
-    async def recent_outputs(self, limit: int) -> list[tuple[str, str, int]]:
-        """Return (component, model, output tokens) of the newest calls that ended well, newest first."""
-        return await self.queries.recent_outputs(limit)
+    async def recent_calls(self, limit: int) -> list[PastCall]:
+        """Return what the newest calls teach, newest first."""
+        return await self.queries.recent_calls(limit)
 
     async def caught_up(self) -> None:
         """Wait until what was queued before is durable, at most a second: then reads see it."""

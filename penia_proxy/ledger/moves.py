@@ -9,11 +9,23 @@ leave nothing behind.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any, ClassVar, Protocol
 
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.record import Hold, UsageRecord
 from penia_proxy.ledger.transaction import Transaction
+
+
+class Hurry(Enum):
+    """In what haste a move is to be written."""
+
+    NONE = "none"
+    """Nobody waits: it may wait for company, and be overtaken."""
+    NEXT = "next"
+    """A call waits, and depends on nothing that may be overtaken."""
+    IN_TURN = "in turn"
+    """Somebody waits, and everything asked for before goes before."""
 
 
 class Move(Protocol):
@@ -22,6 +34,11 @@ class Move(Protocol):
     @property
     def lasting(self) -> bool:
         """Whether the move is retried until it is durable."""
+        ...
+
+    @property
+    def hurry(self) -> Hurry:
+        """Whether somebody waits for it."""
         ...
 
     def apply(self, to: Transaction) -> object:
@@ -37,6 +54,11 @@ class Reserve:
     hold: Hold
     unique: bool
 
+    @property
+    def hurry(self) -> Hurry:
+        """A new id has no past; one that a caller chose may belong to a call whose end is still queued."""
+        return Hurry.IN_TURN if self.unique else Hurry.NEXT
+
     def apply(self, to: Transaction) -> None:
         to.reserve(self.hold, unique=self.unique)
 
@@ -46,6 +68,7 @@ class Settle:
     """End a hold with what it cost."""
 
     lasting: ClassVar[bool] = True
+    hurry: ClassVar[Hurry] = Hurry.NONE
     record: UsageRecord
 
     def apply(self, to: Transaction) -> None:
@@ -57,6 +80,7 @@ class Defer:
     """Say under which key a hold's bill will come."""
 
     lasting: ClassVar[bool] = True
+    hurry: ClassVar[Hurry] = Hurry.NONE
     hold_id: str
     once_key: str
 
@@ -65,10 +89,24 @@ class Defer:
 
 
 @dataclass(frozen=True, slots=True)
+class Extend:
+    """Say that an open hold is larger now."""
+
+    lasting: ClassVar[bool] = True
+    hurry: ClassVar[Hurry] = Hurry.NONE
+    hold_id: str
+    amount_nanos: int
+
+    def apply(self, to: Transaction) -> None:
+        to.extend(self.hold_id, self.amount_nanos)
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """End a hold that cost nothing."""
 
     lasting: ClassVar[bool] = True
+    hurry: ClassVar[Hurry] = Hurry.NONE
     hold_id: str
 
     def apply(self, to: Transaction) -> None:
@@ -80,6 +118,7 @@ class Append:
     """Count a record that was posted."""
 
     lasting: ClassVar[bool] = False
+    hurry: ClassVar[Hurry] = Hurry.IN_TURN
     record: UsageRecord
     fingerprint: str
 
@@ -92,6 +131,7 @@ class Expire:
     """End every hold of a process that died."""
 
     lasting: ClassVar[bool] = False
+    hurry: ClassVar[Hurry] = Hurry.IN_TURN
 
     def apply(self, to: Transaction) -> list[UsageRecord]:
         return to.expire()
@@ -102,6 +142,7 @@ class SaveBudget:
     """Insert or update a budget."""
 
     lasting: ClassVar[bool] = False
+    hurry: ClassVar[Hurry] = Hurry.IN_TURN
     budget: Budget
     audit: Mapping[str, Any] | None
     at: datetime
@@ -115,6 +156,7 @@ class Barrier:
     """Nothing: done when everything asked for before it is."""
 
     lasting: ClassVar[bool] = True
+    hurry: ClassVar[Hurry] = Hurry.IN_TURN
 
     def apply(self, to: Transaction) -> None:
         """Gather nothing."""

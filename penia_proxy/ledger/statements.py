@@ -1,12 +1,15 @@
 """
 Keep the writer's statements.
 
-Its one job: SQLAlchemy Core constructs, compiled once to SQL text with named parameters, which stdlib sqlite3 executes
-for a whole batch at a time (measured: five times the throughput of one awaited statement after another).
-Rule: no SQL is put together from values.
+Its one job: SQLAlchemy Core constructs, compiled once to SQL text, which stdlib sqlite3 executes for a whole batch at a
+time (measured: five times the throughput of one awaited statement after another).
+Rules: no SQL is put together from values. What a batch writes to a table is one step of SQLite where it can be: each
+step gives Python's lock away, and on a busy machine waits to get it back.
 """
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, func, select, update
@@ -17,6 +20,10 @@ from penia_proxy.ledger.rows import MEASURES, TALLIED
 from penia_proxy.ledger.schema import audit_log, budgets, charges, holds, rollups, spend, usage_records
 
 _DIALECT = sqlite.dialect(paramstyle="named")
+_BY_POSITION = sqlite.dialect(paramstyle="qmark")
+
+ROWS_MAX = 32
+"""Rows written in one step: of the widest table a thousand parameters, of the 32,766 that SQLite takes."""
 
 
 def _sql(statement: ClauseElement) -> str:
@@ -28,10 +35,34 @@ def _insert(table: Table, *without: str) -> Any:
     return sqlite.insert(table).values({name: bindparam(name) for name in names})
 
 
-def _add(table: Table, sums: Sequence[str]) -> str:
-    """Insert a counter, or add to the one that is there."""
+class Rows:
+    """A statement that writes any number of rows: what stands for one, in ``VALUES (…)`` or ``IN (…)``, repeated."""
+
+    def __init__(self, statement: ClauseElement) -> None:
+        compiled = statement.compile(dialect=_BY_POSITION)
+        self._names: Sequence[str] = compiled.positiontup or ()  # type: ignore[attr-defined]  # of every SQL compiler
+        marks = ", ".join("?" * len(self._names))
+        self._row = f"({marks})" if f"VALUES ({marks})" in str(compiled) else marks
+        self._before, _, self._after = str(compiled).partition(self._row)
+        self._text = cache(self._of)
+
+    def write(self, connection: sqlite3.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the rows in as few steps as there are bits in their number, so that few texts are ever prepared."""
+        at = 0
+        while at < len(rows):
+            size = min(1 << ((len(rows) - at).bit_length() - 1), ROWS_MAX)
+            taken = rows[at : at + size]
+            connection.execute(self._text(size), [row[name] for row in taken for name in self._names])
+            at += size
+
+    def _of(self, size: int) -> str:
+        return self._before + ", ".join([self._row] * size) + self._after
+
+
+def _add(table: Table, sums: Sequence[str]) -> Rows:
+    """Insert counters, or add to those that are there."""
     statement = _insert(table)
-    return _sql(
+    return Rows(
         statement.on_conflict_do_update(
             index_elements=list(table.primary_key),
             set_={name: table.c[name] + statement.excluded[name] for name in sums},
@@ -46,13 +77,16 @@ def _save_budget() -> str:
     return _sql(statement.on_conflict_do_update(index_elements=["budget_id"], set_=changed))
 
 
-INSERT_HOLD = _sql(_insert(holds))
-DELETE_HOLD = _sql(delete(holds).where(holds.c.hold_id == bindparam("hold_id")))
+INSERT_HOLDS = Rows(_insert(holds))
+DELETE_HOLDS = Rows(delete(holds).where(holds.c.hold_id.in_([bindparam("hold_id")])))
 DEFER_HOLD = _sql(update(holds).where(holds.c.hold_id == bindparam("its_id")).values(once_key=bindparam("once_key")))
+EXTEND_HOLD = _sql(
+    update(holds).where(holds.c.hold_id == bindparam("its_id")).values(amount_nanos=bindparam("amount_nanos"))
+)
 OPEN_HOLDS = _sql(select(holds).order_by(holds.c.admitted_at, holds.c.hold_id))
 
-INSERT_RECORD = _sql(_insert(usage_records, "cost"))
-INSERT_CHARGE = _sql(_insert(charges))
+INSERT_RECORDS = Rows(_insert(usage_records, "cost"))
+INSERT_CHARGES = Rows(_insert(charges))
 FIND_RECORD = _sql(select(usage_records.c.fingerprint).where(usage_records.c.record_id == bindparam("record_id")))
 FIND_BILLED = _sql(select(usage_records.c.record_id).where(usage_records.c.once_key == bindparam("once_key")))
 

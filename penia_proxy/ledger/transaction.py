@@ -47,6 +47,8 @@ class Known:
     """The ids of the open holds."""
     calendars: dict[str, Calendar]
     """By budget id."""
+    newest: int
+    """The ``seq`` of the newest record, 0 where there is none."""
 
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> "Known":
@@ -55,6 +57,7 @@ class Known:
         return cls(
             {row["hold_id"] for row in _rows(connection, sql.OPEN_HOLDS)},
             {budget.budget_id: budget.calendar for budget in saved},
+            next(_rows(connection, sql.NEWEST))["seq"] or 0,
         )
 
 
@@ -64,7 +67,7 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection, known: Known) -> None:
         self._connection = connection
         self._known = known
-        self._seq: int | None = None
+        self._seq = known.newest
         self._opened: set[str] = set()
         self._closed: set[str] = set()
         self._calendars: dict[str, Calendar] = {}
@@ -78,6 +81,7 @@ class Transaction:
         self._hold_inserts: dict[str, dict[str, Any]] = {}
         self._hold_deletes: set[str] = set()
         self._deferred: dict[str, str] = {}
+        self._extended: dict[str, int] = {}
         self._records: list[dict[str, Any]] = []
         self._charges: list[dict[str, Any]] = []
         self._spend: dict[WindowKey, Tally] = {}
@@ -100,6 +104,14 @@ class Transaction:
         elif self._is_open(hold_id):
             self._deferred[hold_id] = once_key
 
+    def extend(self, hold_id: str, amount_nanos: int) -> None:
+        """Keep the amount of an open hold; one that is not open has ended."""
+        row = self._hold_inserts.get(hold_id)
+        if row is not None:
+            row["amount_nanos"] = amount_nanos
+        elif self._is_open(hold_id):
+            self._extended[hold_id] = amount_nanos
+
     def release(self, hold_id: str) -> None:
         """Close a hold; one that is not open is closed already."""
         if self._hold_inserts.pop(hold_id, None) is None:
@@ -109,7 +121,8 @@ class Transaction:
 
     def settle(self, record: UsageRecord) -> None:
         """Close the record's hold and count the record, unless its id is recorded already."""
-        if not self._is_recorded(record.record_id):
+        # An id whose hold is open has no record: looking for one would be a step of SQLite for each call.
+        if self._is_open(record.record_id) or not self._is_recorded(record.record_id):
             if record.once_key is not None and self._is_billed(record.once_key):
                 record = replace(record, once_key=None)  # never refused: what is settled is counted
             self._insert(record, None)
@@ -157,6 +170,7 @@ class Transaction:
         self._known.holds -= self._closed
         self._known.holds |= self._opened
         self._known.calendars.update(self._calendars)
+        self._known.newest = self._seq
 
     def _is_open(self, hold_id: str) -> bool:
         return hold_id in self._opened or (hold_id in self._known.holds and hold_id not in self._closed)
@@ -188,8 +202,6 @@ class Transaction:
     def _insert(self, record: UsageRecord, fingerprint: str | None) -> None:
         calendars = self._require(record.budget_ids)
         windows = {budget_id: calendar.windows(record.timestamp) for budget_id, calendar in calendars.items()}
-        if self._seq is None:
-            self._seq = next(self._rows(sql.NEWEST))["seq"] or 0
         row = record_row(record, self._seq + 1, fingerprint)
         self._seq += 1
         self._records.append(row)
@@ -221,22 +233,21 @@ class Transaction:
                 key = WindowKey(budget.budget_id, window.period, window.start)
                 count(tallies.setdefault(key, Tally()), row)
         self._connection.execute(sql.CLEAR_SPEND, {"budget_id": budget.budget_id})
-        self._connection.executemany(sql.ADD_SPEND, _spend_rows(tallies))
+        sql.ADD_SPEND.write(self._connection, _spend_rows(tallies))
 
     def _flush(self) -> None:
         """Write what was gathered. Deletes come first: an id may be released and reserved again in one batch."""
-        write = self._connection.executemany
-        if self._hold_deletes:
-            write(sql.DELETE_HOLD, [{"hold_id": hold_id} for hold_id in self._hold_deletes])
-        if self._deferred:
-            write(sql.DEFER_HOLD, [{"its_id": hold_id, "once_key": key} for hold_id, key in self._deferred.items()])
-        if self._hold_inserts:
-            write(sql.INSERT_HOLD, list(self._hold_inserts.values()))
-        if self._records:
-            write(sql.INSERT_RECORD, self._records)
-            write(sql.INSERT_CHARGE, self._charges)
-            write(sql.ADD_SPEND, _spend_rows(self._spend))
-            write(sql.ADD_ROLLUP, _rollup_rows(self._rollups))
+        to = self._connection
+        sql.DELETE_HOLDS.write(to, [{"hold_id": hold_id} for hold_id in self._hold_deletes])
+        for hold_id, amount_nanos in self._extended.items():
+            to.execute(sql.EXTEND_HOLD, {"its_id": hold_id, "amount_nanos": amount_nanos})
+        for hold_id, key in self._deferred.items():
+            to.execute(sql.DEFER_HOLD, {"its_id": hold_id, "once_key": key})
+        sql.INSERT_HOLDS.write(to, list(self._hold_inserts.values()))
+        sql.INSERT_RECORDS.write(to, self._records)
+        sql.INSERT_CHARGES.write(to, self._charges)
+        sql.ADD_SPEND.write(to, _spend_rows(self._spend))
+        sql.ADD_ROLLUP.write(to, _rollup_rows(self._rollups))
         self._fresh()
 
     def _rows(self, statement: str, **parameters: object) -> Iterator[Row]:

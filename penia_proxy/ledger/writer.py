@@ -3,20 +3,23 @@ Write, in one thread, whatever waits.
 
 Its one job: the queue between the event loop and the one connection that writes, and group commit: what arrived while
 the last commit ran is the next transaction, one hop to the thread and one back for all of it.
-Rules: nothing waits to be batched, nothing queued is ever cancelled. A move that is refused fails alone. When the
-database fails, the batch is rolled back: moves that may fail do, lasting ones are tried again until they are on disk.
+Rules: nobody who waits is made to wait for a batch; what nobody waits for (a settlement) keeps for COMPANY_S, so that
+the next call need not wait for its disk write. Nothing queued is ever cancelled. A move that is refused fails alone.
+When the database fails, the batch is rolled back: moves that may fail do, lasting ones are tried again until they are
+on disk.
 """
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Sequence
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from penia_proxy.errors import InvariantError, PeniaError, StoreUnavailable
-from penia_proxy.ledger.moves import Barrier, Move, Release, Reserve
+from penia_proxy.ledger.moves import Barrier, Hurry, Move, Release, Reserve
 from penia_proxy.ledger.transaction import Known, Transaction
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,10 @@ log = logging.getLogger(__name__)
 BATCH_MAX = 1000
 QUEUE_MAX = 10_000
 """Moves that wait before new holds are refused; settlements are never refused, and there is at most one per hold."""
+COMPANY_S = 0.002
+"""A few calls' worth of disk writes."""
+PASSED_OVER_MAX = 3
+"""How often what nobody waits for is overtaken before it goes with the next."""
 BACKOFF_S_MIN = 0.05
 BACKOFF_S_MAX = 1.0
 STOP_ATTEMPTS_MAX = 5
@@ -61,8 +68,12 @@ class Writer:
         self._connection = connection
         self._known = known
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[Ticket] = deque()
-        self._arrived = threading.Condition()
+        self._gathered: list[Ticket] = []
+        """What was asked for in this step of the loop."""
+        self._queue: SimpleQueue[list[Ticket]] = SimpleQueue()
+        self._keeping: list[Ticket] = []
+        """The thread's: what nobody waits for."""
+        self._passed_over = 0
         self._stopping = threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="penia-ledger", daemon=True)
@@ -82,29 +93,36 @@ class Writer:
         if self.depth >= QUEUE_MAX and not move.lasting:
             done.set_exception(StoreUnavailable("the ledger is behind: too many writes are waiting"))
             return done
-        with self._arrived:
-            if self._ended:
-                done.set_exception(StoreUnavailable("the ledger is closed"))
-                return done
-            self._queue.append(Ticket(move, done))
-            self._arrived.notify()
+        if self._ended:
+            done.set_exception(StoreUnavailable("the ledger is closed"))
+            return done
+        if not self._gathered:
+            # In its next step the loop hands everything over at once: waking the thread for the first of many moves
+            # would make it a transaction of its own.
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(Ticket(move, done))
         self.depth += 1
         return done
 
     async def stop(self) -> None:
         """Write what is queued, then end the thread and close the connection."""
+        self._hand_over()
         self._stopping.set()
-        with self._arrived:
-            self._arrived.notify()
+        self._queue.put([])  # the thread may be waiting for a move
         await asyncio.to_thread(self._thread.join)
         await asyncio.sleep(0)  # its last answers are on their way
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     def _run(self) -> None:
         kept: list[Ticket] = []
         attempts = 0
         try:
-            while tickets := [*kept, *self._take(wait=not kept)]:
-                kept = self._write(tickets)
+            while not (self._stopping.is_set() and self._queue.empty() and not kept and not self._keeping):
+                kept = self._write([*kept, *self._next(wait=not kept)])
                 attempts = attempts + 1 if kept else 0
                 if self._stopping.is_set() and attempts >= STOP_ATTEMPTS_MAX:
                     break
@@ -113,30 +131,61 @@ class Writer:
         finally:
             self._end(kept)
 
-    def _take(self, *, wait: bool) -> list[Ticket]:
-        with self._arrived:
-            while wait and not self._queue and not self._stopping.is_set():
-                self._arrived.wait()
-            return [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
+    def _next(self, *, wait: bool) -> list[Ticket]:
+        """Return what is to be the next transaction, in the order it was asked for but for what may be overtaken."""
+        while True:
+            arrived = self._arrived(wait=wait)
+            hurried = [ticket for ticket in arrived if ticket.move.hurry is Hurry.NEXT]
+            in_turn = any(ticket.move.hurry is Hurry.IN_TURN for ticket in arrived)
+            alone = not hurried and bool(self._keeping or not arrived)
+            if not wait or in_turn or alone or self._passed_over == PASSED_OVER_MAX:
+                everything = [*self._keeping, *arrived]
+                self._keeping.clear()
+                self._passed_over = 0
+                return everything
+            self._keeping += [ticket for ticket in arrived if ticket.move.hurry is Hurry.NONE]
+            if hurried:
+                self._passed_over += bool(self._keeping)
+                return hurried
+
+    def _arrived(self, *, wait: bool) -> list[Ticket]:
+        """Take what is queued; where nothing is, wait for it, but not for ever if anything is being kept."""
+        arrived: list[Ticket] = []
+        try:
+            if wait:
+                arrived += self._queue.get(timeout=COMPANY_S if self._keeping else None)
+            while len(arrived) < BATCH_MAX:
+                arrived += self._queue.get_nowait()
+        except Empty:
+            pass
+        return arrived
 
     def _end(self, kept: Sequence[Ticket]) -> None:
-        with self._arrived:
-            self._ended = True
-            left = [*kept, *self._queue]
-            self._queue.clear()
+        left = [*kept, *self._keeping, *self._arrived(wait=False)]
         lost = sum(ticket.done is not None for ticket in left)
         if lost:
             log.error("the ledger ended with %d moves unwritten; open holds are charged at the next start", lost)
         error = StoreUnavailable("the ledger is closed")
         self._tell([Outcome(ticket, None, error) for ticket in left], healthy=False)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody queues any more
+            self._loop.call_soon_threadsafe(self._close)
         try:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as failure:
             log.warning("the ledger's log could not be folded into its file: %s", failure)
         self._connection.close()
 
+    def _close(self) -> None:
+        """Refuse what is queued from now on, and what came while the thread ended."""
+        self._ended = True
+        error = StoreUnavailable("the ledger is closed")
+        self._hand_over()
+        self._deliver([Outcome(ticket, None, error) for ticket in self._arrived(wait=False)])
+
     def _write(self, tickets: Sequence[Ticket]) -> list[Ticket]:
         """Commit a batch; return what must be tried again."""
+        if not tickets:
+            return []
         outcomes: list[Outcome] = []
         try:
             self._connection.execute("BEGIN IMMEDIATE")

@@ -8,7 +8,7 @@ must where two have the same path and no header tells them apart. It must not kn
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -16,17 +16,27 @@ from penia_proxy.sandbox import (
     anthropic,
     anthropic_batches,
     anthropic_messages,
+    bedrock,
+    bedrock_converse,
+    bedrock_invoke,
+    cohere,
+    cohere_chat,
+    cohere_embed,
     embeddings,
     google,
     google_batches,
     models,
+    ollama,
     openai,
     openai_batches,
     openai_chat,
+    openai_completions,
     openai_responses,
     openai_runs,
 )
 from penia_proxy.sandbox.answer import Answer, Question
+from penia_proxy.sandbox.manner import Manner
+from penia_proxy.sandbox.relatives import GROQ, MISTRAL, OLLAMA
 
 
 class Frame(Protocol):
@@ -55,6 +65,8 @@ class Route:
     answer: Callable[[Question], Answer]
     model_in_path: bool = False
     """Whether the path's first value is the model."""
+    frame: Frame | None = None
+    """Where it is not the provider's own."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,7 @@ class Provider:
     routes: tuple[Route, ...]
     marks: frozenset[str] = frozenset()
     """Headers that only its callers send."""
+    needs_key: bool = True
 
     @cached_property
     def _patterns(self) -> list[tuple[str, re.Pattern[str], Route]]:
@@ -95,6 +108,11 @@ class Found:
     route: Route | None = None
     values: tuple[str, ...] = ()
 
+    @property
+    def frame(self) -> Frame:
+        """How what goes wrong is worded."""
+        return (self.route and self.route.frame) or self.provider.frame
+
 
 def find(method: str, raw_path: str, headers: Mapping[str, str]) -> Found:
     """Return who was meant: by name, by a path that only one has, or by a header that only one's callers send."""
@@ -117,6 +135,22 @@ _GOOGLE_VERBS: Mapping[str, Callable[[Question], Answer]] = {
     "countTokens": google.count,
     "batchGenerateContent": google_batches.create,
 }
+_BEDROCK_OPERATIONS: Mapping[str, Callable[[Question], Answer]] = {
+    "converse": bedrock_converse.whole,
+    "converse-stream": bedrock_converse.stream,
+    "invoke": bedrock_invoke.whole,
+    "invoke-with-response-stream": bedrock_invoke.stream,
+    "count-tokens": bedrock_converse.count,
+}
+
+
+def _as_openai(manner: Manner, version: str) -> tuple[Route, ...]:
+    """Return what a relative of OpenAI serves."""
+    return (
+        Route("POST", f"{version}/chat/completions", partial(openai_chat.answer, manner=manner), frame=manner.layout),
+        Route("POST", f"{version}/embeddings", partial(embeddings.answer, manner=manner), frame=manner.layout),
+    )
+
 
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
@@ -126,6 +160,7 @@ PROVIDERS: Mapping[str, Provider] = {
             openai,
             (
                 Route("POST", "/v1/chat/completions", openai_chat.answer),
+                Route("POST", "/v1/completions", openai_completions.answer),
                 Route("POST", "/v1/embeddings", embeddings.answer),
                 Route("POST", "/v1/responses", openai_responses.answer),
                 Route("GET", "/v1/responses/{}", openai_responses.retrieve),
@@ -184,6 +219,37 @@ PROVIDERS: Mapping[str, Provider] = {
             ),
             marks=frozenset({"x-goog-api-key"}),
         ),
+        Provider(
+            "cohere",
+            cohere,
+            (
+                Route("POST", "/v2/chat", cohere_chat.answer),
+                Route("POST", "/v2/embed", cohere_embed.embed),
+                Route("POST", "/v2/rerank", cohere_embed.rerank),
+            ),
+        ),
+        Provider(
+            "ollama",
+            ollama,
+            (
+                Route("POST", "/api/chat", ollama.chat),
+                Route("POST", "/api/generate", ollama.generate),
+                Route("POST", "/api/embed", ollama.embed),
+                Route("GET", "/api/tags", ollama.tags),
+                *_as_openai(OLLAMA, "/v1"),
+            ),
+            needs_key=False,
+        ),
+        Provider(
+            "bedrock",
+            bedrock,
+            tuple(
+                Route("POST", f"/model/{{}}/{operation}", answer, model_in_path=True)
+                for operation, answer in _BEDROCK_OPERATIONS.items()
+            ),
+        ),
+        Provider("mistral", MISTRAL.layout, _as_openai(MISTRAL, "/v1")),
+        Provider("groq", GROQ.layout, _as_openai(GROQ, "/openai/v1")),
     )
 }
 """Every provider by its name; where a request could be meant for several, the first."""

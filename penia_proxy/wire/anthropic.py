@@ -19,9 +19,10 @@ from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest, PeniaError
 from penia_proxy.wire.anthropic_batches import BatchReader, batch_call, batch_meter, results_meter
 from penia_proxy.wire.anthropic_complete import CompletionReader, completion_call
-from penia_proxy.wire.body import count, flag, model_of, read_object, text_or_none
+from penia_proxy.wire.body import count, flag, model_of, read_object, set_member, text_or_none
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading, RefusalShape, Request, Route
 from penia_proxy.wire.content import dicts, text_of, values_of
+from penia_proxy.wire.endings import event as ending
 from penia_proxy.wire.families import ANTHROPIC_COMPATIBLE
 from penia_proxy.wire.meters import JsonMeter, SseMeter, is_event_stream
 from penia_proxy.wire.openai import OpenAI
@@ -111,7 +112,9 @@ class MessageReader:
         self._finished = False
         self._final = False
         self._failed = False
-        self._passed = Passed()
+        self._block: int | None = None
+        """The content block that is being written."""
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._finished = True
@@ -134,6 +137,10 @@ class MessageReader:
                 self._add(event.get("delta"))
             case "content_block_start":
                 self._add(event.get("content_block"))
+                index = event.get("index")
+                self._block = index if isinstance(index, int) else None
+            case "content_block_stop":
+                self._block = None
             case "message_start":
                 message = event.get("message")
                 if isinstance(message, dict):
@@ -148,6 +155,16 @@ class MessageReader:
                 self._failed = True
         return True
 
+    def closing(self, usage: Usage) -> bytes:
+        delta = {"stop_reason": "max_tokens", "stop_sequence": None}
+        last: list[dict[str, Any]] = [
+            {"type": "message_delta", "delta": delta, "usage": {"output_tokens": usage.output_total}},
+            {"type": "message_stop"},
+        ]
+        if self._block is not None:
+            last.insert(0, {"type": "content_block_stop", "index": self._block})
+        return b"".join(ending(said, said["type"]) for said in last)
+
     def reading(self) -> Reading:
         parts = parts_of(self._report, self._model) if self._report else ()
         return Reading(
@@ -155,8 +172,8 @@ class MessageReader:
             complete=self._final and bool(parts),
             finished=self._finished,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=self._model,
         )
 
@@ -168,10 +185,10 @@ class MessageReader:
         if not isinstance(block, dict):
             return
         for name in ("text", "thinking", "partial_json", "name"):
-            self._passed.add(block.get(name))
+            self.passed.add(block.get(name))
         given = block.get("input")
         if given:
-            self._passed.add(text_of(given))
+            self.passed.add(text_of(given))
 
 
 class Anthropic:
@@ -214,13 +231,16 @@ class Anthropic:
         if messages is not None and not isinstance(messages, list):
             raise InvalidRequest("'messages' must be a list.")
         model = model_of(members)
+        stream = flag(members, "stream")
         return Call(
             operation="messages",
             model=model,
-            stream=flag(members, "stream"),
+            stream=stream,
             size=_size(members, model, body),
             body=body,
             text=lambda: text_of({name: members.get(name) for name in ("system", "messages", "tools")}),
+            cuttable=stream,
+            capped=lambda tokens: set_member(body, "max_tokens", tokens),
         )
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
@@ -228,8 +248,13 @@ class Anthropic:
             return self._compatible.meter(call, head)
         if call.operation == "batches":
             return JsonMeter(BatchReader())
-        reader = CompletionReader() if call.operation == "complete" else MessageReader()
-        return SseMeter(reader) if is_event_stream(call, head) else JsonMeter(reader)
+        if call.operation == "complete":
+            completion = CompletionReader()
+            return SseMeter(completion) if is_event_stream(call, head) else JsonMeter(completion)
+        reader = MessageReader()
+        if not is_event_stream(call, head):
+            return JsonMeter(reader)
+        return SseMeter(reader, by_events=call.by_events, growing=reader)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
         kind = _ERROR_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")

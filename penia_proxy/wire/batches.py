@@ -88,6 +88,7 @@ class ResultsMeter:
     """Reads a file of results; what ended before its end states no bill."""
 
     streams = True
+    growing = None
 
     def __init__(self, results: Results, work: Work) -> None:
         self._results = results

@@ -56,7 +56,7 @@ class ConverseReader:
         self._model: str | None = None
         self._finished = False
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._metadata(answer)
@@ -89,8 +89,8 @@ class ConverseReader:
             complete=self._usage is not None,
             finished=self._finished,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=self._model,
         )
 
@@ -109,11 +109,11 @@ class ConverseReader:
     def _add(self, block: object) -> None:
         if not isinstance(block, dict):
             return
-        self._passed.add(block.get("text"))
+        self.passed.add(block.get("text"))
         for name in ("toolUse", "reasoningContent", "citationsContent"):
             given = block.get(name)
             if isinstance(given, dict):
-                self._passed.add(text_of(given))
+                self.passed.add(text_of(given))
 
 
 class InvokeReader:
@@ -127,14 +127,14 @@ class InvokeReader:
         self._anthropic = AnthropicReader()
         self._finished = False
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._finished = True
         self._anthropic.document(answer)
         self._vendor = _vendor_usage(answer)
         for text in _texts(answer):
-            self._passed.add(text)
+            self.passed.add(text)
 
     def event(self, payload: bytes) -> bool:  # noqa: ARG002 - no answer of Bedrock is server-sent events
         return True
@@ -149,7 +149,7 @@ class InvokeReader:
             return
         self._anthropic.event(piece)
         for text in _texts(said):
-            self._passed.add(text)
+            self.passed.add(text)
         metrics = said.get(METRICS)
         if isinstance(metrics, dict):
             self._finished = True
@@ -173,8 +173,8 @@ class InvokeReader:
             complete=complete,
             finished=self._finished or theirs.finished,
             failed=self._failed or theirs.failed,
-            passed_text=self._passed.text + theirs.passed_text,
-            passed_bytes=self._passed.bytes + theirs.passed_bytes,
+            passed_text=self.passed.text + theirs.passed_text,
+            passed_bytes=self.passed.bytes + theirs.passed_bytes,
         )
 
 

@@ -14,9 +14,7 @@ from typing import Literal, Protocol
 from penia_proxy.budget.estimate import Size
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import PeniaError
-
-PASSED_BYTES_MAX = 262_144
-"""Output text a meter keeps, in memory, to count a cut answer's tokens; what is beyond is extrapolated by bytes."""
+from penia_proxy.wire.reported import Passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,19 @@ class Call:
     """Request fields that we set, for ``X-Penia-Changed``."""
     strip_usage: bool = False
     """Take the one usage chunk out again that the caller had not asked for."""
+    cuttable: bool = False
+    """Whether the answer comes as a stream that can be followed as it comes, and ended early in its own shape."""
+    may_be_cut: bool = False
+    """Whether a budget may end it early: then whole events are passed on."""
+    capped: Callable[[int], bytes] | None = None
+    """Return the body with at most so many tokens of output for each choice; None where a body cannot say that."""
+    region: str | None = None
+    """Where the request's path asks to be processed (Vertex's location); None: it does not say."""
+
+    @property
+    def by_events(self) -> bool:
+        """Whether what is passed on are whole events, decoded: one is to be taken out, or none may be left open."""
+        return self.strip_usage or self.may_be_cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +139,26 @@ class Reading:
         return self.passed_bytes > 0
 
 
+class Growing(Protocol):
+    """An answer that is followed as it comes."""
+
+    passed: Passed
+
+    def closing(self, usage: Usage) -> bytes:
+        """Return the end of an answer that is cut off here, with what it has used, as the provider would say it."""
+        ...
+
+
 class Meter(Protocol):
     """Reads a copy of an answer as it passes. Never raises on a provider's bytes; memory is bounded."""
 
     streams: bool
     """Whether the caller wants the answer as it comes; else it is kept whole, so that its cost can be a header."""
+
+    @property
+    def growing(self) -> Growing | None:
+        """The answer, where it can be followed and ended early."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """Take the next decoded bytes; return those to pass on (all of them, but for a chunk to take out)."""

@@ -14,7 +14,7 @@ from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest, PeniaError
-from penia_proxy.wire.body import count, flag, model_of, read_object
+from penia_proxy.wire.body import count, flag, model_of, read_object, set_member
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading, RefusalShape, Request, Route
 from penia_proxy.wire.content import dicts, text_of
 from penia_proxy.wire.meters import JsonMeter, SseMeter
@@ -61,15 +61,15 @@ class CohereReader:
         self._usage: Usage | None = None
         self._finished = False
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._finished = True
         self._end(answer, "usage" if "usage" in answer else "meta")
         self._add_message(answer.get("message"))
-        self._passed.add(answer.get("text"))
+        self.passed.add(answer.get("text"))
         for tool in dicts(answer.get("tool_calls")):
-            self._passed.add(text_of(tool))
+            self.passed.add(text_of(tool))
         # An error is {"message": "…"}, where an answer's message is an object.
         if isinstance(answer.get("message"), str):
             self._failed = True
@@ -88,10 +88,10 @@ class CohereReader:
                 response = event.get("response")
                 self._end({**(response if isinstance(response, dict) else {}), **_without_response(event)}, "meta")
             case "text-generation":
-                self._passed.add(event.get("text"))
+                self.passed.add(event.get("text"))
             case "tool-calls-chunk":
-                self._passed.add(event.get("text"))
-                self._passed.add(text_of(event.get("tool_call_delta")))
+                self.passed.add(event.get("text"))
+                self.passed.add(text_of(event.get("tool_call_delta")))
             case None if isinstance(event.get("message"), str):
                 self._failed = True
             case _ if isinstance(delta, dict):
@@ -104,8 +104,8 @@ class CohereReader:
             complete=self._usage is not None,
             finished=self._finished,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
         )
 
     def _end(self, said: Mapping[str, Any], report: str) -> None:
@@ -117,16 +117,16 @@ class CohereReader:
         """Take an answer's message, or the piece of one that an event brings, which is shaped like the whole."""
         if not isinstance(message, dict):
             return
-        self._passed.add(message.get("tool_plan"))
+        self.passed.add(message.get("tool_plan"))
         content, tools = message.get("content"), message.get("tool_calls")
         for block in [content] if isinstance(content, dict) else dicts(content):
-            self._passed.add(block.get("text"))
-            self._passed.add(block.get("thinking"))
+            self.passed.add(block.get("text"))
+            self.passed.add(block.get("thinking"))
         for tool in [tools] if isinstance(tools, dict) else dicts(tools):
             function = tool.get("function")
             if isinstance(function, dict):
-                self._passed.add(function.get("name"))
-                self._passed.add(function.get("arguments"))
+                self.passed.add(function.get("name"))
+                self.passed.add(function.get("arguments"))
 
 
 class Cohere:
@@ -166,6 +166,7 @@ class Cohere:
             size=sizes[operation](members, model, len(body)),
             body=body,
             text=lambda: text_of({name: members.get(name) for name in _TEXT[operation]}),
+            capped=(lambda tokens: set_member(body, "max_tokens", tokens)) if operation == "chat" else None,
         )
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:

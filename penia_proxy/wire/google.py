@@ -118,11 +118,17 @@ class Google:
         if request.operation == "decisions":
             return decision_call(request)
         model = model_of({"model": request.path_values[-1] if request.path_values else None})
+        call = self._model_call(request, model)
+        # /v1/projects/{}/locations/{}/publishers/…/models/{}: where it runs has a price (wire_formats.md §1.3).
+        return replace(call, region=request.path_values[1]) if len(request.path_values) == 3 else call
+
+    def _model_call(self, request: Request, model: str) -> Call:
         match request.operation:
             case "generateContent":
                 return content_call(request.operation, model, request.body, stream=False)
             case "streamGenerateContent":
-                return content_call(request.operation, model, request.body, stream=True)
+                call = content_call(request.operation, model, request.body, stream=True)
+                return replace(call, cuttable=("alt", "sse") in parse_qsl(request.query))
             case "rawPredict" | "streamRawPredict":
                 return self._claude_call(request, model)
             case "batchGenerateContent":
@@ -136,12 +142,13 @@ class Google:
             case "generateContent":
                 return JsonMeter(ContentReader(call.model))
             case "streamGenerateContent":
-                return StreamMeter(ContentReader(call.model))
+                reader = ContentReader(call.model)
+                return StreamMeter(reader, by_events=call.by_events, growing=reader)
             case "rawPredict" | "streamRawPredict":
                 return self._anthropic.meter(call, head)
             case "interactions":
-                reader = InteractionReader(call.model)
-                return SseMeter(reader) if is_event_stream(call, head) else JsonMeter(reader)
+                interaction = InteractionReader(call.model)
+                return SseMeter(interaction) if is_event_stream(call, head) else JsonMeter(interaction)
             case "decisions":
                 return JsonMeter(InteractionReader(call.model))
             case "batchGenerateContent":

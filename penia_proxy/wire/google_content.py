@@ -10,14 +10,17 @@ once. Sources: wire_formats.md §1.3 and §3; google-genai 3.4.0's types.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
+from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.wire.body import count, read_object, text_or_none
+from penia_proxy.wire.body import count, read_object, set_member, text_or_none
 from penia_proxy.wire.call import Call, Reading
 from penia_proxy.wire.content import dicts, text_of
+from penia_proxy.wire.endings import event
 from penia_proxy.wire.google_usage import usage_of
 from penia_proxy.wire.reported import Passed, json_of
 
@@ -45,7 +48,14 @@ def content_call(operation: str, model: str, body: bytes, *, stream: bool) -> Ca
         size=_size(members, model, len(body)),
         body=body,
         text=text_in(members, "systemInstruction", "contents", "tools", "generationConfig"),
+        capped=partial(_capped, body, members),
     )
+
+
+def _capped(body: bytes, members: Mapping[str, Any], tokens: int) -> bytes:
+    name = "generation_config" if "generation_config" in members else "generationConfig"
+    config = {key: value for key, value in (members.get(name) or {}).items() if key != "max_output_tokens"}
+    return set_member(body, name, {**config, "maxOutputTokens": tokens})
 
 
 def member(members: Mapping[str, Any], name: str) -> Any:
@@ -100,11 +110,12 @@ class ContentReader:
         self._model: str | None = None
         self._usage = usage_of(None)
         self._queries: set[str] = set()
+        self._grounded: set[str] = set()
         self._running: dict[int, bool] = {}
         self._whole = False
         self._blocked = False
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._whole = True
@@ -116,22 +127,50 @@ class ContentReader:
             self._take(chunk)
         return True
 
+    def closing(self, usage: Usage) -> bytes:
+        content = {"parts": [{"text": ""}], "role": "model"}
+        return event(
+            {
+                "candidates": [
+                    {"content": content, "finishReason": "MAX_TOKENS", "index": index}
+                    for index, running in sorted(self._running.items())
+                    if running
+                ],
+                "usageMetadata": {
+                    "promptTokenCount": usage.input_total,
+                    "candidatesTokenCount": usage.output_total - usage.reasoning,
+                    "thoughtsTokenCount": usage.reasoning,
+                    "totalTokenCount": usage.total,
+                },
+                "modelVersion": self._model or self._asked,
+            }
+        ).replace(b"\n", b"\r\n")
+
     def reading(self) -> Reading:
         usage = self._usage
-        if usage is not None and self._queries:
-            per_prompt = BILLED_PER_PROMPT.match(self._model or self._asked)
-            searches = 1 if per_prompt else len(self._queries)
-            usage = replace(usage, units={**usage.units, "web_searches": searches})
+        if usage is not None:
+            usage = replace(usage, units=self._searches())
         finished = self._whole or self._blocked or (bool(self._running) and not any(self._running.values()))
         return Reading(
             parts=() if usage is None else ((self._model, usage),),
             complete=usage is not None and finished,
             finished=finished,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=self._model,
         )
+
+    def _searches(self) -> dict[str, int]:
+        """Return what grounding bills: a prompt once, or each query; of a map where nothing is of the web."""
+        per_prompt = BILLED_PER_PROMPT.match(self._model or self._asked)
+        queries = len(self._queries)
+        on_map = "maps" in self._grounded
+        units = {
+            "web_searches": 0 if on_map and "web" not in self._grounded else queries,
+            "map_searches": (1 if "web" in self._grounded else max(queries, 1)) if on_map else 0,
+        }
+        return {name: 1 if per_prompt else count for name, count in units.items() if count}
 
     def _take(self, answer: Mapping[str, Any]) -> None:
         if answer.get("error"):
@@ -154,14 +193,16 @@ class ContentReader:
         ended = candidate.get("finishReason") not in (None, 0, "", "FINISH_REASON_UNSPECIFIED")
         self._running[index] = not ended and self._running.get(index, True)
         for part in _parts([{"parts": _parts_of(candidate.get("content"))}]):
-            self._passed.add(part.get("text"))
+            self.passed.add(part.get("text"))
             called = part.get("functionCall")
             if isinstance(called, dict):
-                self._passed.add(text_of({name: called.get(name) for name in ("name", "args", "partialArgs")}))
+                self.passed.add(text_of({name: called.get(name) for name in ("name", "args", "partialArgs")}))
             code = part.get("executableCode")
             if isinstance(code, dict):
-                self._passed.add(code.get("code"))
+                self.passed.add(code.get("code"))
         grounding = candidate.get("groundingMetadata")
+        if isinstance(grounding, dict):
+            self._grounded.update(kind for chunk in dicts(grounding.get("groundingChunks")) for kind in chunk)
         for kind in ("webSearchQueries", "imageSearchQueries"):
             queries = grounding.get(kind) if isinstance(grounding, dict) else None
             for query in queries if isinstance(queries, list) else ():

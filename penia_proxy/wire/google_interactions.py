@@ -16,7 +16,7 @@ from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.wire.body import flag, model_of, read_object, text_or_none
+from penia_proxy.wire.body import flag, model_of, read_object, set_member, text_or_none
 from penia_proxy.wire.call import Call, Reading, Request
 from penia_proxy.wire.content import dicts, text_of
 from penia_proxy.wire.google_content import BILLED_PER_PROMPT, IMAGE_TYPES, member, whole_number
@@ -79,7 +79,7 @@ class InteractionReader:
         self._usage: Usage | None = None
         self._finished = False
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._finished = True
@@ -107,8 +107,8 @@ class InteractionReader:
             complete=self._usage is not None and self._finished,
             finished=self._finished,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=self._model,
         )
 
@@ -127,7 +127,7 @@ class InteractionReader:
             return
         for name in ("text", "name", "arguments", "code"):
             given = step.get(name)
-            self._passed.add(given if isinstance(given, str) else None)
+            self.passed.add(given if isinstance(given, str) else None)
             self._add(given)
         for name in ("content", "summary"):
             given = step.get(name)
@@ -169,7 +169,15 @@ def interaction_call(request: Request) -> Call:
         ),
         body=request.body,
         text=lambda: text_of(_readable(members)),
+        # Not cut: a stream can be taken up again, so hanging up may not end what is billed.
+        capped=partial(_capped, request.body, members) if agent is None else None,
     )
+
+
+def _capped(body: bytes, members: Mapping[str, Any], tokens: int) -> bytes:
+    name = "generationConfig" if "generationConfig" in members else "generation_config"
+    config = {key: value for key, value in (members.get(name) or {}).items() if key != "maxOutputTokens"}
+    return set_member(body, name, {**config, "max_output_tokens": tokens})
 
 
 def decision_call(request: Request) -> Call:

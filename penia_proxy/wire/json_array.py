@@ -8,8 +8,9 @@ EVENT_BYTES_MAX, and a longer element is read as nothing. Google streams so with
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
-from penia_proxy.wire.call import Reading
+from penia_proxy.wire.call import Growing, Reading
 from penia_proxy.wire.meters import Reader, SseMeter
 from penia_proxy.wire.sse import EVENT_BYTES_MAX
 
@@ -83,6 +84,7 @@ class ArrayMeter:
     """Reads an answer that is a streamed JSON array."""
 
     streams = True
+    growing = None
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -105,23 +107,26 @@ class StreamMeter:
 
     streams = True
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, *, by_events: bool = False, growing: Growing | None = None) -> None:
         self._reader = reader
+        self._events = partial(SseMeter, reader, by_events=by_events, growing=growing)
         self._meter: ArrayMeter | SseMeter | None = None
+
+    @property
+    def growing(self) -> Growing | None:
+        """The answer, where it is events."""
+        return self._meter.growing if self._meter is not None else None
 
     def feed(self, data: bytes) -> bytes:
         if self._meter is None:
             first = data.lstrip()[:1]
             if not first:
                 return data
-            self._meter = ArrayMeter(self._reader) if first in b"[{" else SseMeter(self._reader)
-        self._meter.feed(data)
-        return data
+            self._meter = ArrayMeter(self._reader) if first in b"[{" else self._events()
+        return self._meter.feed(data)
 
     def end(self) -> bytes:
-        if self._meter is not None:
-            self._meter.end()
-        return b""
+        return b"" if self._meter is None else self._meter.end()
 
     def reading(self) -> Reading:
         return self._reader.reading()

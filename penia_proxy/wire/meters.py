@@ -9,7 +9,7 @@ Rules: see `penia_proxy.wire.call.Meter`.
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from penia_proxy.wire.call import AnswerHead, Call, Reading
+from penia_proxy.wire.call import AnswerHead, Call, Growing, Reading
 from penia_proxy.wire.reported import json_of
 from penia_proxy.wire.sse import SseFramer
 
@@ -46,6 +46,7 @@ class JsonMeter:
     """Reads an answer that is one JSON document."""
 
     streams = False
+    growing = None
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -74,6 +75,8 @@ class JsonMeter:
 class PassingMeter:
     """Passes an answer that nothing can be read of: sound, subtitles. What the request shows is all there is."""
 
+    growing = None
+
     def __init__(self, *, streams: bool) -> None:
         self.streams = streams
         self._size = 0
@@ -92,17 +95,18 @@ class PassingMeter:
 
 
 class SseMeter:
-    """Reads an answer that is an event stream; with ``strip`` holds an incomplete event back until it is known."""
+    """Reads an answer that is an event stream; ``by_events`` holds an incomplete event back until it is known."""
 
     streams = True
 
-    def __init__(self, reader: Reader, *, strip: bool = False) -> None:
+    def __init__(self, reader: Reader, *, by_events: bool = False, growing: Growing | None = None) -> None:
         self._reader = reader
         self._framer = SseFramer()
-        self._strip = strip
+        self._by_events = by_events
+        self.growing = growing
 
     def feed(self, data: bytes) -> bytes:
-        if not self._strip:
+        if not self._by_events:
             for _, payload in self._framer.feed(data):
                 if payload:
                     self._reader.event(payload)
@@ -123,7 +127,7 @@ class SseMeter:
             for _, payload in SseFramer().feed(rest + b"\n\n"):
                 if payload:
                     self._reader.event(payload)
-        return rest if self._strip else b""
+        return rest if self._by_events else b""
 
     def reading(self) -> Reading:
         return self._reader.reading()

@@ -6,7 +6,7 @@ Rules: see `penia_proxy.wire.call.Meter`. Memory is bounded by LINE_BYTES_MAX; a
 nothing.
 """
 
-from penia_proxy.wire.call import Reading
+from penia_proxy.wire.call import Growing, Reading
 from penia_proxy.wire.meters import Reader
 
 LINE_BYTES_MAX = 8 * 1024 * 1024
@@ -14,26 +14,30 @@ LINE_BYTES_MAX = 8 * 1024 * 1024
 
 
 class NdjsonMeter:
-    """Gives a reader each line as an event."""
+    """Gives a reader each line as an event; ``by_events`` holds an incomplete line back."""
 
     streams = True
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, *, by_events: bool = False, growing: Growing | None = None) -> None:
         self._reader = reader
+        self._by_events = by_events
+        self.growing = growing
         self._line = bytearray()
         self._oversized = False
 
     def feed(self, data: bytes) -> bytes:
         *complete, rest = data.split(b"\n")
+        passed = bytes(self._line) + data[: len(data) - len(rest)] if self._by_events and complete else b""
         for piece in complete:
             self._add(piece)
             self._flush()
         self._add(rest)
-        return data
+        return passed if self._by_events else data
 
     def end(self) -> bytes:
+        rest = bytes(self._line) if self._by_events else b""
         self._flush()
-        return b""
+        return rest
 
     def reading(self) -> Reading:
         return self._reader.reading()

@@ -50,7 +50,7 @@ class OllamaReader:
         self._model: str | None = None
         self._finished = False
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         if answer.get("error"):
@@ -80,8 +80,8 @@ class OllamaReader:
             complete=self._usage is not None,
             finished=self._finished,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=self._model,
         )
 
@@ -89,9 +89,9 @@ class OllamaReader:
         message = answer.get("message")
         for part in (answer, message if isinstance(message, dict) else {}):
             for name in ("response", "content", "thinking"):
-                self._passed.add(part.get(name))
+                self.passed.add(part.get(name))
             for tool in dicts(part.get("tool_calls")):
-                self._passed.add(text_of(tool.get("function")))
+                self.passed.add(text_of(tool.get("function")))
 
 
 class Ollama:
@@ -133,7 +133,8 @@ class Ollama:
         return NdjsonMeter(native) if is_lines else JsonMeter(native)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
-        return RefusalShape({"error": str(error), "penia": penia}, {"x-request-id": request_id})
+        # Its SDK keeps the sentence and nothing else, so the code stands in it.
+        return RefusalShape({"error": f"{error} ({error.code})", "penia": penia}, {"x-request-id": request_id})
 
 
 def _usage_of(answer: Mapping[str, Any]) -> Usage | None:

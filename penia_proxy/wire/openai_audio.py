@@ -66,11 +66,11 @@ class AudioReader:
         self._finished = False
         self._failed = False
         self._cost: Any = None
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._finished = True
-        self._passed.add(answer.get("text"))
+        self.passed.add(answer.get("text"))
         self._take(answer)
 
     def event(self, payload: bytes) -> bool:
@@ -79,7 +79,7 @@ class AudioReader:
             kind = str(event.get("type"))
             self._finished = self._finished or kind.endswith(".done")
             self._failed = self._failed or kind == "error"
-            self._passed.add(event.get("delta") or event.get("audio"))
+            self.passed.add(event.get("delta") or event.get("audio"))
             self._take(event)
         return True
 
@@ -89,7 +89,7 @@ class AudioReader:
             complete=self._complete,
             finished=self._finished,
             failed=self._failed,
-            passed_bytes=self._passed.bytes,
+            passed_bytes=self.passed.bytes,
             cost_usd=self._cost,
         )
 

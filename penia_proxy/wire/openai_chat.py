@@ -9,14 +9,17 @@ chunk with empty ``choices``: we ask, and take the chunk out again when the call
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
+from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.wire.body import count, flag, model_of, read_object, set_member, text_or_none
 from penia_proxy.wire.call import Call, Reading, Request
 from penia_proxy.wire.content import dicts, text_of
+from penia_proxy.wire.endings import chat_usage, event
 from penia_proxy.wire.families import OPENAI, Family
 from penia_proxy.wire.openai_usage import Parts, cost_of, parts_of, usage_at, usage_of
 from penia_proxy.wire.reported import Passed, json_of
@@ -42,14 +45,17 @@ class ChatReader:
         self._ended = False
         self._final = False
         self._failed = False
-        self._passed = Passed()
+        self._chunk: dict[str, Any] = {}
+        self._running: set[int] = set()
+        """Choices that have begun and not ended."""
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._finished = True
         self._common(answer)
         for choice in dicts(answer.get("choices")):
             self._add(choice.get("message"))
-            self._passed.add(choice.get("text"))
+            self.passed.add(choice.get("text"))
 
     def event(self, payload: bytes) -> bool:
         if payload == b"[DONE]":
@@ -61,12 +67,25 @@ class ChatReader:
         self._common(chunk)
         choices = chunk.get("choices")
         for choice in dicts(choices):
+            self._chunk = chunk
             self._add(choice.get("delta"))
-            self._passed.add(choice.get("text"))
-        self._ended = self._ended or any(choice.get("finish_reason") for choice in dicts(choices))
+            self.passed.add(choice.get("text"))
+            index = choice.get("index")
+            if isinstance(index, int):
+                (self._running.discard if choice.get("finish_reason") else self._running.add)(index)
+            self._ended = self._ended or bool(choice.get("finish_reason"))
         # Some streams repeat a growing usage in every chunk (Perplexity, vLLM where asked): with the end it is final.
         self._final = self._final or ((self._ended or not choices) and bool(self._parts))
         return not (self._strip and choices == [] and chunk.get("usage") is not None)
+
+    def closing(self, usage: Usage) -> bytes:
+        said = {name: self._chunk.get(name) for name in ("id", "object", "created", "model")}
+        piece: dict[str, Any] = {"text": ""} if said["object"] == "text_completion" else {"delta": {}}
+        choices = [{"index": index, **piece, "finish_reason": "length"} for index in sorted(self._running)]
+        ended = event({**said, "choices": choices})
+        # A caller that had not asked for usage gets none, as from the provider.
+        counted = b"" if self._strip else event({**said, "choices": [], "usage": chat_usage(usage)})
+        return ended + counted + b"data: [DONE]\n\n"
 
     def reading(self) -> Reading:
         return Reading(
@@ -74,8 +93,8 @@ class ChatReader:
             complete=bool(self._parts) and (self._final or self._finished),
             finished=self._finished or self._final,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=self._model,
             cost_usd=cost_of(self._report, self._family),
         )
@@ -99,12 +118,12 @@ class ChatReader:
         if not isinstance(message, dict):
             return
         for name in ("content", "refusal", "reasoning_content", "reasoning"):
-            self._passed.add(message.get(name))
+            self.passed.add(message.get(name))
         for tool in dicts(message.get("tool_calls")):
             function = tool.get("function") or tool.get("custom")
             if isinstance(function, dict):
-                self._passed.add(function.get("name"))
-                self._passed.add(function.get("arguments") or function.get("input"))
+                self.passed.add(function.get("name"))
+                self.passed.add(function.get("arguments") or function.get("input"))
 
 
 def chat_call(request: Request, family: Family = OPENAI) -> Call:
@@ -127,7 +146,16 @@ def chat_call(request: Request, family: Family = OPENAI) -> Call:
         text=lambda: text_of({name: members.get(name) for name in ("messages", "tools", "response_format")}),
         changed=changed,
         strip_usage=bool(changed),
+        cuttable=stream,
+        capped=partial(_capped, body, members, family),
     )
+
+
+def _capped(body: bytes, members: Mapping[str, Any], family: Family, tokens: int) -> bytes:
+    named = [name for name in ("max_completion_tokens", "max_tokens") if members.get(name) is not None]
+    for name in named or ["max_completion_tokens" if family.asks_for_usage else "max_tokens"]:
+        body = set_member(body, name, tokens)
+    return body
 
 
 def asked_model(members: dict[str, Any], request: Request, family: Family) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from penia_proxy.budget.estimate import Size
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.wire.body import count, flag, read_object, text_or_none
+from penia_proxy.wire.body import count, flag, read_object, set_member, text_or_none
 from penia_proxy.wire.call import Call, Request
 from penia_proxy.wire.content import text_of
 from penia_proxy.wire.families import OPENAI, Family
@@ -47,6 +47,8 @@ def completions_call(request: Request, family: Family = OPENAI) -> Call:
         text=lambda: text_of([members.get("prompt"), members.get("suffix")]),
         changed=changed,
         strip_usage=bool(changed),
+        cuttable=stream,
+        capped=lambda tokens: set_member(body, "max_tokens", tokens),
     )
 
 

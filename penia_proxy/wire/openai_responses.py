@@ -15,10 +15,13 @@ from typing import Any
 
 from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
+from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.wire.body import count, flag, model_of, read_object, text_or_none
+from penia_proxy.wire.body import count, flag, model_of, read_object, set_member, text_or_none
 from penia_proxy.wire.call import WORK_NAME, AnswerHead, Call, Meter, Reading, Request, Work
-from penia_proxy.wire.content import dicts, text_of
+from penia_proxy.wire.content import dicts, text_of, values_of
+from penia_proxy.wire.endings import event as ending
+from penia_proxy.wire.endings import response_usage
 from penia_proxy.wire.families import OPENAI, Family
 from penia_proxy.wire.meters import JsonMeter, SseMeter
 from penia_proxy.wire.openai_usage import Parts, cost_of, image_usage_of, response_usage_of
@@ -64,11 +67,23 @@ RUNNING = frozenset({"queued", "in_progress"})
 BACKGROUND_S = 6 * 3600
 """How long a background response's bill is awaited. OpenAI states no limit; its slowest models take tens of minutes."""
 
+ITEMS_MAX = 1_000
+"""Output items remembered of one stream."""
+
+OUTPUT_CAP_MIN = 16
+"""The least ``max_output_tokens`` that is accepted (openai-python 3.54.0, ResponseCreateParams)."""
+
 IMAGE_MODEL_DEFAULT = "gpt-image-1"
 """What makes the images of the image tool where its settings name no model (openai-python 3.54.0, ImageGeneration)."""
 
-UNITS = {"file_search_call": "storage_searches", "code_interpreter_call": "code_executions"}
-"""Output items that are billed by use, and the catalogue's names of the uses."""
+CONTAINER_CALLS = frozenset({"code_interpreter_call", "shell_call"})
+"""Items that run in a container, which is billed by its life and memory (openai-python 3.54.0, tool.py)."""
+
+GIGABYTES = {"1g": 1, "4g": 4, "16g": 16, "64g": 64}
+"""``memory_limit`` of a container; 1 GB where there is none."""
+
+CACHE_TTL = "30m"
+"""The lifetime of cache writes at the cheaper rate; of the request or of a breakpoint in it (12 hours cost more)."""
 
 
 class ResponseReader:
@@ -77,21 +92,27 @@ class ResponseReader:
     def __init__(self, *, family: Family = OPENAI) -> None:
         self._family = family
         self._work: Work | None = None
+        self._response: dict[str, Any] = {}
+        self._items: dict[int, dict[str, Any]] = {}
+        """Output items by their place: as they were added, then as they were done."""
+        self._written: dict[int, list[str]] = {}
+        """The text of items that are not done."""
+        self._sequence = 0
         self._parts: Parts = ()
         self._report: dict[str, Any] = {}
         self._model: str | None = None
         self._finished = False
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._take(answer)
         self._finished = answer.get("status") not in RUNNING
         for item in dicts(answer.get("output")):
             for part in (*dicts(item.get("content")), *dicts(item.get("summary"))):
-                self._passed.add(part.get("text") or part.get("refusal"))
+                self.passed.add(part.get("text") or part.get("refusal"))
             for name in ("name", "arguments", "input"):
-                self._passed.add(item.get(name))
+                self.passed.add(item.get(name))
 
     def event(self, payload: bytes) -> bool:
         event = json_of(payload)
@@ -99,9 +120,10 @@ class ResponseReader:
             return True
         kind = event.get("type")
         response = event.get("response")
+        self._follow(kind, event)
         if isinstance(kind, str) and kind.endswith(".delta"):
             if not kind.endswith("audio.delta"):
-                self._passed.add(event.get("delta"))
+                self.passed.add(event.get("delta"))
         elif kind == "error" or (kind is None and event.get("error")):
             self._failed = True
         elif isinstance(response, dict):
@@ -110,14 +132,48 @@ class ResponseReader:
             self._failed = self._failed or kind == "response.failed"
         return True
 
+    def closing(self, usage: Usage) -> bytes:
+        output = []
+        for place, item in sorted(self._items.items()):
+            text = "".join(self._written.get(place, ()))
+            partly = {"content": [{"type": "output_text", "text": text, "annotations": []}]} if text else {}
+            output.append({**item, **partly, "status": "incomplete"} if place in self._written else item)
+        kind = "response.incomplete"
+        response = {
+            **self._response,
+            "status": "incomplete",
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "output": output,
+            "usage": response_usage(usage),
+        }
+        return ending({"type": kind, "sequence_number": self._sequence + 1, "response": response}, kind)
+
+    def _follow(self, kind: object, event: dict[str, Any]) -> None:
+        """Remember what an early end would have to say."""
+        sequence, place, item = event.get("sequence_number"), event.get("output_index"), event.get("item")
+        if isinstance(sequence, int):
+            self._sequence = sequence
+        if kind == "response.created" and isinstance(event.get("response"), dict):
+            self._response = event["response"]
+        if not isinstance(place, int) or len(self._items) > ITEMS_MAX:
+            return
+        if kind in ("response.output_item.added", "response.output_item.done") and isinstance(item, dict):
+            self._items[place] = item
+            if kind == "response.output_item.done":
+                self._written.pop(place, None)
+            else:
+                self._written[place] = []
+        elif kind == "response.output_text.delta" and isinstance(event.get("delta"), str) and place in self._written:
+            self._written[place].append(event["delta"])
+
     def reading(self) -> Reading:
         return Reading(
             parts=self._parts,
             complete=bool(self._parts),
             finished=self._finished,
             failed=self._failed,
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=self._model,
             cost_usd=cost_of(self._report, self._family),
             work=self._work,
@@ -169,12 +225,16 @@ def responses_call(request: Request, family: Family = OPENAI) -> Call:
             beyond_body=_is_stored(members) or any(map(_is_beyond, items)),
             output_cap=count(members, "max_output_tokens"),
             service_tier=text_or_none(members, "service_tier"),
+            cache_12h=any(isinstance(ttl, str) and ttl != CACHE_TTL for ttl in values_of(members, "ttl")),
             unbounded_why=_hosted(members, model),
         ),
         body=request.body,
         text=lambda: text_of(
             {name: members.get(name) for name in ("instructions", "input", "questions", "tools", "text")}
         ),
+        # What runs in the background goes on when its stream is hung up on.
+        cuttable=flag(members, "stream") and not flag(members, "background"),
+        capped=lambda tokens: set_member(request.body, "max_output_tokens", max(tokens, OUTPUT_CAP_MIN)),
     )
 
 
@@ -204,10 +264,6 @@ def _image_bytes(item: dict[str, Any]) -> int:
     return len(url) if isinstance(url, str) and url.startswith("data:") else 0
 
 
-PRICED_TTL = "30m"
-"""The lifetime of cache writes that the catalogue prices; 12 hours cost more (openai-python 3.54.0's types)."""
-
-
 def _hosted(members: dict[str, Any], model: str) -> str:
     """Say what makes the cost unbounded, if anything does."""
     if any(tool.get("type") not in CALLER_TOOLS for tool in dicts(members.get("tools"))):
@@ -216,9 +272,6 @@ def _hosted(members: dict[str, Any], model: str) -> str:
         return "a stored prompt can bring hosted tools"
     if members.get("search_parameters") is not None or "-search" in model or "deep-research" in model:
         return "it searches the web, at a fee per search"
-    caching = members.get("prompt_cache_options")
-    if isinstance(caching, dict) and caching.get("ttl") not in (None, PRICED_TTL):
-        return "it asks for a cache lifetime whose price is not known"
     if members.get("context_management"):
         return "'context_management' lets the provider add turns of its own"
     return ""
@@ -232,11 +285,35 @@ def _units(response: Mapping[str, Any]) -> dict[str, int]:
     searches = whole(stated)
     if searches is None:
         searches = sum(item.get("type") == "web_search_call" and _is_search(item) for item in items)
-    units = {"web_searches": searches, **{unit: kinds[kind] for kind, unit in UNITS.items()}}
+    units = {
+        "web_searches": searches,
+        "storage_searches": kinds["file_search_call"],
+        "code_executions": _container_gigabytes(response, items),
+    }
     if kinds["image_generation_call"] and not _image_parts(response):
         # Made by a model whose tokens are not stated: no price applies, and the record says so.
         units["image_generations"] = kinds["image_generation_call"]
     return {name: amount for name, amount in units.items() if amount}
+
+
+def _container_gigabytes(response: Mapping[str, Any], items: list[dict[str, Any]]) -> int:
+    """
+    Return the memory of the containers that were used: a container of 4 GB costs four times one of 1 GB.
+
+    Each counts once, however often it ran; without a name each run counts.
+    """
+    runs = [item for item in items if item.get("type") in CONTAINER_CALLS]
+    named = [item.get("container_id") or _member(item, "environment").get("container_id") for item in runs]
+    local = sum(1 for item in runs if _member(item, "environment").get("type") == "local")
+    containers = len({name for name in named if isinstance(name, str)}) + named.count(None) - local
+    tools = dicts(response.get("tools"))
+    sizes = [_member(tool, name).get("memory_limit") for tool in tools for name in ("container", "environment")]
+    return containers * max((GIGABYTES.get(str(size), 1) for size in sizes), default=1)
+
+
+def _member(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = holder.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _is_search(item: dict[str, Any]) -> bool:
@@ -255,9 +332,7 @@ def _image_parts(response: Mapping[str, Any]) -> Parts:
 
 
 def _tool_usage(response: Mapping[str, Any], tool: str) -> dict[str, Any]:
-    report = response.get("tool_usage")
-    found = report.get(tool) if isinstance(report, dict) else None
-    return found if isinstance(found, dict) else {}
+    return _member(_member(response, "tool_usage"), tool)
 
 
 def stored_meter(_request: Request, head: AnswerHead, family: Family) -> Meter:

@@ -54,7 +54,7 @@ class RunReader:
     def __init__(self) -> None:
         self._run: Mapping[str, Any] = {}
         self._failed = False
-        self._passed = Passed()
+        self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         if answer.get("object") == "thread.run":
@@ -62,7 +62,7 @@ class RunReader:
         elif answer.get("error"):
             self._failed = True
         elif answer.get("object") == "thread.message.delta":
-            self._passed.add(text_of(answer.get("delta")))
+            self.passed.add(text_of(answer.get("delta")))
 
     def event(self, payload: bytes) -> bool:
         event = json_of(payload)
@@ -81,8 +81,8 @@ class RunReader:
             complete=usage is not None,
             finished=ended,
             failed=self._failed or run.get("status") == "failed",
-            passed_text=self._passed.text,
-            passed_bytes=self._passed.bytes,
+            passed_text=self.passed.text,
+            passed_bytes=self.passed.bytes,
             model=model,
             work=_work_of(run),
         )

@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from penia_proxy.wire.call import PASSED_BYTES_MAX
+PASSED_BYTES_MAX = 262_144
+"""Output text a meter keeps, in memory, to count a cut answer's tokens; what is beyond is extrapolated by bytes."""
 
 COUNT_MAX = 10**12
 """No answer has a trillion tokens; a larger figure is garbage, and must not become money."""
@@ -53,23 +54,29 @@ def json_of(data: bytes) -> Any:
 class Passed:
     """Collects output text as it passes: its bytes all, its characters up to a bound."""
 
-    __slots__ = ("_kept", "_pieces", "bytes")
+    __slots__ = ("_pieces", "bytes", "kept_bytes")
 
     def __init__(self) -> None:
         self.bytes = 0
-        self._kept = 0
+        self.kept_bytes = 0
+        """Of the text that is kept."""
         self._pieces: list[str] = []
 
     def add(self, text: object) -> None:
         """Take a piece; what is no string is nothing."""
         if not isinstance(text, str) or not text:
             return
-        self.bytes += len(text.encode("utf-8", "surrogatepass"))
-        if self._kept < PASSED_BYTES_MAX:
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        self.bytes += size
+        if self.kept_bytes < PASSED_BYTES_MAX:
             self._pieces.append(text)
-            self._kept += len(text)
+            self.kept_bytes += size
 
     @property
     def text(self) -> str:
         """The text kept."""
         return "".join(self._pieces)
+
+    def since(self, piece: int) -> list[str]:
+        """Return the pieces kept from this one on."""
+        return self._pieces[piece:]

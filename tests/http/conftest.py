@@ -39,7 +39,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 server=ServerConfig(port=0, drain_seconds=2, **(server or {})),
                 ledger=LedgerConfig(url=f"sqlite:///{tmp_path / f'penia{len(started)}.db'}", durability="normal"),
                 providers={
-                    name: ProviderConfig(**{"base_url": sandbox.url, "format": name, **settings})
+                    name: ProviderConfig(
+                        **{"base_url": sandbox.url_of(settings.get("format", name)), "format": name, **settings}
+                    )
                     for name, settings in names.items()
                 },
                 budgets=tuple(BudgetSpec(**spec) for spec in budgets),

@@ -12,6 +12,7 @@ from penia_proxy.budget.usage import Usage
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import Conflict, DuplicateRequest, InvalidRequest, InvariantError, NotFound, StoreUnavailable
+from penia_proxy.ledger import writer
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter
 from tests.ledger.making import DEFAULT, NOON, StillClock, budget, hold, record
@@ -98,9 +99,9 @@ async def test_releasing_leaves_nothing(ledger: Ledger, beside: sqlite3.Connecti
 
 async def test_a_released_id_can_be_reserved_again_at_once(ledger: Ledger, beside: sqlite3.Connection) -> None:
     """In one batch: a hold that is released before the id is reserved again does not stand in its way."""
-    await ledger.reserve(hold("r_1"))
+    await ledger.reserve(hold("r_1"), unique=True)
     gone = ledger.release("r_1")
-    await asyncio.gather(gone, ledger.reserve(hold("r_1", amount_nanos=2_000)))
+    await asyncio.gather(gone, ledger.reserve(hold("r_1", amount_nanos=2_000), unique=True))
 
     assert beside.execute("SELECT amount_nanos FROM holds").fetchall() == [(2_000,)]
 
@@ -174,8 +175,8 @@ async def test_two_hundred_calls_at_once(ledger: Ledger, beside: sqlite3.Connect
     assert (await spent(ledger))["daily"].spent_nanos == sum(range(200))
 
 
-async def test_a_batch_touches_each_counter_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred settlements that waited together are one transaction, with one row per counter."""
+async def test_a_batch_touches_each_counter_once(ledger: Ledger, beside: sqlite3.Connection) -> None:
+    """A hundred settlements that waited together are one transaction, with one row per counter and few steps."""
     statements: list[str] = []
     ledger._writer._connection.set_trace_callback(statements.append)
     try:
@@ -186,9 +187,34 @@ async def test_a_batch_touches_each_counter_once(ledger: Ledger, monkeypatch: py
 
     commits = statements.count("COMMIT")
     assert commits <= 3  # the first may have left before the others came
-    assert sum("INTO spend" in statement for statement in statements) <= 5 * commits
+    assert sum("INTO spend" in statement for statement in statements) <= 2 * commits  # five rows: four and one
     assert sum("INTO rollups" in statement for statement in statements) <= commits
-    assert sum("INTO usage_records" in statement for statement in statements) == 100
+    assert sum("INTO usage_records" in statement for statement in statements) <= 10
+    assert rows(beside, "usage_records") == 100
+
+
+async def test_a_call_does_not_wait_for_what_nobody_waits_for(
+    ledger: Ledger, beside: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new hold overtakes queued settlements, but not for ever; a hold whose id its caller chose does not."""
+    monkeypatch.setattr(writer, "COMPANY_S", 60)
+    settled = ledger.settle(record("s_1"))
+    for number in range(writer.PASSED_OVER_MAX):
+        await ledger.reserve(hold(f"r_{number}"))
+    overtaken = rows(beside, "usage_records")
+    await ledger.reserve(hold("r_last"))
+    with_the_next = rows(beside, "usage_records")
+    released = ledger.release("r_last")
+    await ledger.reserve(hold("r_chosen"), unique=True)
+
+    assert (overtaken, with_the_next, settled.done(), released.done()) == (0, 1, True, True)
+
+
+async def test_a_settlement_is_written_though_nothing_follows(ledger: Ledger) -> None:
+    """It waits a moment for company, and then goes alone."""
+    await ledger.settle(record("s_1"))
+
+    assert ledger.queue_depth == 0
 
 
 async def test_a_call_counts_in_the_window_of_its_admission(ledger: Ledger, clock: StillClock) -> None:

@@ -157,7 +157,6 @@ def test_an_unreadable_file_is_told(tmp_path: Path, content: bytes | str | None,
 
 
 WRONG: Mapping[str, tuple[str, str]] = {
-    "overrun": ("budgets: [{name: A, overrun: truncate}]", "'truncate' comes later; use never or finish"),
     "approve": ("budgets: [{name: A, enforcement: approve}]", "'approve' comes later; use track, warn or block"),
     "zone": ("budgets: [{name: A, timezone: Mars/Base}]", "no such time zone: 'Mars/Base'"),
     "zone path": ("budgets: [{name: A, timezone: ../../etc/passwd}]", "no such time zone"),
@@ -394,7 +393,7 @@ def test_the_apis_budget_errors_name_their_field() -> None:
             {
                 "name": "A",
                 "daily_limit": True,
-                "overrun": "truncate",
+                "overrun": "sometimes",
                 "timezone": "X/Y",
                 "scope": {"models": [""]},
                 "x": 1,

@@ -145,6 +145,58 @@ async def test_never_holds_the_bound_and_finish_the_expectation() -> None:
     assert verdict.amount_nanos == USD // 2
 
 
+async def test_truncate_holds_what_there_is_room_for() -> None:
+    """From the least that is worth beginning with up to what is expected; with less room it refuses."""
+    cut = budget(name="cut", overrun="truncate", daily_limit=1.0)
+    guard, counters = engine(cut)
+    ask = Ask(USD * 6 // 10, USD * 2, "", USD * 2 // 10)
+
+    first, second = await guard.reserve(FACTS, ask, AT), await guard.reserve(FACTS, ask, AT)
+    third = await guard.reserve(FACTS, ask, AT)
+
+    assert [verdict.amount_nanos for verdict in (first, second)] == [USD * 6 // 10, USD * 4 // 10]
+    assert (third.kind, third.code, third.amount_nanos) == ("block", "budget_busy", USD * 2 // 10)
+    assert (await held(counters, cut))[1] == USD
+
+
+async def test_truncate_holds_the_most_of_what_cannot_be_followed() -> None:
+    """Or what there is room for, which its cap is then set to; without a bound it refuses."""
+    guard, counters = engine(budget(overrun="truncate", daily_limit=1.0))
+
+    whole = await guard.reserve(FACTS, Ask(USD // 10, USD * 3, "", USD // 20, grows=False), AT)
+    await counters.release(whole.legs)
+    unbounded = await guard.reserve(FACTS, Ask(USD // 10, None, "why", USD // 20, grows=False), AT)
+
+    assert whole.amount_nanos == USD
+    assert unbounded.code == "unbounded_call"
+
+
+async def test_growing_holds_more_everywhere_or_nowhere() -> None:
+    """A budget that lets calls finish always grows, one that truncates where it has room, one for the most never."""
+    easy, cut = budget(name="easy", daily_limit=0.5), budget(name="cut", overrun="truncate", daily_limit=1.0)
+    strict = budget(name="strict", overrun="never", daily_limit=5.0)
+    guard, counters = engine(easy, cut, strict)
+    verdict = await guard.reserve(FACTS, Ask(USD // 10, USD * 2, "", USD // 20), AT)
+
+    grown = await guard.extend(verdict, USD * 9 // 10)
+    assert grown is not None
+    assert [(await held(counters, one))[1] for one in (easy, cut, strict)] == [USD * 9 // 10, USD * 9 // 10, USD * 2]
+
+    assert await guard.extend(grown, USD * 11 // 10) is None
+    assert [(await held(counters, one))[1] for one in (easy, cut, strict)] == [USD * 9 // 10, USD * 9 // 10, USD * 2]
+
+    await counters.release(grown.legs)
+    assert [(await held(counters, one))[1] for one in (easy, cut, strict)] == [0, 0, 0]
+
+
+async def test_a_budget_that_only_warns_cuts_nothing_off() -> None:
+    """Nor does a shadow: what they hold is what is expected, whatever the room."""
+    for spec in ({"enforcement": "warn"}, {"shadow": True}):
+        guard, _ = engine(budget(overrun="truncate", daily_limit=0.1, **spec))
+        verdict = await guard.reserve(FACTS, Ask(USD, USD * 2, "", 1), AT)
+        assert (verdict.kind, verdict.amount_nanos) == ("warn", USD)
+
+
 async def test_a_call_without_a_bound_is_refused_under_never_only() -> None:
     """Elsewhere its expectation is held."""
     guard, _ = engine(budget(overrun="never"))

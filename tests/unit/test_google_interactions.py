@@ -213,3 +213,16 @@ def test_a_decision_reports_as_an_interaction_does() -> None:
     assert "is it" in asked.text()
     assert read.complete
     assert read.parts[0][0] is None
+
+
+@pytest.mark.parametrize(
+    "members", [{}, {"generation_config": {"seed": 1}}, {"generation_config": {"max_output_tokens": 900}}]
+)
+def test_a_smaller_cap_can_be_set(members: dict[str, Any]) -> None:
+    """Where a budget has less room than was asked for; an agent has none."""
+    asked = call(**members)
+    assert asked.capped is not None
+
+    config = json.loads(asked.capped(64))["generation_config"]
+    assert config == {**members.get("generation_config", {}), "max_output_tokens": 64}
+    assert call(model=None, agent="x").capped is None
