@@ -45,7 +45,7 @@ _LISTS = {
 """This API's names, and those of ``usageMetadata``: the counts relate to each other in the same way (recorded)."""
 
 _GROUNDING = {"google_search": "web_searches", "google_maps": "map_searches"}
-"""Tools that are billed by use; there is no price for maps, which marks the cost as a lower bound."""
+"""Tools that are billed by the prompt up to 2.5 and by the query after; no other's price is known."""
 
 
 def interaction_usage_of(report: object, model: str, service_tier: object) -> Usage | None:
@@ -64,7 +64,7 @@ def interaction_usage_of(report: object, model: str, service_tier: object) -> Us
     for grounding in dicts(report.get("grounding_tool_count")):
         uses, name = count_in(grounding, "count"), _GROUNDING.get(str(grounding.get("type")), "other_tool_uses")
         if uses:
-            units[name] = 1 if name == "web_searches" and BILLED_PER_PROMPT.match(model) else uses
+            units[name] = 1 if name in _GROUNDING.values() and BILLED_PER_PROMPT.match(model) else uses
     tier = service_tier.lower() if isinstance(service_tier, str) and service_tier else None
     return replace(usage, units=units, service_tier=tier)
 
