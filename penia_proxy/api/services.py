@@ -6,7 +6,7 @@ Rule: the API takes nothing from anywhere else.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -51,12 +51,19 @@ class Services:
     prices: PriceBook
     hub: LiveHub
     started_monotonic: float
+    config_loaded_at: datetime
+    reload: Callable[[], Awaitable[tuple[str, ...]]]
+    """Read the configuration again; return the names of what changed. Raises ConfigError, having changed nothing."""
+    config_error: str | None = None
+    """Why the last reload changed nothing."""
     habit: OutputHabit = field(default_factory=OutputHabit)
     """The gateway's, so that a check expects the output that a call would."""
     calibration: Calibration = field(default_factory=Calibration)
     """The gateway's."""
     budget_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
+    draining: bool = False
+    """Whether calls are refused because the process ends."""
     _unbroken: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def catalogue_of(self, provider: str) -> str:

@@ -105,6 +105,8 @@ class Held:
     estimate: Estimate
     cap_for: Callable[[int], int]
     """Return the output cap with which the call costs at most so much."""
+    fingerprint: str | None
+    """Where the caller chose the request id: see `Ledger.fingerprint`."""
     recount: Callable[[], Awaitable[Estimate]]
     """Estimate again with the text's tokens counted; asked for only when the cheap estimate does not fit."""
 
@@ -123,7 +125,7 @@ class Holding:
         self.admitted_at: datetime
 
     async def __aenter__(self) -> Self:
-        """Reserve. Raises the refusal a blocking verdict is, DuplicateRequest, or StoreUnavailable."""
+        """Reserve. Raises the refusal a blocking verdict is, DuplicateRequest, Conflict, or StoreUnavailable."""
         self.admitted_at = self._books.clock.now()
         self.verdict = await self._admit()
         self._first_nanos = self.verdict.amount_nanos
@@ -327,12 +329,15 @@ class Holding:
             input_tokens_estimated=self.estimate.input_tokens,
             output_tokens_estimated=self.estimate.output_tokens,
             pricing_version=held.pricing_version,
+            fingerprint=held.fingerprint,
         )
         try:
             # Cancelled, the ledger itself undoes a commit that lands all the same.
             await self._books.ledger.reserve(hold, unique=held.caller.chose_id)
         except StoreUnavailable:
-            if self._books.config.on_store_failure == "block" or any(leg.budget.refuses for leg in self.verdict.legs):
+            is_blocked = any(leg.budget.refuses for leg in self.verdict.legs)
+            # Whoever chose an id wants one call of it, which nobody can promise now.
+            if self._books.config.on_store_failure == "block" or is_blocked or held.caller.chose_id:
                 raise
             log.warning("the ledger cannot write; forwarding a call that no blocking budget covers")
 

@@ -29,11 +29,13 @@ from penia_proxy.errors import (
     RequestTimeout,
     UnknownProvider,
 )
-from penia_proxy.gateway.answer import BEGUN, Answering, Copy, Drains, head_of, pass_through, through_cancellation
+from penia_proxy.gateway.answer import BEGUN, Answering, Copy, head_of, pass_through, through_cancellation
 from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
 from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
+from penia_proxy.gateway.door import Door
+from penia_proxy.gateway.drains import Drains
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
 from penia_proxy.gateway.relay import Exchange, Provider
@@ -45,6 +47,7 @@ from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
+from penia_proxy.wire.multipart import is_form, without_boundary
 from penia_proxy.wire.regions import region_of
 
 log = logging.getLogger(__name__)
@@ -93,13 +96,17 @@ class Proxy:
     def __init__(
         self, upstreams: Mapping[str, Upstream], prices: PriceBook, books: Books, server: ServerConfig
     ) -> None:
-        self._upstreams = upstreams
-        self._prices = prices
         self._books = books
-        self._server = server
         self._drains = Drains()
         self._works = Works(books)
-        self._outliving: set[asyncio.Task[web.StreamResponse]] = set()
+        self._door = Door()
+        self.take(upstreams, prices, server)
+
+    def take(self, upstreams: Mapping[str, Upstream], prices: PriceBook, server: ServerConfig) -> None:
+        """Take a configuration, in one step; calls under way keep what they began with."""
+        self._upstreams = upstreams
+        self._prices = prices
+        self._server = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -112,11 +119,15 @@ class Proxy:
             dialect = upstream.dialect
             caller = caller_of(request.headers, target.component)
             request_id = caller.request_id
+            self._door.let_in()
             return await self._forward(request, target, upstream, caller)
         except ReachedError as failure:
             return respond(failure.error, dialect, request_id, {})
         except PeniaError as error:
-            return respond(error, dialect, request_id, {})
+            answer = respond(error, dialect, request_id, {})
+            if self._door.closed:
+                answer.force_close()  # so that the next call goes where somebody takes it
+            return answer
         except Exception as error:
             if BEGUN in request or isinstance(error, ConnectionResetError):
                 raise
@@ -163,7 +174,8 @@ class Proxy:
         drains = self._drains if upstream.drains else None
         works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
         answering = Answering(request, stamp, self._books.clock, works, idle_s=idle_s, drains=drains)
-        holding = Holding(self._books, self._held(call, caller, upstream, stamp.started))
+        fingerprint = self._fingerprint(request.method, target, asked) if caller.chose_id else None
+        holding = Holding(self._books, self._held(call, caller, upstream, stamp.started, fingerprint))
         exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         return await (self._outlive(exchange) if upstream.drains else exchange)
@@ -225,14 +237,14 @@ class Proxy:
             return await pass_through(request, answer, stamp, idle_s, copy)
 
     def _payer(self, caller: Caller, upstream: Upstream) -> Payer:
-        cards = self._cards(upstream, self._books.clock.now())
-        return Payer(caller, upstream.provider.name, cards, self._prices.version)
+        cards, version = self._cards(upstream, self._books.clock.now()), self._prices.version
+        return Payer(caller, upstream.provider.name, cards, version)
 
     def _cards(self, upstream: Upstream, at: datetime, place: str | None = None) -> CardOf:
         """Return how a provider's models are priced at an instant; ``place`` is what the request's path says of it."""
-        config = upstream.provider.config
+        config, catalogue, prices = upstream.provider.config, upstream.catalogue, self._prices
         region = region_of(config.base_url, config.region, place)
-        return lambda model: self._prices.card(upstream.catalogue, config.priced_as(model), at, region=region)
+        return lambda model: prices.card(catalogue, config.priced_as(model), at, region=region)
 
     def _asking(self, upstream: Upstream, query: str, headers: CIMultiDict[str]) -> Callable[[str], Ask]:
         """Return how to ask a provider again on a caller's behalf, for the bill of what it accepted."""
@@ -256,19 +268,31 @@ class Proxy:
             await copy.end()
             return readings[0]
 
-    async def finished(self) -> None:
-        """Wait for answers that are read on without their callers, bounded by the drain's own limits; wait no more."""
-        if self._outliving:
-            await asyncio.wait(self._outliving)
+    async def finish(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Refuse new calls; let those under way end within the time, or until ``hurry`` is set, then end them."""
+        self._door.close()
+        ended = {asyncio.ensure_future(waited) for waited in (self._door.emptied(), hurry.wait())}
+        await asyncio.wait(ended, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in ended:
+            waiting.cancel()
+        self._drains.end()
+        await self._door.empty()
         await self._works.close()
 
     async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
         task = asyncio.ensure_future(exchange)
-        self._outliving.add(task)
-        task.add_done_callback(self._outliving.discard)
+        self._door.follow(task)
         return await asyncio.shield(task)
 
-    def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float) -> Held:
+    def _fingerprint(self, method: str, target: Target, asked: Request) -> str:
+        """Return the fingerprint of a request; without its query, which may hold a key."""
+        body = asked.body
+        if is_form(asked.content_type):
+            body = without_boundary(body, asked.content_type)
+        where = f"{method} {target.provider} {target.path}"
+        return self._books.ledger.fingerprint(where.encode(), body)
+
+    def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float, fingerprint: str | None) -> Held:
         at = self._books.clock.now()
         catalogue = upstream.catalogue
         model = upstream.provider.config.priced_as(call.model)
@@ -300,6 +324,7 @@ class Proxy:
             plain_of=partial(plain_cost, call.size, card),
             estimate=estimate(call.size, card, known),
             cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
+            fingerprint=fingerprint,
             recount=recount,
         )
 

@@ -169,6 +169,7 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "output_tokens_estimated": hold.output_tokens_estimated,
         "pricing_version": hold.pricing_version,
         "once_key": hold.once_key,
+        "fingerprint": hold.fingerprint,
     }
 
 

@@ -122,7 +122,7 @@ class Sandbox:
     ) -> Answer:
         """Return the answer, or the error that the request or the script deserves. Raises nothing."""
         frame = found.frame
-        seed = seed_of(body or {}, f"{call.path}#{call.number}" if self._unique_ids else call.path)
+        seed = seed_of(body or {}, f"{found.salt}#{call.number}" if self._unique_ids else found.salt)
         if found.provider.needs_key and not _has_key(request):
             return frame.error(seed, 401)
         if behaviour.status is not None:

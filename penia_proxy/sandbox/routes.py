@@ -67,6 +67,8 @@ class Route:
     """Whether the path's first value is the model."""
     frame: Frame | None = None
     """Where it is not the provider's own."""
+    whole: tuple[str, str] = ("", "")
+    """What the path's end is, and would be for the same answer in one piece, where the path says which is wanted."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,12 @@ class Found:
     values: tuple[str, ...] = ()
 
     @property
+    def salt(self) -> str:
+        """What an answer depends on beside the body: the path, the same for both forms of an answer."""
+        end, other = self.route.whole if self.route else ("", "")
+        return self.path.removesuffix(end) + other if end else self.path
+
+    @property
     def frame(self) -> Frame:
         """How what goes wrong is worded."""
         return (self.route and self.route.frame) or self.provider.frame
@@ -127,21 +135,24 @@ def find(method: str, raw_path: str, headers: Mapping[str, str]) -> Found:
     return Found(provider, unquote(path), f"/{name}" if named else "", route, values)
 
 
-_GOOGLE_VERBS: Mapping[str, Callable[[Question], Answer]] = {
-    "generateContent": google.whole,
-    "streamGenerateContent": google.stream,
-    "embedContent": google.embedding,
-    "batchEmbedContents": google.embeddings,
-    "countTokens": google.count,
-    "batchGenerateContent": google_batches.create,
+_GOOGLE_VERBS: Mapping[str, tuple[Callable[[Question], Answer], tuple[str, str]]] = {
+    "generateContent": (google.whole, ("", "")),
+    "streamGenerateContent": (google.stream, (":streamGenerateContent", ":generateContent")),
+    "embedContent": (google.embedding, ("", "")),
+    "batchEmbedContents": (google.embeddings, ("", "")),
+    "countTokens": (google.count, ("", "")),
+    "batchGenerateContent": (google_batches.create, ("", "")),
 }
-_BEDROCK_OPERATIONS: Mapping[str, Callable[[Question], Answer]] = {
-    "converse": bedrock_converse.whole,
-    "converse-stream": bedrock_converse.stream,
-    "invoke": bedrock_invoke.whole,
-    "invoke-with-response-stream": bedrock_invoke.stream,
-    "count-tokens": bedrock_converse.count,
+"""What answers each, and where the same is answered in one piece."""
+
+_BEDROCK_OPERATIONS: Mapping[str, tuple[Callable[[Question], Answer], str]] = {
+    "converse": (bedrock_converse.whole, ""),
+    "converse-stream": (bedrock_converse.stream, "-stream"),
+    "invoke": (bedrock_invoke.whole, ""),
+    "invoke-with-response-stream": (bedrock_invoke.stream, "-with-response-stream"),
+    "count-tokens": (bedrock_converse.count, ""),
 }
+"""What answers each, and what of its name asks for pieces."""
 
 
 def _as_openai(manner: Manner, version: str) -> tuple[Route, ...]:
@@ -208,8 +219,8 @@ PROVIDERS: Mapping[str, Provider] = {
                 for version in ("v1", "v1beta", "v1alpha")
                 for route in (
                     *(
-                        Route("POST", f"/{version}/models/{{}}:{verb}", answer, model_in_path=True)
-                        for verb, answer in _GOOGLE_VERBS.items()
+                        Route("POST", f"/{version}/models/{{}}:{verb}", answer, model_in_path=True, whole=whole)
+                        for verb, (answer, whole) in _GOOGLE_VERBS.items()
                     ),
                     Route("GET", f"/{version}/models", google.models),
                     Route("GET", f"/{version}/models/{{}}", google.model),
@@ -244,8 +255,8 @@ PROVIDERS: Mapping[str, Provider] = {
             "bedrock",
             bedrock,
             tuple(
-                Route("POST", f"/model/{{}}/{operation}", answer, model_in_path=True)
-                for operation, answer in _BEDROCK_OPERATIONS.items()
+                Route("POST", f"/model/{{}}/{operation}", answer, model_in_path=True, whole=(end, ""))
+                for operation, (answer, end) in _BEDROCK_OPERATIONS.items()
             ),
         ),
         Provider("mistral", MISTRAL.layout, _as_openai(MISTRAL, "/v1")),

@@ -72,8 +72,7 @@ async def door(behind: str, context: ssl.SSLContext | None = None) -> AsyncItera
     # Who is gone says no good-bye, for which TLS would wait half a minute.
     patience: dict[str, Any] = {"ssl": context, "ssl_shutdown_timeout": 0.1} if context else {}
     server = await asyncio.start_server(opened._serve, "127.0.0.1", 0, **patience)
-    port = server.sockets[0].getsockname()[1]
-    opened.url = f"https://localhost:{port}" if context else f"http://127.0.0.1:{port}"
+    opened.url = f"{'https' if context else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield opened
     finally:

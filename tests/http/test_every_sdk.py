@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from penia_proxy.sandbox import running_sandbox
 from penia_proxy.sandbox.faults import Behaviour
@@ -25,26 +24,16 @@ Opened = Callable[[str, Way], Any]
 """``(url, way)`` → a door before it."""
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """Make a certificate for this machine, and the file that says whom to trust."""
-    root = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    root.issue_cert("localhost").configure_cert(context)
-    trusted = tmp_path_factory.mktemp("tls") / "root.pem"
-    root.cert_pem.write_to_path(str(trusted))
-    return context, trusted
-
-
 @pytest.fixture
-async def before(authority: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Opened]:
+async def before(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Opened]:
     """Give tests a function that opens a door, over TLS where the SDK sends its key over nothing else."""
-    context, trusted = authority
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
     # What boto3 is told by its environment, as the documentation has it.
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", KEY)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted))
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     async with AsyncExitStack() as stack:
 
         async def opened(url: str, way: Way) -> Door:

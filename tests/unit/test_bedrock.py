@@ -313,8 +313,8 @@ def test_embeddings_write_nothing() -> None:
 
 
 def test_a_refusal_has_bedrock_s_shape() -> None:
-    """The SDK takes the error's name from a header."""
+    """The SDK takes the error's name from a header, and keeps the sentence: our code stands in it."""
     shape = DIALECT.refusal(BudgetExceeded("too much"), {"code": "budget_exceeded"}, "r1")
 
-    assert shape.body == {"message": "too much", "penia": {"code": "budget_exceeded"}}
+    assert shape.body == {"message": "too much (budget_exceeded)", "penia": {"code": "budget_exceeded"}}
     assert shape.headers["x-amzn-errortype"] == "ServiceQuotaExceededException"

@@ -143,8 +143,20 @@ def test_the_models_of_today_have_their_facts(provider: str, models: str) -> Non
 
 @pytest.mark.parametrize(
     ("provider", "least"),
-    [("openai", 0.7), ("anthropic", 0.5), ("google", 0.75), ("aws", 0.7), ("azure", 0.6), ("mistral", 0.75)]
-    + [("deepseek", 0.7), ("cohere", 0.6), ("fireworks", 0.8), ("cerebras", 0.8), ("voyageai", 0.8), ("meta", 1)],
+    [
+        ("openai", 0.7),
+        ("anthropic", 0.5),
+        ("google", 0.75),
+        ("aws", 0.7),
+        ("azure", 0.6),
+        ("mistral", 0.75),
+        ("deepseek", 0.7),
+        ("cohere", 0.6),
+        ("fireworks", 0.8),
+        ("cerebras", 0.8),
+        ("voyageai", 0.8),
+        ("meta", 1),
+    ],
 )
 def test_the_table_covers_the_catalogue(provider: str, least: float) -> None:
     """The rest are models that were retired, which the table forgets."""
