@@ -42,6 +42,7 @@ class ChatReader:
         self._model: str | None = None
         self._tier: str | None = None
         self._finished = False
+        self._ended = False
         self._final = False
         self._failed = False
         self._chunk: dict[str, Any] = {}
@@ -72,9 +73,9 @@ class ChatReader:
             index = choice.get("index")
             if isinstance(index, int):
                 (self._running.discard if choice.get("finish_reason") else self._running.add)(index)
+            self._ended = self._ended or bool(choice.get("finish_reason"))
         # Some streams repeat a growing usage in every chunk (Perplexity, vLLM where asked): with the end it is final.
-        ended = not choices or any(choice.get("finish_reason") for choice in dicts(choices))
-        self._final = self._final or (ended and bool(self._parts))
+        self._final = self._final or ((self._ended or not choices) and bool(self._parts))
         return not (self._strip and choices == [] and chunk.get("usage") is not None)
 
     def closing(self, usage: Usage) -> bytes:
