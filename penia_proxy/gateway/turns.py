@@ -101,7 +101,9 @@ class Turns:
     def begin(self) -> None:
         """Say of every turn that has begun since that its provider may bill it."""
         for turn, held in self._open.items():
-            if turn.begun and held.began is None:
+            if not turn.begun:
+                held.began = None  # its provider refused to begin it
+            elif held.began is None:
                 held.began = self._books.clock.monotonic()
                 held.hold.sent(began=held.began)
         self._note_idle()
