@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 DEMO ?=
 # What `make replay` reads: recorded exchanges, as JSON Lines, plain or gzipped. Ours, and a larger corpus where one lies
 # beside the checkout.
-FILE ?= $(wildcard tests/replay/*.jsonl ../shared/corpus/dev.jsonl.gz)
+FILE ?= $(wildcard tests/replay/*.jsonl ../shared/corpus/dev.jsonl.gz ../shared/corpus/dev_realtime.jsonl.gz)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check unit faults bench replay screenshots format clean

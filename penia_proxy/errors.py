@@ -22,7 +22,7 @@ PeniaError
 │  ├─ UpstreamUnreachable 502  upstream_unreachable
 │  └─ UpstreamTimeout     504  upstream_timeout
 ├─ StoreUnavailable       503  store_unavailable    our store's: the ledger cannot write
-├─ TooManyClients         503  too_many_clients     ours: every place at the live feed is taken
+├─ TooManyClients         503  too_many_clients     ours: every place is taken: at the live feed, or for sessions
 ├─ ShuttingDown           503  shutting_down        ours: no more calls are taken
 ├─ ConfigError            422  invalid_config       the operator's: the start stops with exit code 2
 │  └─ NeedsRestart        409  needs_restart        a reload cannot change this
@@ -190,7 +190,7 @@ class StoreUnavailable(PeniaError):
 
 
 class TooManyClients(PeniaError):
-    """Every place at the live feed is taken."""
+    """Every place is taken: at the live feed, or for the WebSockets of providers."""
 
     status = 503
     code = "too_many_clients"

@@ -19,8 +19,10 @@ from typing import Any, Literal
 
 from tests.forms import SOUND, TYPE, form
 
-Must = Literal["metered", "read", "free", "refused"]
-"""Read: free itself, but its answer can say what something else has cost."""
+Must = Literal["metered", "read", "free", "socket", "refused"]
+"""
+Read: free itself, but its answer can say what something else has cost. Socket: a WebSocket whose answers are metered.
+"""
 
 BILL = "repeats the bill of what it is about, or states it first"
 STORED = "storing costs by the day, outside of any answer"
@@ -129,6 +131,14 @@ LIST: dict[str, str] = {
         refused POST   /v1/agents/automations/x/invocations       an agent's bill is in no answer
         refused POST   /v1/chatkit/sessions                       its calls go past the gateway
         refused POST   /v1/live/sessions                          its sound goes past the gateway
+        refused POST   /v1/realtime/calls                         its sound goes past the gateway
+        refused POST   /v1/realtime/client_secrets                calls made with it go past the gateway
+        refused POST   /v1/realtime/sessions                      calls made with it go past the gateway
+        refused POST   /v1/realtime/transcription_sessions        calls made with it go past the gateway
+        refused POST   /v1/realtime/translations/client_secrets   calls made with it go past the gateway
+        refused GET    /v1/realtime/translations                  billed by the second, which no event states
+        socket  GET    /v1/realtime                               held before it is opened
+        socket  GET    /v1/responses                              each response held before it is asked for
         refused POST   /v1/audio/voices                           what a voice costs is in no answer
         refused POST   /v1/content_provenance_checks              what it costs is not known
         refused POST   /v1/skills                                 not known to be free
@@ -167,6 +177,11 @@ LIST: dict[str, str] = {
         refused POST   /openai/deployments/x/audio/translations   the same
         refused POST   /openai/deployments/x/extensions/chat/completions  searches at a fee
         refused POST   /openai/v1/video/generations/jobs          billed by the second of what it makes
+        socket  GET    /openai/<v1/realtime|realtime>             held before it is opened
+        socket  GET    /voice-live/realtime                       held before it is opened
+        socket  GET    /openai/v1/responses                       each response held before it is asked for
+        refused POST   /openai/v1/realtime/calls                  its sound goes past the gateway
+        refused POST   /openai/v1/realtime/client_secrets         calls made with it go past the gateway
     """,
     "groq": f"""
         metered POST   /openai/v1/chat/completions                chat
@@ -214,6 +229,11 @@ LIST: dict[str, str] = {
         refused POST   /v1/tts                                    no price for it is known
         refused POST   /v1/messages                               another dialect than the format's
         refused GET    /v1/chat/deferred-completion/x             goes with deferred chats, which are refused
+        socket  GET    /v1/realtime                               held before it is opened
+        socket  GET    /v1/responses                              each response held before it is asked for
+        refused POST   /v1/realtime/client_secrets                calls made with it go past the gateway
+        refused GET    /v1/stt                                    sound over a WebSocket: not metered yet
+        refused GET    /v1/tts                                    sound over a WebSocket: not metered yet
     """,
     "openrouter": f"""
         metered POST   /api/v1/chat/completions                   chat
@@ -481,6 +501,10 @@ LIST: dict[str, str] = {
         refused POST   /v1beta/environments                                    goes with agents
         refused POST   /v1beta/voices                                          what a voice costs is in no answer
         refused POST   /v1alpha/auth_tokens                                    calls made with it go past the gateway
+        socket  GET    /ws/google.ai.generativelanguage.<v1|v1beta|v1alpha>.GenerativeService.BidiGenerateContent each turn held from the setup on
+        socket  GET    /ws/google.cloud.aiplatform.<v1|v1beta1>.LlmBidiService/BidiGenerateContent each turn held from the setup on
+        refused GET    /ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContentConstrained a token that was made elsewhere says what it is
+        refused GET    /ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateMusic what music costs is in no message
     """,
     "ollama": f"""
         metered POST   /api/chat                                  chat
@@ -535,30 +559,16 @@ LIST: dict[str, str] = {
 """By format. What is here must hold for good."""
 
 REFUSED_TODAY: dict[str, tuple[str, ...]] = {
-    "openai": (
-        "GET /v1/realtime",
-        "GET /v1/responses",
-        "POST /v1/realtime/calls",
-        "POST /v1/realtime/client_secrets",
-        "POST /v1/realtime/sessions",
-        "POST /v1/realtime/transcription_sessions",
-    ),
-    "azure": (
-        "GET /openai/v1/realtime",
-        "POST /openai/v1/realtime/calls",
-        "POST /openai/v1/realtime/client_secrets",
-    ),
-    "x-ai": ("POST /v1/batches", "GET /v1/batches/x", "POST /v1/batches/x/requests", "GET /v1/responses"),
+    "x-ai": ("POST /v1/batches", "GET /v1/batches/x", "POST /v1/batches/x/requests"),
     "together": ("POST /v1/batches", "GET /v1/batches/x", "GET /v1/files/x/content"),
     "google": (
         "GET /v1beta/interactions/x",
         "POST /v1beta/interactions/x/cancel",
         "POST /v1beta/models/gemini-embedding-001:asyncBatchEmbedContent",
         "POST /v1beta1/projects/p/locations/l/batchPredictionJobs",
-        "GET /ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
     ),
 }
-"""What is to be metered one day: sessions, further batches, what is read later. Whoever meters one moves it up."""
+"""What is to be metered one day: further batches, what is read later. Whoever meters one moves it up."""
 
 REFUSED_BY_CONTENT: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("openai", "/v1/images/generations", {"model": "dall-e-3", "prompt": "a cat"}),

@@ -9,9 +9,10 @@ input for free.
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from typing import Literal
 
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.models import ModelFacts
@@ -72,6 +73,8 @@ class Size:
     What the call is taken to use where its text says little (sound, characters to speak), before it is made and where
     its answer does not say either. Its ``units`` count in a bound: where there can be more, say so below.
     """
+    presumed_output: Literal["", "output", "output_audio"] = ""
+    """The count of ``presumed`` that the habit of the (component, model) fills in: what a session's answer makes."""
     unbounded_why: str = ""
     """Not empty: what in this request can cost without bound (hosted tools)."""
 
@@ -104,6 +107,14 @@ class Size:
         )
         bound = self.input_bound(context_window)
         return tokens if bound is None else min(tokens, bound)
+
+    def presumed_with(self, output: int) -> Usage | None:
+        """Return what the call is taken to use, with so much of what it makes where its habit says how much."""
+        if self.presumed is None or not self.presumed_output:
+            return self.presumed
+        if self.presumed_output == "output":
+            return replace(self.presumed, output=output)
+        return replace(self.presumed, output_audio=output)
 
     def output_expected(self, habit: int) -> int:
         """Return the expected output of all choices, at most what the caller allows."""
@@ -171,8 +182,8 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
     if bound is not None:
         tokens_in = min(tokens_in, bound)
     tokens_out = size.output_expected(known.habit)
-    if size.presumed is not None:
-        tokens_in, tokens_out = size.presumed.input_total, size.presumed.output_total
+    if (presumed := size.presumed_with(tokens_out)) is not None:
+        tokens_in, tokens_out = presumed.input_total, presumed.output_total
     said = partial(
         Estimate,
         input_tokens=tokens_in,
@@ -247,8 +258,8 @@ def _plain(size: Size, card: RateCard, input_tokens: int, output_tokens: int) ->
 
 
 def _expected(size: Size, card: RateCard, known: Known, tokens_in: int, tokens_out: int) -> int:
-    if size.presumed is not None:
-        return card.price(size.presumed).total_nanos
+    if (presumed := size.presumed_with(tokens_out)) is not None:
+        return card.price(presumed).total_nanos
     # What single calls teach of caches says nothing of a batch.
     factor = Fraction(known.cost_factor) if size.requests == 1 else 1
     return math.ceil(_plain(size, card, tokens_in, tokens_out) * factor)

@@ -13,25 +13,24 @@ import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from penia_proxy.cli.exits import FAILED, UNUSABLE, stop
+from penia_proxy.cli.replay_sessions import UNSTATED, Grade, Outcome, replay_session
 
 if TYPE_CHECKING:
     import aiohttp
 
     from penia_proxy.app import Gateway
     from penia_proxy.budget.record import UsageRecord
-    from penia_proxy.sandbox.recordings import Recording
-
-Grade = Literal["exact", "explained", "wrong"]
+    from penia_proxy.sandbox.recordings import Recording, SessionRecording
 
 PRICED_AT = "2026-11-23T12:00:00Z"
 """The instant at which the recordings' expectations were priced."""
@@ -49,6 +48,7 @@ SPOKEN_AS = {
     "google-vertex": "google",
     "ollama-cloud": "ollama",
     "azure-foundry": "azure",
+    "azure-voice-live": "azure",
     "gpustack": "openai-compatible",
     "crusoe": "openai-compatible",
     "huggingface_together": "huggingface",
@@ -78,14 +78,6 @@ INSIDE = "a batch job with its answers inside: billed once by their usage, which
 PRICELESS = "the catalogue lists the model without any price: expected 0, recorded unpriced, never a quiet 0"
 NO_USAGE = "recorded without usage in a stream that had not asked for it; Penia asks, the recording cannot answer"
 ESTIMATED = "the answer carries no usage"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one exchange came out, and why if it is not exact."""
-
-    grade: Grade
-    why: str = ""
 
 
 class FixedClock:
@@ -130,12 +122,12 @@ def replay(
         raise SystemExit(FAILED)
 
 
-async def _replay(recordings: "list[Recording]", chunk: int, at: datetime) -> dict[str, Outcome]:
+async def _replay(recordings: "list[Recording | SessionRecording]", chunk: int, at: datetime) -> dict[str, Outcome]:
     import aiohttp
 
     from penia_proxy.app import Gateway
     from penia_proxy.config import KNOWN_FORMATS, Config, LedgerConfig, ProviderConfig, ServerConfig
-    from penia_proxy.sandbox.recordings import RecordedProvider
+    from penia_proxy.sandbox.recordings import RecordedProvider, SessionRecording
 
     by_key = {recording.key: recording for recording in recordings}
     outcomes: dict[str, Outcome] = {}
@@ -159,11 +151,13 @@ async def _replay(recordings: "list[Recording]", chunk: int, at: datetime) -> di
             try:
                 async with aiohttp.ClientSession(auto_decompress=False) as session:
                     for key, recording in by_key.items():
-                        if recording.provider in names:
+                        if recording.provider not in names:
+                            outcomes[key] = Outcome("explained", _foreign(recording))
+                        elif isinstance(recording, SessionRecording):
+                            outcomes[key] = await replay_session(session, gateway.url, recording)
+                        else:
                             spoken = formats[recording.provider]
                             outcomes[key] = await _exchange(session, gateway, recording, spoken)
-                        else:
-                            outcomes[key] = Outcome("explained", _foreign(recording))
             finally:
                 await gateway.stop()
     return outcomes
@@ -313,7 +307,9 @@ def _judge_cost(record: Mapping[str, Any], expected: Mapping[str, Any]) -> Outco
     return Outcome("exact")
 
 
-def _show(recordings: "list[Recording]", outcomes: Mapping[str, Outcome], *, everything: bool) -> int:
+def _show(
+    recordings: "list[Recording | SessionRecording]", outcomes: Mapping[str, Outcome], *, everything: bool
+) -> int:
     """Print the table and the lists; return how many are wrong."""
     from rich.console import Console
     from rich.table import Table
@@ -355,7 +351,7 @@ def _show(recordings: "list[Recording]", outcomes: Mapping[str, Outcome], *, eve
     return len(wrong)
 
 
-def closing(recordings: "list[Recording]", outcomes: Mapping[str, Outcome]) -> Iterator[str]:
+def closing(recordings: "list[Recording | SessionRecording]", outcomes: Mapping[str, Outcome]) -> Iterator[str]:
     """
     Yield the closing lines: of the exchanges that carry usage, how many are exact, and which are not and why.
 
@@ -379,11 +375,11 @@ def closing(recordings: "list[Recording]", outcomes: Mapping[str, Outcome]) -> I
             reasons[outcomes[key].why].append(key)
     for why, keys in sorted(reasons.items()):
         yield f"  not exact ({len(keys)}): {why}: {' '.join(keys)}"
-    estimated = sum(outcomes[key].why in (NO_USAGE, ESTIMATED) for key in silent)
+    estimated = sum(outcomes[key].why in (NO_USAGE, ESTIMATED, UNSTATED) for key in silent)
     left = len(silent) - estimated
     yield f"{len(silent)} bill and carry no usage: {estimated} metered at an estimate, {left} refused."
     yield f"{len(recordings) - len(carrying) - len(silent)} bill nothing."
 
 
-def _foreign(recording: "Recording") -> str:
+def _foreign(recording: "Recording | SessionRecording") -> str:
     return f"provider '{recording.provider}': format not spoken yet"

@@ -69,7 +69,7 @@ async def _counted(
     hold: Holding, call: Call, reading: Reading, *, whole: bool, is_stream: bool
 ) -> tuple[tuple[str | None, Usage], ...]:
     """Return usage with what the provider did not say counted or estimated."""
-    if call.size.presumed is not None:
+    if call.size.presumed is not None and not (reading.parts and reading.passed_text):
         return reading.parts or ((reading.model, call.size.presumed),)
     if reading.parts:
         model, usage = reading.parts[0]
@@ -84,8 +84,9 @@ async def _counted(
     else:
         # An answer was made, and nothing of it could be read.
         output = hold.estimate.output_tokens
-    output = max(output, usage.output_total)
-    return ((model, replace(usage, output=output, reasoning=0, output_audio=0, output_image=0)), *reading.parts[1:])
+    # Sound and images have prices of their own, and no text to be counted by: what is known of them stays.
+    output = max(output, usage.output + usage.reasoning)
+    return ((model, replace(usage, output=output, reasoning=0)), *reading.parts[1:])
 
 
 async def _output_tokens(call: Call, reading: Reading, model: str, *, factor: float) -> int:

@@ -154,6 +154,11 @@ class Holding:
         return self._state in ENDED
 
     @property
+    def started(self) -> float:
+        """The monotonic instant at which the call began."""
+        return self._held.started
+
+    @property
     def truncates(self) -> bool:
         """Whether a budget ends the call where it cannot hold more."""
         return any(leg.truncates for leg in self.verdict.legs)
@@ -197,10 +202,16 @@ class Holding:
         """Return the estimate with the request's text counted."""
         return await self._held.recount()
 
-    def sent(self) -> None:
-        """Say that bytes may reach the provider from here on. Twice is once."""
+    def sent(self, *, began: float | None = None) -> None:
+        """
+        Say that bytes may reach the provider from here on. Twice is once.
+
+        ``began``: the call began only at this monotonic instant, and its hold has waited for it.
+        """
         if self._state is not State.SENT:
             self._move("send")
+        if began is not None:
+            self._held = replace(self._held, started=began)
 
     @property
     def was_sent(self) -> bool:

@@ -34,13 +34,16 @@ from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
 from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
+from penia_proxy.gateway.dialing import Opening
 from penia_proxy.gateway.door import Door
 from penia_proxy.gateway.drains import Drains
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
 from penia_proxy.gateway.relay import Exchange, Provider
 from penia_proxy.gateway.routes import RouteTable, Target, target_of
+from penia_proxy.gateway.sockets import Sockets, is_upgrade
 from penia_proxy.gateway.stamp import Stamp
+from penia_proxy.gateway.turns import Turns
 from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.gateway.works import Ask, CallWorks, Works
 from penia_proxy.ids import new_id
@@ -101,6 +104,7 @@ class Proxy:
         self._works = Works(books)
         self._door = Door()
         self.take(upstreams, prices, server)
+        self._sockets = Sockets(books.clock, self._body_bytes_max)
 
     def take(self, upstreams: Mapping[str, Upstream], prices: PriceBook, server: ServerConfig) -> None:
         """Take a configuration, in one step; calls under way keep what they began with."""
@@ -120,14 +124,17 @@ class Proxy:
             caller = caller_of(request.headers, target.component)
             request_id = caller.request_id
             self._door.let_in()
+            if is_upgrade(request):
+                return await self._open(request, target, upstream, caller)
             return await self._forward(request, target, upstream, caller)
         except ReachedError as failure:
             return respond(failure.error, dialect, request_id, {})
         except PeniaError as error:
-            answer = respond(error, dialect, request_id, {})
-            if self._door.closed:
-                answer.force_close()  # so that the next call goes where somebody takes it
-            return answer
+            refusal = respond(error, dialect, request_id, {})
+            if self._door.closed or is_upgrade(request):
+                # So that the next call goes where somebody takes it; and what follows on an upgrade is no HTTP.
+                refusal.force_close()
+            return refusal
         except Exception as error:
             if BEGUN in request or isinstance(error, ConnectionResetError):
                 raise
@@ -141,6 +148,23 @@ class Proxy:
             known = ", ".join(sorted(self._upstreams)) or "none"
             raise UnknownProvider(f"No such provider is configured. The first part of the path names one of: {known}.")
         return upstream
+
+    async def _open(
+        self, request: web.Request, target: Target, upstream: Upstream, caller: Caller
+    ) -> web.StreamResponse:
+        """Open and carry a session, whose turns are held one by one."""
+        operation, opens = upstream.routes.match_socket(request.method, target.path)
+        headers = upstream.provider.headers_of(request.headers)
+        session = opens(Request(operation, b"", query=target.query, headers=headers))
+        payer = self._payer(caller, upstream)
+        works = CallWorks(self._works, payer, self._asking(upstream, target.query, headers))
+        turns = Turns(
+            self._books, payer, works, lambda call, its, started: self._held(call, its, upstream, started, None)
+        )
+        stamp = Stamp(self._books.clock, caller.request_id)
+        url = upstream.provider.url(target.path, target.query)
+        opening = Opening(upstream.provider.name, url, headers, upstream.provider.config.timeout_seconds)
+        return await self._sockets.carry(request, opening, session, turns, stamp)
 
     async def _forward(
         self, request: web.Request, target: Target, upstream: Upstream, caller: Caller
@@ -271,6 +295,7 @@ class Proxy:
     async def finish(self, seconds: float, hurry: asyncio.Event) -> None:
         """Refuse new calls; let those under way end within the time, or until ``hurry`` is set, then end them."""
         self._door.close()
+        self._sockets.draining.set()  # sessions end as soon as nothing runs in them
         ended = {asyncio.ensure_future(waited) for waited in (self._door.emptied(), hurry.wait())}
         await asyncio.wait(ended, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for waiting in ended:
@@ -278,6 +303,7 @@ class Proxy:
         self._drains.end()
         await self._door.empty()
         await self._works.close()
+        await self._sockets.close()
 
     async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
         task = asyncio.ensure_future(exchange)

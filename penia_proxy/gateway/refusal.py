@@ -29,17 +29,22 @@ def refusal_of(verdict: Verdict) -> CallerError:
     return _BY_CODE[verdict.code or "budget_exceeded"](verdict.reason, detail=verdict)
 
 
-def respond(error: PeniaError, dialect: Dialect, request_id: str, headers: Mapping[str, str]) -> web.Response:
-    """Return the refusal; ``headers`` are added to it."""
+def penia_of(error: PeniaError, request_id: str) -> dict[str, Any]:
+    """Return what a refusal says in our own words, inside the provider's."""
     verdict = error.detail if isinstance(error.detail, Verdict) else None
-    penia: dict[str, Any] = {
+    return {
         "code": error.code,
         "request_id": request_id,
         "estimated_cost": None if verdict is None else usd(verdict.amount_nanos),
         "budgets": [word_json(word) for word in verdict.words] if verdict else [],
         "cheaper": None,
     }
-    shape = dialect.refusal(error, penia, request_id)
+
+
+def respond(error: PeniaError, dialect: Dialect, request_id: str, headers: Mapping[str, str]) -> web.Response:
+    """Return the refusal; ``headers`` are added to it."""
+    verdict = error.detail if isinstance(error.detail, Verdict) else None
+    shape = dialect.refusal(error, penia_of(error, request_id), request_id)
     answer = web.Response(status=error.status, body=orjson.dumps(shape.body), content_type="application/json")
     answer.headers.update(shape.headers)
     answer.headers.update(headers)

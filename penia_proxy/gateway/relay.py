@@ -76,6 +76,10 @@ class Provider:
             return request
         return request._replace(headers=await self._signer.signed(request))
 
+    def url(self, path: str, query: str) -> URL:
+        """Return the provider's address of a path and query, both raw."""
+        return self._origin.join(URL.build(path=self._prefix + path, query_string=query, encoded=True))
+
     def exchange(
         self,
         method: str,

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from penia_proxy.errors import InvalidRequest, UnmeteredRoute
 from penia_proxy.ids import COMPONENT
-from penia_proxy.wire.call import Route
+from penia_proxy.wire.call import Opens, Route
 
 _AMBIGUOUS = re.compile(r"//|\\|#|%(?:2e|5c|23|3f|25|00)|/\.\.?(?:/|$)|[^\x21-\x7e]", re.IGNORECASE)
 """
@@ -73,12 +73,15 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route], free_routes: Iterable[str] = ()) -> None:
         """``free_routes`` are ``METHOD /path`` of the configuration: costing nothing by the operator's word."""
+        self._sockets: dict[str, Route] = {}
         self._exact: dict[tuple[str, str], Route] = {}
         self._patterns: dict[tuple[str, int], list[tuple[re.Pattern[str], Route]]] = {}
         """By method and number of segments, which no pattern crosses."""
         told = (Route(line.split(" ", 1)[0], line.split(" ", 1)[1], None) for line in free_routes)
         for route in (*told, *routes):
-            if any(place in route.path for place in _PLACES):
+            if route.opens is not None:
+                self._sockets[route.path] = route
+            elif any(place in route.path for place in _PLACES):
                 pattern = re.escape(route.path)
                 for place, segment in _PLACES.items():
                     pattern = pattern.replace(re.escape(place), segment)
@@ -86,6 +89,13 @@ class RouteTable:
                 alike.append((re.compile(pattern), route))
             else:
                 self._exact.setdefault((route.method, route.path), route)
+
+    def match_socket(self, method: str, path: str) -> tuple[str, Opens]:
+        """Return a WebSocket's operation, and what opens a session of it. Raises UnmeteredRoute."""
+        route = self._sockets.get(path) if method == "GET" else None
+        if route is None or route.opens is None:
+            raise UnmeteredRoute("This path is not a WebSocket that can be metered, so it is not opened.")
+        return route.operation or "", route.opens
 
     def match(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
         """Return the route and what stood in its ``{}``, percent-decoded. Raises UnmeteredRoute."""
@@ -95,6 +105,8 @@ class RouteTable:
         for pattern, candidate in self._patterns.get((method, path.count("/")), ()):
             if found := pattern.fullmatch(path):
                 return candidate, tuple(map(unquote, found.groups()))
+        if method == "GET" and path in self._sockets:
+            raise UnmeteredRoute("This path is a WebSocket; connect with one.")
         raise UnmeteredRoute(
             "This path is not one that can be metered, so it is not forwarded. Only a path that costs nothing may be"
             " listed under 'free_routes' of the provider in config.yaml."

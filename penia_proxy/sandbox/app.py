@@ -8,7 +8,7 @@ Rule: whatever arrives is answered in the shape of the provider it was meant for
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +17,19 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from penia_proxy.sandbox import openai, sockets
 from penia_proxy.sandbox.answer import Answer, Question, interrupted
 from penia_proxy.sandbox.bill import CALLS_MAX, Bill, Call, kept
 from penia_proxy.sandbox.delivery import deliver
-from penia_proxy.sandbox.faults import Asked, Behaviour, Script, Scripted, ScriptError
+from penia_proxy.sandbox.faults import Asked, Behaviour, Script, Scripted, ScriptError, from_headers
 from penia_proxy.sandbox.forms import Upload, read_form
+from penia_proxy.sandbox.live import Live
 from penia_proxy.sandbox.prompt_cache import TOKENS_MIN, PromptCache
+from penia_proxy.sandbox.realtime import Realtime
 from penia_proxy.sandbox.refused import Refused
+from penia_proxy.sandbox.responses_socket import Responses
 from penia_proxy.sandbox.routes import PROVIDERS, Found, find
+from penia_proxy.sandbox.sockets import Line, Spoken
 from penia_proxy.sandbox.words import seed_of
 from penia_proxy.sandbox.work import Store
 
@@ -86,6 +91,9 @@ class Sandbox:
         self._bill.close()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        spoken = _spoken(request)
+        if spoken is not None:
+            return await self._socket(request, spoken)
         raw = await request.read()
         found = find(request.method, request.rel_url.raw_path, request.headers)
         call = self._bill.start(
@@ -110,6 +118,15 @@ class Sandbox:
         call.service_tier, call.usage_sent, call.streamed = answer.service_tier, behaviour.usage, answer.streamed
         self._bill.begun(call)
         return await deliver(request, answer, behaviour, call, self._bill)
+
+    async def _socket(self, request: web.Request, spoken: Callable[[Line], Spoken]) -> web.StreamResponse:
+        """Serve a WebSocket, unless the caller has no key or asks to be refused."""
+        status = None if _has_key(request) or sockets.offers_key(request) else 401
+        if (refused := status or from_headers(self._default, request.headers).status) is not None:
+            answer = openai.error(seed_of({}), refused)
+            body = b"".join(piece.data for piece in answer.pieces)
+            return web.Response(status=refused, body=body, headers=answer.headers)
+        return await sockets.serve(request, self._bill, self._scripted, spoken)
 
     def _answer(
         self,
@@ -190,6 +207,17 @@ async def running_sandbox(
         yield sandbox
     finally:
         await asyncio.shield(runner.cleanup())
+
+
+def _spoken(request: web.Request) -> Callable[[Line], Spoken] | None:
+    """Return what is spoken over the WebSocket that a request wants to be, None for any other request."""
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        return None
+    if request.path.endswith("/responses"):
+        return Responses
+    if "/ws/google." in request.path:
+        return Live
+    return Realtime if request.path.endswith("/realtime") else None
 
 
 def _has_key(request: web.Request) -> bool:

@@ -1,7 +1,8 @@
 """
 Answer with recordings.
 
-Its one job: a provider that answers each request with the exchange recorded under its ``X-Replay-Id``.
+Its one job: a provider that answers each request with the exchange, and plays each session, recorded under its
+``X-Replay-Id``.
 Rules: bodies are compressed as they were on the wire and sent in small pieces, so that what reads them is tested as in
 life. A recording is data of its owner's: nothing of it is logged or kept.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 import brotli
 import zstandard
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 REPLAY_ID = "X-Replay-Id"
 
@@ -46,14 +47,28 @@ class Recording:
     """Whether a chat stream was recorded with ``include_usage``; None where that does not apply."""
 
 
-def recordings_in(path: Path) -> Iterator[Recording]:
+@dataclass(frozen=True, slots=True)
+class SessionRecording:
+    """One recorded session over a WebSocket."""
+
+    key: str
+    provider: str
+    api: str
+    model: str
+    frames: tuple[tuple[bool, bytes], ...]
+    """In order: whether the client sent it, and what it said."""
+    expected: Mapping[str, Any]
+
+
+def recordings_in(path: Path) -> Iterator[Recording | SessionRecording]:
     """Yield the recordings of a JSON Lines file, plain or gzip. Raises ValueError with the line's number."""
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                yield _recording(json.loads(line))
+                row = json.loads(line)
+                yield _session(row) if "frames" in row else _recording(row)
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"line {number} is no recording: {type(error).__name__} {error}") from error
 
@@ -82,6 +97,17 @@ def _recording(row: dict[str, Any]) -> Recording:
     )
 
 
+def _session(row: dict[str, Any]) -> SessionRecording:
+    frames = ((frame["direction"] == "sent", json.dumps(frame["data"]).encode()) for frame in row["frames"])
+    bills = row["expected"]["events"]
+    # Its sum; nothing where the provider states none.
+    stated = {name: sum(bill["usage"].get(name, 0) for bill in bills) for bill in bills for name in bill["usage"]}
+    expected = {"billable": True, "usage": stated if any(stated.values()) else None, **row["expected"]}
+    return SessionRecording(
+        row["id"], row["provider"], row["api"], row["model"], frames=tuple(frames), expected=expected
+    )
+
+
 def _body(part: Mapping[str, Any]) -> bytes:
     if part.get("body_b64") is not None:
         return base64.b64decode(part["body_b64"])
@@ -92,7 +118,7 @@ def _body(part: Mapping[str, Any]) -> bytes:
 class RecordedProvider:
     """A provider on loopback that knows one file of recordings."""
 
-    def __init__(self, recordings: Mapping[str, Recording], chunk_bytes: int) -> None:
+    def __init__(self, recordings: Mapping[str, Recording | SessionRecording], chunk_bytes: int) -> None:
         self._recordings = recordings
         self._chunk_bytes = chunk_bytes
         self.url = ""
@@ -115,6 +141,8 @@ class RecordedProvider:
         recording = self._recordings.get(request.headers.get(REPLAY_ID, ""))
         if recording is None:
             return web.Response(status=404, text="no such recording")
+        if isinstance(recording, SessionRecording):
+            return await _play(request, recording)
         await request.read()
         kept = {name: value for name, value in recording.headers.items() if name.lower() not in _NOT_SENT}
         response = web.StreamResponse(status=recording.status, headers=kept)
@@ -127,3 +155,20 @@ class RecordedProvider:
             await response.write(body[at : at + self._chunk_bytes])
         await response.write_eof()
         return response
+
+
+async def _play(request: web.Request, recording: SessionRecording) -> web.StreamResponse:
+    """Say the provider's part, each frame when everything before it was said; Google's frames are binary."""
+    socket = web.WebSocketResponse(max_msg_size=0, timeout=1)
+    await socket.prepare(request)
+    for by_client, said in recording.frames:
+        if by_client:
+            message = await socket.receive()
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                return socket
+        elif recording.provider.startswith("google"):
+            await socket.send_bytes(said)
+        else:
+            await socket.send_str(said.decode())
+    await socket.receive()  # the client's farewell
+    return socket

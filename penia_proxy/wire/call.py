@@ -9,12 +9,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from penia_proxy.budget.estimate import Size
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import PeniaError
 from penia_proxy.wire.reported import Passed
+
+if TYPE_CHECKING:
+    from penia_proxy.wire.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,10 @@ Reads = Callable[[Request, AnswerHead], Meter]
 """How the answer of a request that costs nothing itself is read; raises nothing."""
 
 
+Opens = Callable[[Request], "Session"]
+"""How the frames of a WebSocket are read. Raises InvalidRequest for what cannot be metered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """
@@ -192,6 +199,8 @@ class Route:
     """None: costs nothing, passes unmetered."""
     reads: "Reads | None" = None
     """Set on a route that costs nothing itself, and whose answer can say what something else has cost, or will."""
+    opens: "Opens | None" = None
+    """Set where the path is a WebSocket: it is met by an upgrade, and by nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

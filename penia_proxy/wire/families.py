@@ -8,7 +8,7 @@ or that cannot be metered exactly, is not listed, and what is not listed is refu
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Path = tuple[str, ...]
@@ -34,6 +34,13 @@ class Family:
     """Paths that cost money, by operation; all are POST."""
     free: tuple[tuple[str, str], ...] = ()
     """(method, path) of what costs nothing."""
+    sockets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Paths that are WebSockets, by operation: ``responses``, ``realtime``."""
+    realtime_by_sound: bool = False
+    """
+    Whether a realtime session bills each second of sound, heard or spoken, and each message of text, and states none
+    of them (docs.x.ai/developers/models/realtime-api).
+    """
     asks_for_usage: bool = False
     """Whether a stream reports usage only where ``stream_options.include_usage`` is set."""
     usage_at: tuple[Path, ...] = (("usage",),)
@@ -141,6 +148,7 @@ OPENAI = Family(
         "POST /v1/moderations",
         *_VECTOR_STORES,
     ),
+    sockets={"responses": ("/v1/responses",), "realtime": ("/v1/realtime",)},
     asks_for_usage=True,
     stored_at=("/v1/responses",),
     batches_at=("/v1",),
@@ -161,6 +169,11 @@ AZURE = Family(
         "compact": ("/openai/v1/responses/compact",),
     },
     free=_free("/openai/v1"),
+    sockets={
+        "responses": ("/openai/v1/responses",),
+        # The last is Voice Live's: the same frames, prices of its own.
+        "realtime": ("/openai/v1/realtime", "/openai/realtime", "/voice-live/realtime"),
+    },
     asks_for_usage=True,
     model_in_path=True,
     stored_at=("/openai/v1/responses", "/openai/responses"),
@@ -187,6 +200,8 @@ XAI = Family(
     posts=_posts("chat responses images image-edits stt", "/v1"),
     free=_free("/v1"),
     stored_at=("/v1/responses",),
+    sockets={"responses": ("/v1/responses",), "realtime": ("/v1/realtime",)},
+    realtime_by_sound=True,
     reasoning_outside=True,
     cost_at=((("cost_in_usd_ticks",), 10**10),),
     refusal="text",

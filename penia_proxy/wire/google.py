@@ -20,9 +20,11 @@ from penia_proxy.wire.google_batches import OperationReader, batch_call, downloa
 from penia_proxy.wire.google_content import ContentReader, content_call
 from penia_proxy.wire.google_embeddings import EmbeddingReader, embedding_call
 from penia_proxy.wire.google_interactions import InteractionReader, decision_call, interaction_call
+from penia_proxy.wire.google_live import LiveSession
 from penia_proxy.wire.json_array import StreamMeter
 from penia_proxy.wire.meters import JsonMeter, SseMeter, is_event_stream
 from penia_proxy.wire.openai import OpenAI
+from penia_proxy.wire.session import Session
 
 GEMINI_VERSIONS = ("v1", "v1beta", "v1alpha")
 VERTEX_VERSIONS = ("v1", "v1beta1")
@@ -44,11 +46,18 @@ _STATUSES = {
 """google.rpc.Code by HTTP status (googleapis/google/rpc/code.proto)."""
 
 
+def _live(request: Request) -> Session:
+    _check_query(request.query)
+    return LiveSession()
+
+
 def _routes() -> Iterator[Route]:
     for version in GEMINI_VERSIONS:
         for verb in ("generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents"):
             yield Route("POST", f"/{version}/models/{{}}:{verb}", verb)
         yield Route("POST", f"/{version}/models/{{}}:countTokens", None)
+        service = f"google.ai.generativelanguage.{version}.GenerativeService"
+        yield Route("GET", f"/ws/{service}.BidiGenerateContent", "live", opens=_live)
         yield from _in_place(f"/{version}")
         # Before what lists one file by any name.
         yield Route("GET", f"/{version}/files/{{}}:download", None, download_meter)
@@ -80,6 +89,8 @@ def _routes() -> Iterator[Route]:
             for verb in ("countTokens", "computeTokens"):
                 yield Route("POST", f"{models}:{verb}", None)
             yield Route("GET", models, None)
+        service = f"google.cloud.aiplatform.{version}.LlmBidiService"
+        yield Route("GET", f"/ws/{service}/BidiGenerateContent", "live", opens=_live)
         claude = f"{place}/publishers/anthropic/models"
         yield Route("POST", f"{claude}/count-tokens:rawPredict", None)
         for verb in ("rawPredict", "streamRawPredict"):

@@ -32,7 +32,7 @@ QUERIES_MAX = 1_000
 
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp", "image/heic", "image/heif"})
 
-BILLED_PER_PROMPT = re.compile(r"(models/)?gemini-[12]\.")
+BILLED_PER_PROMPT = re.compile(r"(models/)?gemini-(live-)?[12]\.")
 """Up to 2.5 a grounded prompt is billed once, from 3 on each search query (wire_formats.md §1.3)."""
 
 _HUMP = re.compile(r"(?<!^)([A-Z])")

@@ -23,7 +23,9 @@ _TRAFFIC: Mapping[object, str] = {
     2: "provisioned_throughput",
 }
 
-_MAIN_COUNTS = frozenset({"promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount"})
+_MAIN_COUNTS = frozenset(
+    {"promptTokenCount", "candidatesTokenCount", "responseTokenCount", "thoughtsTokenCount", "totalTokenCount"}
+)
 
 
 def usage_of(report: object) -> Usage | None:
@@ -31,7 +33,9 @@ def usage_of(report: object) -> Usage | None:
     if not isinstance(report, dict) or not _MAIN_COUNTS & report.keys():
         return None
     prompt = required(report, "promptTokenCount")
-    candidates = required(report, "candidatesTokenCount")
+    # The Live API's name for it, on some models (wire_formats.md §1.3).
+    made_as = "response" if "responseTokenCount" in report else "candidates"
+    candidates = required(report, f"{made_as}TokenCount")
     thoughts = required(report, "thoughtsTokenCount")
     tools = required(report, "toolUsePromptTokenCount")
     if prompt is None or candidates is None or thoughts is None or tools is None:
@@ -39,7 +43,7 @@ def usage_of(report: object) -> Usage | None:
     # Embeddings spell their details in the singular.
     given = modalities(report.get("promptTokensDetails") or report.get("promptTokenDetails"))
     cached = modalities(report.get("cacheTokensDetails"))
-    made = modalities(report.get("candidatesTokensDetails"))
+    made = modalities(report.get(f"{made_as}TokensDetails"))
     audio = min(given.get("AUDIO", 0), prompt)
     image = min(given.get("IMAGE", 0), prompt - audio)
     video = min(given.get("VIDEO", 0), prompt - audio - image)

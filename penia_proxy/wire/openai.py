@@ -1,5 +1,5 @@
 """
-Speak OpenAI, and as its relatives do: chat, completions, embeddings, responses, images, audio.
+Speak OpenAI, and as its relatives do: chat, completions, embeddings, responses, images, audio, realtime.
 
 Its one job: a family's routes, which module reads each of its endpoints, and its form of refusal.
 Rule: what an endpoint asks and reports is in its own module, and what a relative does otherwise is in
@@ -19,13 +19,15 @@ from penia_proxy.wire.openai_audio import AUDIO, audio_meter, speech_call, trans
 from penia_proxy.wire.openai_batches import BatchReader, batch_call
 from penia_proxy.wire.openai_chat import ChatReader, chat_call
 from penia_proxy.wire.openai_completions import completions_call, embeddings_call
+from penia_proxy.wire.openai_errors import refused
 from penia_proxy.wire.openai_images import ImageReader, images_call
 from penia_proxy.wire.openai_responses import ResponseReader, responses_call
 from penia_proxy.wire.openai_runs import RunReader, run_call
 from penia_proxy.wire.openai_stored import stored_call
 from penia_proxy.wire.openai_works import works_routes
-
-_ERROR_TYPES = {402: "insufficient_quota", 429: "rate_limit_error", 401: "authentication_error"}
+from penia_proxy.wire.realtime import RealtimeSession
+from penia_proxy.wire.responses_socket import ResponsesSession
+from penia_proxy.wire.session import Session
 
 _ALIKE: Mapping[str, Callable[[Request], Call]] = {
     "transcriptions": transcription_call,
@@ -52,6 +54,11 @@ class OpenAI:
             *(Route("POST", path, operation) for path, operation in posts),
             *(Route(method, path, None) for method, path in family.free),
             *works_routes(family, self.call),
+            *(
+                Route("GET", path, operation, opens=self._opens)
+                for operation, paths in family.sockets.items()
+                for path in paths
+            ),
         )
 
     def call(self, request: Request) -> Call:
@@ -86,7 +93,14 @@ class OpenAI:
         return SseMeter(reader, by_events=call.by_events, growing=growing)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
-        return RefusalShape(self._refused(error, penia), {"x-request-id": request_id})
+        return RefusalShape(refused(error, penia, self._family.refusal), {"x-request-id": request_id})
+
+    def _opens(self, request: Request) -> Session:
+        return (
+            RealtimeSession(request, self._family)
+            if request.operation == "realtime"
+            else ResponsesSession(self._family)
+        )
 
     def _reader(self, call: Call) -> Reader:
         if call.operation in ("responses", "compact", "decisions"):
@@ -100,17 +114,3 @@ class OpenAI:
         if call.operation == "batches":
             return BatchReader(self._family)
         return ChatReader(strip=call.strip_usage, family=self._family)
-
-    def _refused(self, error: PeniaError, penia: Mapping[str, object]) -> dict[str, object]:
-        kind = _ERROR_TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
-        said: dict[str, object] = {"message": str(error), "type": kind, "param": None, "code": error.code}
-        match self._family.refusal:
-            case "flat":
-                return {"object": "error", **said, "penia": penia}
-            case "text":
-                return {"code": error.code, "error": str(error), "penia": penia}
-            case "status":
-                return {"error": {**said, "code": error.status, "penia": penia}}
-            case "detail":
-                return {"detail": str(error), "penia": penia}
-        return {"error": {**said, "penia": penia}}

@@ -85,6 +85,44 @@ def response_usage_of(report: object) -> Usage | None:
     )
 
 
+def realtime_usage_of(report: object) -> Usage | None:
+    """
+    Return the usage of a realtime answer, None where there is none to believe.
+
+    Cached images count with the cached text: no record tells them apart, and their price is close.
+    """
+    if not isinstance(report, dict):
+        return None
+    given = required(report, "input_tokens")
+    output = required(report, "output_tokens")
+    if given is None or output is None or not {"input_tokens", "output_tokens"} & report.keys():
+        return None
+    details = "input_token_details"
+    audio = min(count_in(report, details, "audio_tokens"), given)
+    image = min(count_in(report, details, "image_tokens"), given - audio)
+    text = given - audio - image
+    cached = min(count_in(report, details, "cached_tokens"), given)
+    of_cached = (details, "cached_tokens_details")
+    cached_audio = min(count_in(report, *of_cached, "audio_tokens"), audio, cached)
+    cached_image = min(count_in(report, *of_cached, "image_tokens"), image, cached - cached_audio)
+    cached_text = min(cached - cached_audio - cached_image, text)
+    # What is cached and told apart by nobody is text, then audio.
+    cached_audio += min(cached - cached_audio - cached_image - cached_text, audio - cached_audio)
+    details = "output_token_details"
+    audio_out = min(count_in(report, details, "audio_tokens"), output)
+    reasoning = min(count_in(report, details, "reasoning_tokens"), output - audio_out)
+    return Usage(
+        input=text - cached_text,
+        cache_read=cached_text + cached_image,
+        input_audio=audio - cached_audio,
+        input_image=image - cached_image,
+        cache_read_audio=cached_audio,
+        output=output - audio_out - reasoning,
+        reasoning=reasoning,
+        output_audio=audio_out,
+    )
+
+
 def image_usage_of(report: object) -> Usage | None:
     """Return the usage of an image model, None where there is none: it tells text from images in both directions."""
     if not isinstance(report, dict):

@@ -36,7 +36,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             sandbox = await stack.enter_async_context(running_sandbox(script))
             names = providers if providers is not None else {"openai": {}, "anthropic": {}}
             config = Config(
-                server=ServerConfig(port=0, drain_seconds=2, **(server or {})),
+                server=ServerConfig(**{"port": 0, "drain_seconds": 2, **(server or {})}),
                 ledger=LedgerConfig(url=f"sqlite:///{tmp_path / f'penia{len(started)}.db'}", durability="normal"),
                 providers={
                     name: ProviderConfig(

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from penia_proxy.config import KNOWN_FORMATS
+from penia_proxy.wire.call import Route
 from penia_proxy.wire.dialects import DIALECTS
 from tests.endpoints import REFUSED_BY_CONTENT, Entry, entries
 from tests.gateways import Running, Start
@@ -151,14 +153,38 @@ async def test_what_is_free_passes_without_a_record(start: Start, provider: Coun
     assert await running.records() == []
 
 
+async def test_a_websocket_is_opened_by_an_upgrade_alone(start: Start, provider: Counting) -> None:
+    """An ordinary request for it is refused; and where it is held before it is opened, a spent budget refuses it."""
+    running = await before(start, provider)
+    wrong: list[str] = []
+    for entry in (one for one in ENTRIES if one.must == "socket"):
+        status, body, _ = await of(running, entry, "walk")
+        if status != 404 or b"WebSocket" not in body:
+            wrong.append(f"{entry.format} {entry.method} {entry.path}: {status} {body[:200]!r}")
+        if entry.detail.startswith("held"):
+            headers = {"X-Penia-Component": "spent"}
+            url = f"{running.url}/{entry.format}{entry.path}?model=gpt-realtime"
+            with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
+                await running.session.ws_connect(url, headers=headers)
+            if raised.value.status != 402:
+                wrong.append(f"{entry.format} {entry.path}: {raised.value.status} against a budget that is spent")
+
+    assert not wrong, "\n".join(wrong)
+    assert provider.hits == []
+
+
 def test_every_route_is_on_the_list() -> None:
     """A route that is added to a dialect is added to the list, where somebody says what must be."""
     listed = {(one.format, one.method, one.template, one.must) for one in ENTRIES if one.must != "refused"}
     spoken = {
-        (name, route.method, route.path, "metered" if route.operation else "read" if route.reads else "free")
-        for name, dialect in DIALECTS.items()
-        for route in dialect.routes
+        (name, route.method, route.path, _must(route)) for name, dialect in DIALECTS.items() for route in dialect.routes
     }
 
     assert spoken - listed == set(), "not on the list"
     assert listed - spoken == set(), "on the list, and no route"
+
+
+def _must(route: Route) -> str:
+    if route.opens:
+        return "socket"
+    return "metered" if route.operation else "read" if route.reads else "free"

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -182,3 +183,18 @@ def test_a_window_does_not_bound_a_model_that_is_priced_beyond_it() -> None:
     ask = estimate(Size(text_bytes=900_000, output_cap=10), card, Known(1, ModelFacts(context_window=200_000))).ask
     assert ask.most_nanos is not None
     assert ask.most_nanos >= card.price(Usage(input=900_000, output=10)).total_nanos
+
+
+@pytest.mark.parametrize("kind", ["output", "output_audio"])
+def test_what_an_answer_of_a_session_makes_is_its_habit(kind: Literal["output", "output_audio"]) -> None:
+    """At the price of what it is made of, at most the caller's cap; and no bound is known: it begins by itself."""
+    card = BOOK.card("openai", "gpt-realtime", AT)
+    assert card is not None
+    heard = Usage(input=100, input_audio=50)
+    for cap, output in ((None, 200), (20, 20)):
+        size = Size(text_bytes=0, output_cap=cap, presumed=heard, presumed_output=kind, unbounded_why="it may")
+        estimated = estimate(size, card, Known(200))
+        usage = replace(heard, output=output) if kind == "output" else replace(heard, output_audio=output)
+        assert estimated.ask.expected_nanos == card.price(usage).total_nanos
+        assert (estimated.input_tokens, estimated.output_tokens) == (150, output)
+        assert (estimated.ask.most_nanos, estimated.input_raw) == (None, None)

@@ -1,5 +1,7 @@
 """A path is matched exactly as it was sent."""
 
+from typing import Any
+
 import pytest
 
 from penia_proxy.errors import InvalidRequest, UnmeteredRoute
@@ -59,6 +61,11 @@ def test_a_target_is_taken_apart() -> None:
     assert target_of("/openai") == Target(None, "openai", "", "")
 
 
+def _opens(_request: object) -> Any:
+    raise AssertionError
+
+
+SOCKETS = RouteTable([Route("GET", "/v1/realtime", "realtime", opens=_opens)], ["GET /v1/files"])
 TABLE = RouteTable([Route("POST", "/v1/chat", "chat"), Route("GET", "/v1/models/{}", None)], ["GET /v1/files"])
 
 
@@ -100,3 +107,13 @@ def test_a_resource_name_is_one_segment_where_a_route_says_so() -> None:
     assert table.match("POST", "/model/us.amazon.nova-lite-v1%3A0/converse")[1] == ("us.amazon.nova-lite-v1:0",)
     with pytest.raises(UnmeteredRoute):
         table.match("GET", target_of(f"/openai/v1/models/{ARN}").path)
+
+
+def test_a_websocket_is_met_by_an_upgrade_and_nothing_else() -> None:
+    """And what is none is not opened, however it is listed."""
+    assert SOCKETS.match_socket("GET", "/v1/realtime") == ("realtime", _opens)
+    for method, path in (("POST", "/v1/realtime"), ("GET", "/v1/realtime/"), ("GET", "/v1/files")):
+        with pytest.raises(UnmeteredRoute):
+            SOCKETS.match_socket(method, path)
+    with pytest.raises(UnmeteredRoute, match="WebSocket"):
+        SOCKETS.match("GET", "/v1/realtime")
