@@ -8,18 +8,16 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from urllib.parse import urlsplit
-
-import trustme
 
 
 @asynccontextmanager
-async def behind_tls(url: str) -> AsyncIterator[tuple[str, ssl.SSLContext]]:
+async def behind_tls(url: str, certificate: Path) -> AsyncIterator[tuple[str, ssl.SSLContext]]:
     """Yield the https address of what listens at a plain one, and what a client trusts it by."""
-    authority = trustme.CA()
-    own, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(own)
-    authority.configure_trust(trusting)
+    own = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    own.load_cert_chain(certificate)
+    trusting = ssl.create_default_context(cafile=str(certificate))
     port = urlsplit(url).port
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,6 +33,6 @@ async def behind_tls(url: str) -> AsyncIterator[tuple[str, ssl.SSLContext]]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=own)
     try:
-        yield f"https://localhost:{server.sockets[0].getsockname()[1]}", trusting
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", trusting
     finally:
         server.close()

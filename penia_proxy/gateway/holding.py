@@ -154,11 +154,6 @@ class Holding:
         return self._state in ENDED
 
     @property
-    def started(self) -> float:
-        """The monotonic instant at which the call began."""
-        return self._held.started
-
-    @property
     def truncates(self) -> bool:
         """Whether a budget ends the call where it cannot hold more."""
         return any(leg.truncates for leg in self.verdict.legs)

@@ -103,8 +103,8 @@ class Proxy:
         self._drains = Drains()
         self._works = Works(books)
         self._door = Door()
+        self._sockets = Sockets(books.clock)
         self.take(upstreams, prices, server)
-        self._sockets = Sockets(books.clock, self._body_bytes_max)
 
     def take(self, upstreams: Mapping[str, Upstream], prices: PriceBook, server: ServerConfig) -> None:
         """Take a configuration, in one step; calls under way keep what they began with."""
@@ -112,6 +112,7 @@ class Proxy:
         self._prices = prices
         self._server = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
+        self._sockets.message_bytes_max = self._body_bytes_max
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request of the data plane; every error becomes a refusal in the provider's shape."""
@@ -130,11 +131,11 @@ class Proxy:
         except ReachedError as failure:
             return respond(failure.error, dialect, request_id, {})
         except PeniaError as error:
-            refusal = respond(error, dialect, request_id, {})
+            answer = respond(error, dialect, request_id, {})
             if self._door.closed or is_upgrade(request):
-                # So that the next call goes where somebody takes it; and what follows on an upgrade is no HTTP.
-                refusal.force_close()
-            return refusal
+                # The next call goes where somebody takes it; and what follows a refused handshake is no HTTP.
+                answer.force_close()
+            return answer
         except Exception as error:
             if BEGUN in request or isinstance(error, ConnectionResetError):
                 raise
@@ -318,7 +319,9 @@ class Proxy:
         where = f"{method} {target.provider} {target.path}"
         return self._books.ledger.fingerprint(where.encode(), body)
 
-    def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float, fingerprint: str | None) -> Held:
+    def _held(
+        self, call: Call, caller: Caller, upstream: Upstream, started: float, fingerprint: str | None = None
+    ) -> Held:
         at = self._books.clock.now()
         model = upstream.provider.config.priced_as(call.model)
         card_of = self._cards(upstream, at, call.region)

@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from penia_proxy.clock import Clock
-from penia_proxy.errors import CallerError, InvalidRequest, PeniaError, StoreUnavailable, TooManyClients
+from penia_proxy.errors import CallerError, InvalidRequest, PeniaError, ShuttingDown, StoreUnavailable, TooManyClients
 from penia_proxy.gateway.answer import BEGUN, through_cancellation
 from penia_proxy.gateway.booking import End
 from penia_proxy.gateway.dialing import (
@@ -92,10 +92,11 @@ def is_upgrade(request: web.Request) -> bool:
 class Sockets:
     """All sessions of one gateway."""
 
-    def __init__(self, clock: Clock, message_bytes_max: int) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._dialer: aiohttp.ClientSession | None = None
         self._clock = clock
-        self._message_bytes_max = message_bytes_max
+        self.message_bytes_max = 0
+        """Of a caller's frame; what a session began with stays."""
         self._running = 0
         self.draining = asyncio.Event()
         """Set when the gateway stops: a session ends as soon as no answer runs in it."""
@@ -142,7 +143,7 @@ class Sockets:
             # Secrets beside chosen text can be guessed from sizes.
             compress=False,
             protocols=(there.protocol,) if there.protocol else (),
-            max_msg_size=self._message_bytes_max,
+            max_msg_size=self.message_bytes_max,
             decode_text=False,
         )
         answer = there._response  # noqa: SLF001 - the only way to an upgrade's headers
@@ -160,9 +161,9 @@ class Sockets:
             await self._dialer.close()
 
     def check_open(self) -> None:
-        """Raise StoreUnavailable where nothing new may begin."""
+        """Raise ShuttingDown where nothing new may begin."""
         if self.draining.is_set():
-            raise StoreUnavailable("Penia is stopping; connect again.")
+            raise ShuttingDown("Penia is shutting down; connect again in a moment.")
 
     def now(self) -> float:
         """Return the monotonic instant."""
@@ -242,7 +243,7 @@ class _Carried:
                 except BaseException:
                     self._session.withdrawn(turn)
                     raise
-        except (CallerError, StoreUnavailable) as error:
+        except (CallerError, StoreUnavailable, ShuttingDown) as error:
             return error
         self._turns.begin()
         return frame

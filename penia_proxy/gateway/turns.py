@@ -40,7 +40,8 @@ OWED_MAX = 1_000
 class _Open:
     hold: Holding
     ending: AsyncExitStack
-    begun: bool = False
+    began: float | None = None
+    """The monotonic instant at which its provider may have begun it."""
 
 
 class Turns:
@@ -100,9 +101,9 @@ class Turns:
     def begin(self) -> None:
         """Say of every turn that has begun since that its provider may bill it."""
         for turn, held in self._open.items():
-            if turn.begun and not held.begun:
-                held.begun = True
-                held.hold.sent(began=self._books.clock.monotonic())
+            if turn.begun and held.began is None:
+                held.began = self._books.clock.monotonic()
+                held.hold.sent(began=held.began)
         self._note_idle()
 
     async def end(self, turn: Turn, end: End) -> None:
@@ -117,7 +118,7 @@ class Turns:
         self._note_idle()
         async with held.ending:
             self._works.note(reading)
-            if not turn.begun or self._works.told_since(reading, held.hold.started):
+            if held.began is None or self._works.told_since(reading, held.began):
                 await held.hold.release()
                 return
             once_key = self._works.claim(reading)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -156,10 +157,10 @@ async def test_a_realtime_session_ends_where_the_next_answer_does_not_fit(start:
     assert (record["status"], record["cost_basis"]) == ("ok", "reported")
 
 
-async def test_a_live_session(start: Start) -> None:
+async def test_a_live_session(start: Start, certificate: Path) -> None:
     """Google's SDK speaks TLS here and nothing else, so there is some before the gateway; each turn is a record."""
     penia = await start(providers={"google": {}})
-    async with behind_tls(penia.url) as (url, trusting):
+    async with behind_tls(penia.url, certificate) as (url, trusting):
         live = gemini_of(url, trusting).aio.live
         config = {"response_modalities": ["AUDIO"]}
         async with live.connect(model="gemini-live-2.5-flash", config=config) as session:
@@ -182,10 +183,12 @@ async def test_a_live_session(start: Start) -> None:
     ("budget", "code"),
     [(SPENT, "budget_exceeded"), ({**SPENT, "daily_limit": 1000, "overrun": "never"}, "unbounded_call")],
 )
-async def test_a_live_session_is_refused_by_its_close(start: Start, budget: dict[str, Any], code: str) -> None:
+async def test_a_live_session_is_refused_by_its_close(
+    start: Start, certificate: Path, budget: dict[str, Any], code: str
+) -> None:
     """The protocol has no other way: the SDK raises its own error with the reason."""
     penia = await start(providers={"google": {}}, budgets=(budget,))
-    async with behind_tls(penia.url) as (url, trusting):
+    async with behind_tls(penia.url, certificate) as (url, trusting):
         live = gemini_of(url, trusting).aio.live
         with pytest.raises(errors.APIError) as raised:
             async with live.connect(model="gemini-live-2.5-flash", config={}):
