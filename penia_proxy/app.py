@@ -9,7 +9,8 @@ the end connections are drained before the ledger is closed. No rule of money is
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, cast
 
@@ -26,9 +27,9 @@ from penia_proxy.budget.prices import PriceBook
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.tokens import load_vocabulary
 from penia_proxy.clock import Clock, SystemClock
-from penia_proxy.config import RESERVED_NAMES, Config
+from penia_proxy.config import RESERVED_NAMES, Config, ProviderConfig, changes
 from penia_proxy.counters.memory import MemoryCounters
-from penia_proxy.errors import InvariantError
+from penia_proxy.errors import ConfigError, InvariantError
 from penia_proxy.gateway.holding import Books
 from penia_proxy.gateway.lean import LeanClient
 from penia_proxy.gateway.proxy import Proxy, Upstream
@@ -50,8 +51,14 @@ KEEPALIVE_SECONDS = 30
 GC_THRESHOLD = 20_000
 """New objects between two looks for cycles, of which a call makes few: at Python's own 700 they took 7 % of a call."""
 
-HABIT_RECORDS = 10_000
-"""Records read at start to know how much each component writes: 256 samples for about forty (component, model)."""
+PAST_RECORDS = 10_000
+"""
+Records read at start to know what calls come to: 256 outputs for about forty (component, model), and 128 estimates for
+about eighty (provider, model).
+"""
+
+FAREWELL_S = 1.0
+"""How long live clients and the API's requests may take to end, once no call is under way."""
 
 
 class Unquoting(logging.Filter):
@@ -73,12 +80,26 @@ http_log = logging.getLogger(f"{__name__}.http")
 http_log.addFilter(Unquoting())
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a running gateway is told."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    """Do not wait for what is in flight."""
+    reload: asyncio.Event = field(default_factory=asyncio.Event)
+    """Read the configuration again."""
+
+
 class Gateway:
     """A gateway that runs."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config, clock: Clock, reread: Callable[[], Config] | None = None) -> None:
+        """``reread`` returns the configuration as it is now; without one it never changes."""
         self.config = config
         self.clock = clock
+        self._reread = reread or (lambda: config)
+        self._reloading = asyncio.Lock()
         self.book = BudgetBook()
         self.counters = MemoryCounters()
         self.engine = Engine(self.book, self.counters)
@@ -98,8 +119,7 @@ class Gateway:
         Raises ConfigError, or OSError where the port is taken.
         """
         load_vocabulary()
-        directory = self.config.pricing.directory
-        self.prices = PriceBook.load(Path(directory) if directory else None)
+        self.prices = _prices_of(self.config)
         self.ledger = await Ledger.open(self.config.ledger, self.clock)
         try:
             await self._load_books()
@@ -122,15 +142,57 @@ class Gateway:
         host, port = self._runner.addresses[0][:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    async def stop(self) -> None:
-        """Take no more calls, let those in flight settle within ``drain_seconds``, and close the ledger."""
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """
+        Take no more calls, let those in flight end within ``drain_seconds``, and close the ledger.
+
+        Until then the port answers, so that callers and load balancers are told. What is still running then, or when
+        ``hurry`` is set, is settled as far as it came.
+        """
+        self._services.draining = True
+        await self._proxy.finish(self.config.server.drain_seconds, hurry or asyncio.Event())
+        await self.ledger.caught_up()  # live clients hear of a record once it is durable
         await self.hub.close()  # its clients would stay for as long as anybody may
         await self._runner.cleanup()
         await self._control.cleanup()
         await self._services.finished()
-        await self._proxy.finished()
         await self._client.close()
         await self.ledger.close()
+
+    async def reload(self) -> tuple[str, ...]:
+        """
+        Take the configuration and the prices as they are now; return the names of what changed.
+
+        Raises ConfigError, having changed nothing.
+        """
+        async with self._reloading:
+            try:
+                config = await asyncio.to_thread(self._reread)
+                changed = changes(self.config, config)
+                prices = await asyncio.to_thread(_prices_of, config)
+            except ConfigError as error:
+                self._services.config_error = problem = "; ".join(str(error).splitlines())
+                log.error("the configuration stays as it was: %s", problem)  # noqa: TRY400 - the operator's, not ours
+                raise
+            self._take(config, prices)
+        log.info("the configuration was read again; changed: %s", ", ".join(changed) or "nothing")
+        return changed
+
+    def _take(self, config: Config, prices: PriceBook) -> None:
+        """Swap everything in one step: nobody sees one part of it without the other."""
+        self._proxy.take(self._upstreams(config.providers), prices, config.server)
+        self.config = self._services.config = config
+        self.prices = self._services.prices = prices
+        self._services.config_loaded_at, self._services.config_error = self.clock.now(), None
+        logging.getLogger("penia_proxy").setLevel(config.server.log_level.upper())
+
+    def _upstreams(self, providers: Mapping[str, ProviderConfig]) -> dict[str, Upstream]:
+        found = {}
+        for name, provider in providers.items():
+            dialect = DIALECTS[provider.format]
+            routes = RouteTable(dialect.routes, provider.free_routes)
+            found[name] = Upstream(Provider(name, provider, self._client), dialect, routes)
+        return found
 
     async def _load_books(self) -> None:
         expired = await self.ledger.recover()
@@ -148,8 +210,10 @@ class Gateway:
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
         self.counters.load(await self.ledger.tallies(self.clock.now()))
-        for component, model, output in reversed(await self.ledger.recent_outputs(HABIT_RECORDS)):
-            self.habit.observe(component, model, output)
+        for past in reversed(await self.ledger.recent_calls(PAST_RECORDS)):
+            self.habit.observe(past.component, past.model, past.output_tokens)
+            if past.outcome is not None:
+                self.calibration.observe(past.provider, past.model, past.outcome)
 
     async def _listen(self) -> None:
         app = web.Application()
@@ -175,7 +239,7 @@ class Gateway:
             auto_decompress=False,
             keepalive_timeout=KEEPALIVE_SECONDS,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=self.config.server.drain_seconds)
+        self._runner = web.ServerRunner(server, shutdown_timeout=FAREWELL_S)
         await self._runner.setup()
         await web.TCPSite(self._runner, self.config.server.host, self.config.server.port).start()
 
@@ -190,17 +254,13 @@ class Gateway:
             prices=self.prices,
             hub=self.hub,
             started_monotonic=self._started_monotonic,
+            config_loaded_at=self.clock.now(),
+            reload=self.reload,
             habit=self.habit,
             calibration=self.calibration,
         )
 
     def _data_plane(self) -> Proxy:
-        upstreams = {}
-        for name, provider in self.config.providers.items():
-            dialect = DIALECTS[provider.format]
-            upstreams[name] = Upstream(
-                Provider(name, provider, self._client), dialect, RouteTable(dialect.routes, provider.free_routes)
-            )
         books = Books(
             engine=self.engine,
             counters=self.counters,
@@ -212,7 +272,7 @@ class Gateway:
             touched=self.hub.touch,
             calibration=self.calibration,
         )
-        return Proxy(upstreams, self.prices, books, self.config.server)
+        return Proxy(self._upstreams(self.config.providers), self.prices, books, self.config.server)
 
     async def _planes(self, request: web.BaseRequest) -> web.StreamResponse:
         """Send a request to its plane by the first segment of its raw path, which no provider shares with ours."""
@@ -226,6 +286,11 @@ class Gateway:
             self.hub.usage(record_json(record), record.budget_ids, record.component)
 
 
+def _prices_of(config: Config) -> PriceBook:
+    directory = config.pricing.directory
+    return PriceBook.load(Path(directory) if directory else None)
+
+
 async def _signed(_request: web.Request, response: web.StreamResponse) -> None:
     """Say who serves where nobody has said so: aiohttp would name its own and Python's version."""
     response.headers.setdefault("Server", SERVER)
@@ -236,10 +301,12 @@ async def serve(
     *,
     clock: Clock | None = None,
     on_ready: Callable[[str], None] | None = None,
-    stop: asyncio.Event | None = None,
+    told: Told | None = None,
+    reread: Callable[[], Config] | None = None,
 ) -> None:
-    """Run a gateway until ``stop`` is set; ``on_ready`` is told its URL. Raises as `Gateway.start`."""
-    gateway = await Gateway(config, clock or SystemClock()).start()
+    """Run a gateway until it is ``told`` to stop; ``on_ready`` is told its URL. Raises as `Gateway.start`."""
+    told = told or Told()
+    gateway = await Gateway(config, clock or SystemClock(), reread).start()
     # Prices and vocabulary are a million objects that live as long as the process: without this each full collection
     # walks them all, and holds up every call for a tenth of a second.
     gc.collect()
@@ -248,6 +315,20 @@ async def serve(
     try:
         if on_ready is not None:
             on_ready(gateway.url)
-        await (stop or asyncio.Event()).wait()
+        reloads = asyncio.create_task(_reloads(gateway, told.reload))
+        await told.stop.wait()
+        reloads.cancel()
     finally:
-        await gateway.stop()
+        await gateway.stop(told.hurry)
+
+
+async def _reloads(gateway: Gateway, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            await gateway.reload()
+        except ConfigError:
+            pass  # said in the log, and in /health
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next signal must find somebody
+            log.error("the configuration could not be read again: %s", type(error).__name__)  # noqa: TRY400

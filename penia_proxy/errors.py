@@ -13,8 +13,8 @@ PeniaError
 │  ├─ NotFound            404  not_found            REST only
 │  ├─ MethodNotAllowed    405  method_not_allowed   REST only
 │  ├─ RequestTimeout      408  request_timeout      the body did not arrive in time
-│  ├─ DuplicateRequest    409  duplicate_request    this request id was used before
-│  ├─ Conflict            409  conflict             REST: same id, other content
+│  ├─ DuplicateRequest    409  duplicate_request    this request id was used before, for the same
+│  ├─ Conflict            409  conflict             same id, other content
 │  ├─ PayloadTooLarge     413  payload_too_large
 │  ├─ SchemaViolation     422  invalid_fields       REST: one entry per field
 │  └─ BudgetBusy          429  budget_busy          fits once calls in flight settle
@@ -23,7 +23,9 @@ PeniaError
 │  └─ UpstreamTimeout     504  upstream_timeout
 ├─ StoreUnavailable       503  store_unavailable    our store's: the ledger cannot write
 ├─ TooManyClients         503  too_many_clients     ours: every place at the live feed is taken
-├─ ConfigError                        the operator's: the start stops with exit code 2
+├─ ShuttingDown           503  shutting_down        ours: no more calls are taken
+├─ ConfigError            422  invalid_config       the operator's: the start stops with exit code 2
+│  └─ NeedsRestart        409  needs_restart        a reload cannot change this
 └─ InvariantError         500  internal_error       ours: a promise of DESIGN.md §11 does not hold
 
 Rule: whoever answers HTTP reads status, code, retry and headers from the class; nobody maps classes to numbers again.
@@ -130,7 +132,7 @@ class DuplicateRequest(CallerError):
 
 
 class Conflict(CallerError):
-    """A record id that was used before, with another content."""
+    """A record's or request's id that was used before, with another content."""
 
     status = 409
     code = "conflict"
@@ -195,8 +197,27 @@ class TooManyClients(PeniaError):
     retry_after_s = 5
 
 
+class ShuttingDown(PeniaError):
+    """The process ends, and takes no more calls."""
+
+    status = 503
+    code = "shutting_down"
+    retry_after_s = 5
+    sdk_may_retry = True
+
+
 class ConfigError(PeniaError):
     """The configuration cannot be used; the message names file, line and remedy."""
+
+    status = 422
+    code = "invalid_config"
+
+
+class NeedsRestart(ConfigError):
+    """The configuration is good, and changes what is fixed while the process runs; ``detail`` lists it."""
+
+    status = 409
+    code = "needs_restart"
 
 
 class InvariantError(PeniaError):

@@ -2,20 +2,14 @@
 
 import base64
 import json
-import struct
-import zlib
 from typing import Any
+
+from penia_proxy.wire.eventstream import framed
 
 
 def message(payload: bytes, **headers: str) -> bytes:
     """Return one message; ``__event_type`` becomes ``:event-type``."""
-    head = b"".join(
-        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack("!H", len(value)) + value.encode()
-        for name, value in ((name.replace("__", ":").replace("_", "-"), value) for name, value in headers.items())
-    )
-    prelude = struct.pack("!II", len(head) + len(payload) + 16, len(head))
-    body = prelude + struct.pack("!I", zlib.crc32(prelude)) + head + payload
-    return body + struct.pack("!I", zlib.crc32(body))
+    return framed({name.replace("__", ":").replace("_", "-"): value for name, value in headers.items()}, payload)
 
 
 def event(kind: str, said: dict[str, Any]) -> bytes:

@@ -4,15 +4,21 @@ A whole gateway before a sandbox provider, both on loopback.
 Its one job: what tests over HTTP start, call and check afterwards. Rule: real sockets, a real SQLite file.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import aiohttp
 
 from penia_proxy.app import Gateway
+from penia_proxy.budget.money import nanos_of
+from penia_proxy.budget.prices import PriceBook
+from penia_proxy.budget.usage import BATCH_TIER, Usage
+from penia_proxy.clock import SystemClock
 from penia_proxy.ledger.verify import verify
-from penia_proxy.sandbox import Sandbox
+from penia_proxy.sandbox import Charge, Sandbox, Tokens
 
 KEYS = {"Authorization": "Bearer made-up", "x-api-key": "made-up"}
 
@@ -64,6 +70,55 @@ class Running:
         )
         await answer.read()
         return answer
+
+
+def billed_nanos(penia: Running) -> int:
+    """Return what the provider's own count comes to at the catalogue's prices: of answers, and of work begun."""
+    book = _prices()
+    total = 0
+    for call in penia.sandbox.calls:
+        own = Tokens(
+            input=call.input_tokens,
+            cache_read=call.cache_read_tokens,
+            cache_write_5m=call.cache_write_5m_tokens,
+            cache_write_1h=call.cache_write_1h_tokens,
+            output=call.output_tokens,
+            reasoning=call.reasoning_tokens,
+            searches=call.searches,
+        )
+        charges = [Charge(key="", served_model=call.served_model, tokens=own, service_tier=call.service_tier)]
+        for charge in (*(charges if own != Tokens() else ()), *call.later):
+            catalogue = CATALOGUES.get(call.provider, call.provider)
+            card = book.card(catalogue, charge.served_model or "", SystemClock().now())
+            assert card is not None
+            total += card.price(_usage_of(charge, call.provider)).total_nanos
+    return total
+
+
+_prices = cache(PriceBook.load)
+
+CATALOGUES = {"bedrock": "aws"}
+"""The price catalogue's name for a provider, where it is another."""
+
+
+def _usage_of(charge: Charge, provider: str) -> Usage:
+    tokens = charge.tokens
+    unit = "rerank_searches" if provider == "cohere" else "web_searches"
+    return Usage(
+        input=tokens.input,
+        cache_read=tokens.cache_read,
+        cache_write=tokens.cache_write_5m,
+        cache_write_1h=tokens.cache_write_1h,
+        output=tokens.output,
+        reasoning=tokens.reasoning,
+        units={unit: tokens.searches} if tokens.searches else {},
+        service_tier=BATCH_TIER if charge.batch else charge.service_tier,
+    )
+
+
+def spent_nanos(records: Iterable[dict[str, Any]]) -> int:
+    """Return what the books say was spent."""
+    return sum(nanos_of(Decimal(repr(record["cost"]))) for record in records)
 
 
 Start = Callable[..., Awaitable[Running]]

@@ -93,7 +93,7 @@ def amounts(services: Services, body: CheckBody) -> tuple[int | None, int | None
         nanos = nanos_of_usd(body.estimated_cost)
         return nanos, nanos
     provider, model = body.provider or "", body.model or ""
-    card = services.prices.card(*services.priced(provider, model), services.clock.now())
+    card = services.card(provider, model, services.clock.now())
     if card is None:
         return None, None
     # Text is bounded by its bytes: no tokenizer makes more tokens than that.
@@ -101,7 +101,7 @@ def amounts(services: Services, body: CheckBody) -> tuple[int | None, int | None
     habit = services.habit.p95(body.component, model)
     cap = body.max_output_tokens
     expected = card.expected(tokens_in, habit if cap is None else min(habit, cap))
-    facts = services.prices.facts(*services.priced(provider, model))
+    facts = services.facts(provider, model)
     output_most = ((facts and facts.output_tokens_max) or card.context_window) if cap is None else cap
     if output_most is None:
         return expected, None

@@ -2,7 +2,7 @@
 Show how good the estimates are.
 
 Its one job: `/api/v1/estimates`: per provider and model, estimated ÷ reported, and the factors now applied.
-Rules: what the gateway has learned since it started, from memory; nothing is computed from the ledger.
+Rules: what the gateway has learned from its calls, from memory; the ledger is read at the start only.
 """
 
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ class SpreadShown(Shown):
 
 
 class EstimateShown(Shown):
-    """How good one model's estimates have been since the gateway started."""
+    """How good one model's estimates have been."""
 
     provider: str
     model: str
@@ -36,6 +36,9 @@ class EstimateShown(Shown):
     cost: SpreadShown
     bytes_factor: Annotated[float, Field(description="Tokens expected per byte of text; 1 until enough is known.")]
     counted_factor: Annotated[float, Field(description="Tokens expected per token counted; 1 until enough is known.")]
+    cost_factor: Annotated[
+        float, Field(description="Cost expected per cost as plain, uncached text; 1 until enough is known.")
+    ]
 
 
 async def list_estimates(call: Call[EstimatesQuery, Nothing]) -> dict[str, Any]:
@@ -56,6 +59,7 @@ async def list_estimates(call: Call[EstimatesQuery, Nothing]) -> dict[str, Any]:
                 "cost": _spread_json(line.cost),
                 "bytes_factor": round(line.bytes_factor, 4),
                 "counted_factor": round(line.counted_factor, 4),
+                "cost_factor": round(line.cost_factor, 4),
             }
             for line in lines[first : first + query.limit]
         ],

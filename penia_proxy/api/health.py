@@ -5,23 +5,30 @@ Its one job: `/health` for people and supervisors, `/ready` for load balancers.
 Rules: cheap, and never waits for the ledger, so that it answers when nothing else does.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from penia_proxy import __version__
 from penia_proxy.api.endpoint import Call, Endpoint, Reply
 from penia_proxy.api.fields import Nothing, Shown
 from penia_proxy.api.services import Services
+from penia_proxy.clock import iso
+
+Status = Literal["healthy", "degraded", "unhealthy", "draining"]
+
+_TAKES_CALLS: frozenset[Status] = frozenset({"healthy", "degraded"})
 
 
 class Health(Shown):
     """
     How it is.
 
-    `degraded`: the ledger cannot write, and calls pass because the configuration says so. `unhealthy`: it cannot, and
-    calls are refused.
+    `draining`: it ends, and waits for calls in flight. `degraded`: the ledger cannot write, and calls pass because the
+    configuration says so. `unhealthy`: it cannot, and calls are refused.
     """
 
-    status: Literal["healthy", "degraded", "unhealthy"]
+    status: Status
     database: Literal["connected", "unavailable"]
     websocket_clients: int
     active_budgets: int
@@ -29,6 +36,8 @@ class Health(Shown):
     version: str
     holds_open: int
     ledger_queue: int
+    config_loaded_at: str
+    config_error: Annotated[str | None, Field(description="Why the last reload changed nothing; null if it did.")]
 
 
 class Ready(Shown):
@@ -52,17 +61,21 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
         "version": __version__,
         "holds_open": services.ledger.holds_open,
         "ledger_queue": services.ledger.queue_depth,
+        "config_loaded_at": iso(services.config_loaded_at),
+        "config_error": services.config_error,
     }
-    return Reply(answer, 503 if status == "unhealthy" else 200)
+    return Reply(answer, 200 if status in _TAKES_CALLS else 503)
 
 
 async def ready(call: Call[Nothing, Nothing]) -> Reply:
     """Say whether calls can be taken."""
-    is_ready = _status(call.services) != "unhealthy"
+    is_ready = _status(call.services) in _TAKES_CALLS
     return Reply({"ready": is_ready, "component": "penia", "version": __version__}, 200 if is_ready else 503)
 
 
-def _status(services: Services) -> Literal["healthy", "degraded", "unhealthy"]:
+def _status(services: Services) -> Status:
+    if services.draining:
+        return "draining"
     if services.ledger.healthy:
         return "healthy"
     refuses = services.config.ledger.on_store_failure == "block"

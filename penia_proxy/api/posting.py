@@ -118,8 +118,7 @@ def record_of(services: Services, body: RecordBody) -> UsageRecord:
     cost: int | None
     input_cost: int | None
     if body.cost is None:
-        priced = services.priced(body.provider, body.model)
-        bill = bill_of([(None, usage)], body.model, "client", lambda _: services.prices.card(*priced, timestamp))
+        bill = bill_of([(None, usage)], body.model, "client", lambda m: services.card(body.provider, m, timestamp))
         basis, cost, input_cost, version = bill.basis, bill.cost_nanos, bill.input_cost_nanos, services.prices.version
     else:
         basis, cost, input_cost, version = "client", nanos_of_usd(body.cost), None, None

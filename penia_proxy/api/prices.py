@@ -16,7 +16,8 @@ from penia_proxy.api.fields import Filter, Instant, Name, Nothing, Page, Paged, 
 from penia_proxy.api.services import Services
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.prices import ModelPrices, Rate, RateCard
-from penia_proxy.budget.ratecard import UNITS, Prices
+from penia_proxy.budget.ratecard import Prices
+from penia_proxy.budget.units import UNITS
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import NotFound
 
@@ -91,7 +92,7 @@ async def list_prices(call: Call[PricesQuery, Nothing]) -> dict[str, Any]:
         lines = [line for line in lines if line.model == query.model]
         if not lines and query.provider:
             # Not a catalogue's id, but perhaps one of a model's other names.
-            card = services.prices.card(*services.priced(query.provider, query.model), services.clock.now())
+            card = services.card(query.provider, query.model, services.clock.now())
             lines = [] if card is None else [_line(card)]
     first = (query.page - 1) * query.limit
     return {
@@ -160,7 +161,7 @@ def _per_token(prices: Prices, key: str) -> float | None:
 
 def _card(services: Services, body: PriceBody) -> RateCard:
     at = body.timestamp or services.clock.now()
-    card = services.prices.card(*services.priced(body.provider, body.model), at)
+    card = services.card(body.provider, body.model, at)
     if card is None:
         raise NotFound("No price is known for this model.")
     return card

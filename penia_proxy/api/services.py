@@ -6,8 +6,9 @@ Rule: the API takes nothing from anywhere else.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
@@ -16,13 +17,15 @@ from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.calibration import Calibration
 from penia_proxy.budget.engine import Counters, Engine
 from penia_proxy.budget.estimate import OutputHabit
-from penia_proxy.budget.prices import PriceBook
+from penia_proxy.budget.models import ModelFacts
+from penia_proxy.budget.prices import PriceBook, RateCard
 from penia_proxy.budget.record import Tally
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock
 from penia_proxy.config import Config
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.live import LiveHub
+from penia_proxy.wire.regions import region_of
 
 T = TypeVar("T")
 
@@ -48,12 +51,19 @@ class Services:
     prices: PriceBook
     hub: LiveHub
     started_monotonic: float
+    config_loaded_at: datetime
+    reload: Callable[[], Awaitable[tuple[str, ...]]]
+    """Read the configuration again; return the names of what changed. Raises ConfigError, having changed nothing."""
+    config_error: str | None = None
+    """Why the last reload changed nothing."""
     habit: OutputHabit = field(default_factory=OutputHabit)
     """The gateway's, so that a check expects the output that a call would."""
     calibration: Calibration = field(default_factory=Calibration)
     """The gateway's."""
     budget_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
+    draining: bool = False
+    """Whether calls are refused because the process ends."""
     _unbroken: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def catalogue_of(self, provider: str) -> str:
@@ -61,10 +71,18 @@ class Services:
         configured = self.config.providers.get(provider)
         return (configured.prices if configured else None) or provider
 
-    def priced(self, provider: str, model: str) -> tuple[str, str]:
-        """Return what the price book knows a provider and its model by, which config.yaml may say."""
+    def card(self, provider: str, model: str, at: datetime) -> RateCard | None:
+        """Return what a model costs at a configured provider, or at one of the catalogue; None: no price is known."""
         configured = self.config.providers.get(provider)
-        return self.catalogue_of(provider), configured.priced_as(model) if configured else model
+        if configured is None:
+            return self.prices.card(provider, model, at)
+        region = region_of(configured.base_url, configured.region)
+        return self.prices.card(self.catalogue_of(provider), configured.priced_as(model), at, region=region)
+
+    def facts(self, provider: str, model: str) -> ModelFacts | None:
+        """Return what is stated about such a model; None: nothing is."""
+        configured = self.config.providers.get(provider)
+        return self.prices.facts(self.catalogue_of(provider), configured.priced_as(model) if configured else model)
 
     async def unbroken(self, steps: Coroutine[Any, Any, T]) -> T:
         """Run steps that belong together to their end, even if the request that asked for them is cancelled."""

@@ -10,13 +10,15 @@ input for free.
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.models import ModelFacts
 from penia_proxy.budget.prices import RateCard
+from penia_proxy.budget.ratecard import Possible
 from penia_proxy.budget.rolling import Rolling
-from penia_proxy.budget.usage import Usage
+from penia_proxy.budget.usage import BATCH_TIER, Usage
 
 OUTPUT_COLD_START = 1024
 """Tokens expected of a (component, model) nothing is known about (DESIGN.md §5)."""
@@ -61,7 +63,10 @@ class Size:
     service_tier: str | None = None
     speed: str | None = None
     cache_1h: bool = False
+    cache_12h: bool = False
+    """A cache may be written that is kept for longer than half an hour (OpenAI)."""
     audio: bool = False
+    """Sound or moving pictures can be in it, or come of it."""
     presumed: Usage | None = None
     """
     What the call is taken to use where its text says little (sound, characters to speak), before it is made and where
@@ -70,10 +75,17 @@ class Size:
     unbounded_why: str = ""
     """Not empty: what in this request can cost without bound (hosted tools)."""
 
+    @property
+    def possible(self) -> Possible:
+        """What dear kinds of tokens the call can have."""
+        return Possible(self.cache_1h, self.cache_12h, self.audio)
+
     def input_bound(self, context_window: int | None) -> int | None:
         """Return the most input tokens this can be; None if nothing bounds them."""
         if self.beyond_body:
-            return context_window
+            # The window of embeddings is each input's.
+            inputs = max(self.messages, 1) if self.no_output else 1
+            return None if context_window is None else context_window * inputs
         tokens = self.text_bytes + self.images * self.image_tokens_max + self.hidden_tokens + OVERHEAD_TOKENS
         # A request beyond the window is refused by the provider and costs nothing, so the window bounds what is billed;
         # but not that of embeddings, whose window is each input's.
@@ -138,6 +150,8 @@ class Known:
     """Whether what is held can grow while the answer comes."""
     cappable: bool = True
     """Whether the request can be sent with a smaller output cap."""
+    cost_factor: float = 1.0
+    """What tokens came to ÷ their price as plain, uncached text (`Calibration.cost_factor`)."""
 
 
 def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: int | None = None) -> Estimate:
@@ -170,20 +184,15 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
 
 
 def _ask(size: Size, card: RateCard, known: Known, bound: int | None, tokens_in: int, tokens_out: int) -> Ask:
-    presumed = size.presumed
-    if presumed is not None:
-        expected = card.price(presumed).total_nanos
-    else:
-        each = (math.ceil(tokens_in / size.requests), math.ceil(tokens_out / size.requests))
-        expected = card.expected(*each, service_tier=size.service_tier) * size.requests
-    why = size.unbounded_why
+    expected = _expected(size, card, known, tokens_in, tokens_out)
+    why = size.unbounded_why or card.unpriced_choice(size.service_tier, size.speed, size.possible)
     # The stated maximum: newer than the table, a model may write more. Then the call is booked in full, as an overrun.
     output_bound = size.output_bound(_output_max(card, known))
     if not why and bound is None:
         why = "its input is not in the request, and the model's context window is not known"
     if not why and output_bound is None:
         why = "no output cap was sent, and the model's maximum is not known"
-    least = card.expected(tokens_in, min(tokens_out, STEP_TOKENS), service_tier=size.service_tier)
+    least = _expected(size, card, known, tokens_in, min(tokens_out, STEP_TOKENS))
     if why or bound is None or output_bound is None:
         return Ask(expected, None, why, min(least, expected), known.grows)
     most = _most(size, card, bound, output_bound)
@@ -220,14 +229,34 @@ def output_within(size: Size, card: RateCard, known: Known, amount_nanos: int) -
     return least
 
 
+def plain_cost(size: Size, card: RateCard | None, usage: Usage) -> int | None:
+    """
+    Return what a call's reported tokens would cost as plain text, at what it asked for.
+
+    None where that cannot be compared to what it cost: no price is known, more than tokens was billed, or in a batch.
+    """
+    if card is None or usage.units or usage.service_tier == BATCH_TIER or size.presumed is not None:
+        return None
+    return _plain(size, card, usage.input_total, usage.output_total)
+
+
+def _plain(size: Size, card: RateCard, input_tokens: int, output_tokens: int) -> int:
+    # Each request of a batch is priced by its own length.
+    each = (math.ceil(input_tokens / size.requests), math.ceil(output_tokens / size.requests))
+    return card.expected(*each, service_tier=size.service_tier, speed=size.speed) * size.requests
+
+
+def _expected(size: Size, card: RateCard, known: Known, tokens_in: int, tokens_out: int) -> int:
+    if size.presumed is not None:
+        return card.price(size.presumed).total_nanos
+    # What single calls teach of caches says nothing of a batch.
+    factor = Fraction(known.cost_factor) if size.requests == 1 else 1
+    return math.ceil(_plain(size, card, tokens_in, tokens_out) * factor)
+
+
 def _most(size: Size, card: RateCard, input_bound: int, output_bound: int) -> int:
     most = card.most(
-        input_bound,
-        output_bound,
-        service_tier=size.service_tier,
-        speed=size.speed,
-        cache_1h=size.cache_1h,
-        audio=size.audio,
+        input_bound, output_bound, service_tier=size.service_tier, speed=size.speed, possible=size.possible
     )
     # Where nothing is unbounded, the units of the request are all there are.
     return most if size.presumed is None else most + card.price(Usage(units=size.presumed.units)).total_nanos

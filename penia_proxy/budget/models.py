@@ -93,13 +93,19 @@ class ModelBook:
         return len(self._exact)
 
     def facts(self, provider: str, model: str) -> ModelFacts | None:
-        """Return what is stated about a model, by its name or its name without a date."""
-        name = model.lower().removeprefix("models/")
+        """Return what is stated about a model, by its name, its name without a date, or an ARN that ends in either."""
+        name = _bare(model)
         return self._exact.get((provider, name)) or self._families.get((provider, stem(name)))
 
     def family(self, provider: str, model: str) -> ModelFacts | None:
         """Return the facts that cover every dated name of a model."""
         return self._families.get((provider, stem(model.lower())))
+
+
+def _bare(model: str) -> str:
+    """Return a name as tables have it: without Google's prefix, and of a profile of Bedrock's what it stands for."""
+    name = model.lower().removeprefix("models/")
+    return name.rpartition("/")[2] if name.startswith("arn:") else name
 
 
 def stem(name: str) -> str:

@@ -10,15 +10,16 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from penia_proxy.budget.ratecard import UNITS, Context, Rate
+from penia_proxy.budget.ratecard import Context, Rate
+from penia_proxy.budget.units import UNITS
 from penia_proxy.config.document import Document, Place, read, spoken, suggestion, unknown_key
 from penia_proxy.errors import ConfigError
 
@@ -43,6 +44,15 @@ def _amount(value: object) -> object:
 Amount = Annotated[Decimal, BeforeValidator(_amount), Field(ge=0, le=PRICE_MAX, max_digits=30)]
 
 
+Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+_DAYS: tuple[Day, ...] = get_args(Day)
+
+_COUNTED = frozenset(unit.usage_key for unit in UNITS.values() if not unit.is_tokens)
+
+ANYWHERE = "*"
+"""In ``when: {region: "*"}``: any place that is named, whichever."""
+
+
 class TierSpec(_Strict):
     """A price for calls whose input exceeds ``start`` tokens."""
 
@@ -50,18 +60,36 @@ class TierSpec(_Strict):
     price: Amount
 
 
-class RateSpec(_Strict):
-    """A price, or a price with tiers."""
+class Share(NamedTuple):
+    """A price that is a multiple of another one, tier by tier, and moves with it; of itself: of what it was before."""
 
-    base: Amount
+    of: str
+    times: Decimal
+
+
+class RateSpec(_Strict):
+    """A price, a price with tiers, or a multiple of another price."""
+
+    base: Amount | None = None
     tiers: tuple[TierSpec, ...] = ()
+    of: str | None = None
+    times: Annotated[Decimal, BeforeValidator(_amount), Field(gt=0, le=100)] | None = None
 
     @property
-    def rate(self) -> Rate:
-        return Rate(self.base, tuple((tier.start, tier.price) for tier in self.tiers))
+    def rate(self) -> Rate | Share:
+        if self.of is not None and self.times is not None:
+            return Share(self.of, self.times)
+        return Rate(self.base or Decimal(0), tuple((tier.start, tier.price) for tier in self.tiers))
+
+    @property
+    def dearest(self) -> Decimal:
+        """The largest number in it; 0 for a multiple of another price."""
+        return max(self.base or Decimal(0), *(tier.price for tier in self.tiers), Decimal(0))
 
     @model_validator(mode="after")
-    def _tiers_ascend(self) -> Self:
+    def _is_one(self) -> Self:
+        if (self.base is None) != (self.of is not None and self.times is not None) or (self.of and self.tiers):
+            raise PydanticCustomError("rate", "a price is a base with tiers or without, or of and times")
         starts = [tier.start for tier in self.tiers]
         if starts != sorted(set(starts)):
             raise PydanticCustomError("tiers", "tiers are in the order of their starts, each start once")
@@ -100,23 +128,37 @@ class ModelMatch(_Strict):
 
 
 class When(_Strict):
-    """What the response must say for an entry to apply; empty: always."""
+    """What must be so for an entry to apply; empty: always."""
 
     service_tier: str | None = None
     speed: str | None = None
     inference_geo: str | None = None
+    search_size: Literal["low", "medium", "high"] | None = None
+    region: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """Where the call is sent to be processed, which is known before it is made; the others are of its answer."""
+
+    @property
+    def context(self) -> Context:
+        """What the answer must say."""
+        return Context(self.service_tier, self.speed, self.inference_geo, self.search_size)
+
+    @property
+    def named(self) -> frozenset[str]:
+        """What is asked about, whatever the value."""
+        return frozenset(name for name, value in self if value is not None)
 
     def holds(self, context: Context) -> bool:
         """Whether a response in this context is meant."""
-        return (
-            self.service_tier in {None, context.tier}
-            and self.speed in {None, context.speed}
-            and self.inference_geo in {None, context.geo}
-        )
+        return all(asked in {None, said} for asked, said in zip(self.context, context, strict=True))
+
+    def is_in(self, region: str | None) -> bool:
+        """Whether a call that is processed there is meant."""
+        return self.region is None or (region is not None and self.region.lower() in {ANYWHERE, region.lower()})
 
     @property
     def is_always(self) -> bool:
-        return self == When()
+        """Whether every answer is meant."""
+        return self.context == Context()
 
 
 class EntrySpec(_Strict):
@@ -124,25 +166,40 @@ class EntrySpec(_Strict):
 
     model: ModelMatch
     start_date: date | None = None
+    days: Annotated[tuple[Day, ...], Field(min_length=1)] | None = None
     when: When = When()
+    only_if_missing: Annotated[bool, Field(strict=True)] = False
     prices: dict[str, Annotated[RateSpec, BeforeValidator(lambda value: _as_rate(value))]] = {}  # noqa: PLW0108 - defined below
     multiply: Annotated[Decimal, BeforeValidator(_amount), Field(gt=0, le=10)] | None = None
+    as_at: time | None = None
+    at_least: dict[str, Annotated[int, Field(gt=0, le=1_000_000, strict=True)]] = {}
     context_window: int | None = Field(default=None, gt=0, strict=True)
     source: str = Field(min_length=1, max_length=1000)
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.prices and self.multiply is None and self.context_window is None:
-            raise PydanticCustomError("entry", "an entry has prices, multiply or context_window")
-        for key, rate in self.prices.items():
-            if key not in UNITS:
+        if not (self.prices or self.multiply or self.as_at is not None or self.at_least or self.context_window):
+            raise PydanticCustomError("entry", "an entry has prices, multiply, as_at, at_least or context_window")
+        if (self.as_at is not None or self.at_least) and not self.when.is_always:
+            raise PydanticCustomError(
+                "always", "as_at and at_least hold for every answer: 'when' can name a region only"
+            )
+        if self.as_at is not None and self.as_at.tzinfo is not None:
+            raise PydanticCustomError("as_at", "as_at is a time in UTC, such as '00:00'")
+        for name in self.at_least:
+            if name not in _COUNTED:
                 raise PydanticCustomError(
-                    "price_key", "{text}", {"text": f"unknown price {key!r}{suggestion(key, UNITS)}"}
+                    "unit", "{text}", {"text": f"unknown unit {name!r}{suggestion(name, _COUNTED)}"}
                 )
-            dearest = max(rate.base, *(tier.price for tier in rate.tiers), Decimal(0))
-            if UNITS[key].is_tokens and dearest > TOKEN_PRICE_MAX:
+        for key, rate in self.prices.items():
+            for name in (key, rate.of or key):
+                if name not in UNITS:
+                    raise PydanticCustomError(
+                        "price_key", "{text}", {"text": f"unknown price {name!r}{suggestion(name, UNITS)}"}
+                    )
+            if UNITS[key].is_tokens and rate.dearest > TOKEN_PRICE_MAX:
                 raise PydanticCustomError(
-                    "price_unit", "{text}", {"text": f"{key} is USD per million tokens; {dearest} cannot be right"}
+                    "price_unit", "{text}", {"text": f"{key} is USD per million tokens; {rate.dearest} cannot be right"}
                 )
         return self
 
@@ -165,15 +222,28 @@ class Override:
     provider: str
     match: ModelMatch
     start: date
+    days: frozenset[int]
+    """Of the week in UTC, Monday is 0; empty: every day."""
     when: When
-    prices: Mapping[str, Rate]
+    only_if_missing: bool
+    """Gives way where the catalogue has a price of its own: a gap is filled until the catalogue fills it."""
+    prices: Mapping[str, Rate | Share]
     multiply: Decimal | None
+    as_at: time | None
+    """The time of day (UTC) whose catalogue prices hold all day."""
+    at_least: Mapping[str, int]
+    """The fewest units that a call with any is billed for, by the units' names."""
     context_window: int | None
+    source: str
 
     @property
     def identity(self) -> tuple[Any, ...]:
         """Two entries with the same identity contradict each other."""
-        return (self.provider, self.match, self.start, self.when)
+        return (self.provider, self.match, self.start, self.days, self.when)
+
+    def is_active(self, at: datetime) -> bool:
+        """Whether it holds at an instant in UTC."""
+        return self.start <= at.date() and (not self.days or at.weekday() in self.days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +275,7 @@ class Overrides:
                 first = seen.setdefault(entry.identity, where)
                 if first != where:
                     problems.append(
-                        f"{where}: the same model, date and 'when' as {first}; append with a new start_date"
+                        f"{where}: the same model, date, days and 'when' as {first}; append with a new start_date"
                     )
             found.extend(entries)
         if problems:
@@ -242,10 +312,15 @@ def _entries(document: Document) -> list[Override]:
             provider=spec.provider,
             match=entry.model,
             start=entry.start_date or date.min,
+            days=frozenset(map(_DAYS.index, entry.days or ())),
             when=entry.when,
+            only_if_missing=entry.only_if_missing,
             prices={key: rate.rate for key, rate in entry.prices.items()},
             multiply=entry.multiply,
+            as_at=entry.as_at,
+            at_least=entry.at_least,
             context_window=entry.context_window,
+            source=entry.source,
         )
         for entry in spec.entries
     ]

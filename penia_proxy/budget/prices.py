@@ -8,7 +8,7 @@ contains "openai" is not OpenAI. No price is not a price of 0. Memory is bounded
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Context as Arithmetic
@@ -19,20 +19,14 @@ from itertools import product
 from pathlib import Path
 
 from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import (
-    ConditionalPrice,
-    ModelInfo,
-    ModelPrice,
-    Provider,
-    StartDateConstraint,
-    TieredPrices,
-    TimeOfDateConstraint,
-)
+from genai_prices.types import ModelInfo, Provider, StartDateConstraint, TimeOfDateConstraint
 
+from penia_proxy.budget.catalogue import constraints, prices_at, refused, variants
 from penia_proxy.budget.models import FILE as MODELS_FILE
 from penia_proxy.budget.models import ModelBook, ModelFacts
-from penia_proxy.budget.overrides import PRICE_MAX, Override, Overrides
-from penia_proxy.budget.ratecard import UNITS, Context, Price, Prices, Rate, RateCard, compile_card
+from penia_proxy.budget.overrides import Override, Overrides, Share
+from penia_proxy.budget.ratecard import Context, Price, Prices, Rate, RateCard, compile_card
+from penia_proxy.budget.units import REQUESTS, UNITS
 from penia_proxy.errors import ConfigError
 
 __all__ = ["MODEL_NAME_MAX", "ModelPrices", "Price", "PriceBook", "Rate", "RateCard"]
@@ -73,7 +67,7 @@ class PriceBook:
         self._all = list(providers)
         self._overrides = overrides
         self._facts = models or ModelBook()
-        self.refused = tuple(_refused(providers))
+        self.refused = tuple(refused(providers))
         """``provider/model`` of catalogue entries with a negative or absurd price: as good as not known."""
         self._bad = frozenset(self.refused)
         self._models: dict[tuple[object, ...], _Model] = {}
@@ -100,17 +94,26 @@ class PriceBook:
         models = ModelBook.load(files[0]) if files else None
         return cls(get_snapshot().providers, overrides, version, models)
 
+    @classmethod
+    def catalogue(cls) -> "PriceBook":
+        """Return the catalogue alone, nothing of ours over it: what the library itself would say."""
+        return cls(get_snapshot().providers, Overrides(), f"genai-prices {installed_version('genai-prices')}")
+
     @property
     def providers(self) -> frozenset[str]:
         """The names under which prices are known."""
         return frozenset(self._providers) | {entry.provider for entry in self._overrides.entries}
 
-    def card(self, provider: str, model: str, at: datetime) -> RateCard | None:
-        """Return a model's prices at an aware instant, None if none are known; ``provider`` is the catalogue's name."""
+    def card(self, provider: str, model: str, at: datetime, *, region: str | None = None) -> RateCard | None:
+        """
+        Return a model's prices at an aware instant, None if none are known.
+
+        ``provider`` is the catalogue's name, ``region`` where the call is processed; None: wherever the provider likes.
+        """
         if len(model) > MODEL_NAME_MAX:
             return None
         found = self._lookup(provider, model)
-        return found.card(at) if found else None
+        return found.card(at, region) if found else None
 
     def facts(self, provider: str, model: str) -> ModelFacts | None:
         """
@@ -142,7 +145,7 @@ class PriceBook:
             if key not in seen and self._catalogued(entry) is None:
                 seen.add(key)
                 same = tuple(e for e in self._overrides.entries if (e.provider, e.match.pattern) == key)
-                if line := _Model(entry.provider, entry.match.pattern, None, (), same).line(at):
+                if line := _Model(entry.provider, entry.match.pattern, entries=same).line(at):
                     yield line
 
     def _catalogued(self, entry: Override) -> ModelInfo | None:
@@ -167,11 +170,10 @@ class PriceBook:
         key = (provider, id(info) if info else None, *map(id, entries))
         if key not in self._models:
             own = self._providers.get(provider)
-            # The library prices a model borrowed from another provider without that provider's variants.
             is_own = own is not None and any(info is model for model in own.models)
             name = info.id if info else entries[-1].match.pattern
             contexts = tuple(_contexts(info if is_own else None, entries))
-            self._models[key] = _Model(provider, name, info, contexts, entries)
+            self._models[key] = _Model(provider, name, info, is_own, contexts, entries)
         return self._models[key]
 
 
@@ -181,32 +183,37 @@ class _Model:
 
     provider: str
     name: str
-    info: ModelInfo | None
-    contexts: tuple[Context, ...]
-    entries: tuple[Override, ...]
+    info: ModelInfo | None = None
+    is_own: bool = False
+    """Whether the model is this provider's in the catalogue; one borrowed from another has no variants."""
+    contexts: tuple[Context, ...] = ()
+    entries: tuple[Override, ...] = ()
     _dates: tuple[date, ...] = field(init=False)
     _times: tuple[TimeOfDateConstraint, ...] = field(init=False)
-    _cards: dict[tuple[int, tuple[bool, ...]], RateCard | None] = field(init=False, default_factory=dict)
+    _cards: dict[tuple[object, ...], RateCard | None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        constraints = list(_constraints(self.info)) if self.info else []
-        starts = {one.start_date for one in constraints if isinstance(one, StartDateConstraint)}
+        found = list(constraints(self.info))
+        starts = {one.start_date for one in found if isinstance(one, StartDateConstraint)}
         self._dates = tuple(sorted(starts | {entry.start for entry in self.entries}))
-        self._times = tuple(one for one in constraints if isinstance(one, TimeOfDateConstraint))
+        self._times = tuple(one for one in found if isinstance(one, TimeOfDateConstraint))
 
-    def card(self, at: datetime) -> RateCard | None:
-        """Return the card of an instant."""
+    def card(self, at: datetime, region: str | None) -> RateCard | None:
+        """Return the card of an instant; one for all instants and places for which the same prices hold."""
+        at = at.astimezone(UTC)
         stretch = (
-            bisect_right(self._dates, at.astimezone(UTC).date()),
+            bisect_right(self._dates, at.date()),
             tuple(one.active(at) for one in self._times) if self._times else (),
+            tuple(entry.is_active(at) for entry in self.entries if entry.days),
+            tuple(entry.when.is_in(region) for entry in self.entries if entry.when.region),
         )
         if stretch not in self._cards:
-            self._cards[stretch] = self._compile(at)
+            self._cards[stretch] = self._compile(at, region)
         return self._cards[stretch]
 
     def line(self, at: datetime) -> ModelPrices | None:
         """Return the price list's line at an instant, None without a price."""
-        entries = self._active(at)
+        entries = self._active(at.astimezone(UTC), None)
         prices = self._prices(at, Context(), entries)
         if not _is_price(prices, catalogued=self._has_catalogue_price(at)):
             return None
@@ -219,8 +226,8 @@ class _Model:
             source=_source(entries),
         )
 
-    def _compile(self, at: datetime) -> RateCard | None:
-        entries = self._active(at)
+    def _compile(self, at: datetime, region: str | None) -> RateCard | None:
+        entries = self._active(at, region)
         contexts = {context: self._prices(at, context, entries) for context in self.contexts}
         if not _is_price(contexts[Context()], catalogued=self._has_catalogue_price(at)):
             return None
@@ -230,14 +237,14 @@ class _Model:
             context_window=self._context_window(entries),
             source=_source(entries),
             contexts=contexts,
+            at_least={name: least for entry in entries for name, least in entry.at_least.items()},
         )
 
-    def _active(self, at: datetime) -> tuple[Override, ...]:
-        day = at.astimezone(UTC).date()
-        return tuple(entry for entry in self.entries if entry.start <= day)
+    def _active(self, at: datetime, region: str | None) -> tuple[Override, ...]:
+        return tuple(entry for entry in self.entries if entry.is_active(at) and entry.when.is_in(region))
 
     def _has_catalogue_price(self, at: datetime) -> bool:
-        return self.info is not None and bool(_prices_of(self.info.get_prices(at)))
+        return bool(prices_at(self.info, at))
 
     def _context_window(self, entries: Sequence[Override]) -> int | None:
         said = [entry.context_window for entry in entries if entry.context_window]
@@ -248,106 +255,85 @@ class _Model:
         Layer the prices of a context, the later over the earlier.
 
         The catalogue's standard, overrides for every context, the catalogue's prices for this context, overrides for
-        this context; at last, the last multiplier.
+        this context; then what is a multiple of another price, and at last the multipliers.
         """
-        prices: dict[str, Rate] = {}
+        for entry in entries:
+            if entry.as_at is not None:
+                at = datetime.combine(at.astimezone(UTC), entry.as_at, UTC)
+        standard = prices_at(self.info, at)
+        own = self._own(at, context)
         applying = [entry for entry in entries if entry.when.holds(context)]
-        standard = _prices_of(self.info.get_prices(at)) if self.info else {}
-        prices.update(standard)
+        prices: dict[str, Rate | Share] = dict(standard)
         for entry in applying:
             if entry.when.is_always:
-                prices.update(entry.prices)
-        if self.info and context != Context():
-            selected = _prices_of(self.info.get_prices(at, _library_context(context)))
-            prices.update({key: rate for key, rate in selected.items() if standard.get(key) != rate})
+                _fill(prices, entry, standard)
+        prices.update(own)
         for entry in applying:
             if not entry.when.is_always:
-                prices.update(entry.prices)
-        multipliers = [entry.multiply for entry in applying if entry.multiply is not None]
-        if multipliers:
-            prices = {key: _multiplied(key, rate, multipliers[-1]) for key, rate in prices.items()}
-        return prices
+                _fill(prices, entry, own)
+        # Of one kind the last counts; what they are about apart (a tier, a place) multiplies.
+        factors = {
+            entry.when.named: entry.multiply
+            for entry in applying
+            if entry.multiply is not None and not (entry.only_if_missing and self._own(at, entry.when.context))
+        }
+        resolved = {key: found for key, rate in prices.items() if (found := _resolved(rate, prices)) is not None}
+        for factor in factors.values():
+            resolved = {key: _multiplied(key, rate, factor) for key, rate in resolved.items()}
+        return resolved
+
+    def _own(self, at: datetime, context: Context) -> Prices:
+        """Return the catalogue's prices of a context, where it has other ones for it than the standard."""
+        if self.info is None or not self.is_own or context == Context():
+            return {}
+        standard = prices_at(self.info, at)
+        return {key: rate for key, rate in prices_at(self.info, at, context).items() if standard.get(key) != rate}
+
+
+def _fill(prices: dict[str, Rate | Share], entry: Override, known: Prices) -> None:
+    """Lay an entry's prices over those below; ``known`` are the catalogue's own, to which it may give way."""
+    for key, rate in entry.prices.items():
+        if entry.only_if_missing and key in known:
+            continue
+        if not isinstance(rate, Share) or rate.of != key:
+            prices[key] = rate
+        elif (below := _resolved(rate, prices)) is not None:
+            prices[key] = below  # a multiple of what it was
+
+
+def _resolved(rate: Rate | Share, prices: Mapping[str, Rate | Share]) -> Rate | None:
+    """Return a price as numbers; None for a multiple of a price that is not there."""
+    if isinstance(rate, Rate):
+        return rate
+    base = prices.get(rate.of)
+    return _times(base, rate.times) if isinstance(base, Rate) else None
 
 
 def _is_price(prices: Prices, *, catalogued: bool) -> bool:
     """Whether prices say what a call costs. An override alone must price input and output, or requests."""
-    if catalogued:
-        return True
-    return {"input_mtok", "output_mtok"} <= prices.keys() or "requests_kcount" in prices
+    return catalogued or {"input_mtok", "output_mtok"} <= prices.keys() or REQUESTS in prices
 
 
 def _source(entries: Sequence[Override]) -> str:
     standard = [entry for entry in entries if entry.when.is_always]
-    return "override" if any(entry.prices or entry.multiply for entry in standard) else "catalogue"
+    return "override" if any(entry.prices or entry.multiply or entry.as_at for entry in standard) else "catalogue"
 
 
 def _contexts(info: ModelInfo | None, entries: Sequence[Override]) -> Iterator[Context]:
     """Yield every combination of what a response can say that changes a price; the standard one first."""
-    tiers: dict[str | None, None] = {None: None}
-    speeds: dict[str | None, None] = {None: None}
-    geos: dict[str | None, None] = {None: None}
-    for variant in (info.price_variants or ()) if info else ():
-        if variant.when.get("processing") == "batch":
-            tiers["batch"] = None
-        if tier := variant.when.get("service_tier"):
-            tiers[tier] = None
-        if speed := variant.when.get("speed"):
-            speeds[speed] = None
-    for entry in entries:
-        tiers[entry.when.service_tier] = speeds[entry.when.speed] = geos[entry.when.inference_geo] = None
-    return (Context(*values) for values in product(tiers, speeds, geos))
-
-
-def _library_context(context: Context) -> dict[str, str]:
-    """Return a context in the catalogue's words. Anthropic's tier ``batch`` is the catalogue's ``processing``."""
-    said = {"speed": context.speed, "service_tier": context.tier}
-    if context.tier == "batch":
-        said["processing"] = "batch"
-    return {key: value for key, value in said.items() if value is not None}
-
-
-def _constraints(info: ModelInfo) -> Iterator[StartDateConstraint | TimeOfDateConstraint]:
-    prices = info.prices if isinstance(info.prices, list) else []
-    for conditional in (*prices, *(info.price_variants or ())):
-        if conditional.constraint is not None:
-            yield conditional.constraint
-
-
-def _prices_of(prices: ModelPrice) -> dict[str, Rate]:
-    return {
-        key: Rate(value.base, tuple((tier.start, tier.price) for tier in value.tiers))
-        if isinstance(value, TieredPrices)
-        else Rate(value)
-        for key, value in vars(prices).items()
-        if value is not None and key in UNITS
-    }
+    said = [Context(), *variants(info), *(entry.when.context for entry in entries)]
+    return (Context(*values) for values in product(*(dict.fromkeys(column) for column in zip(*said, strict=True))))
 
 
 def _multiplied(key: str, rate: Rate, factor: Decimal) -> Rate:
-    if not UNITS[key].is_tokens:
-        return rate
+    return _times(rate, factor) if UNITS[key].is_tokens else rate
+
+
+def _times(rate: Rate, factor: Decimal) -> Rate:
     return Rate(
         _EXACT.multiply(rate.base, factor),
         tuple((start, _EXACT.multiply(price, factor)) for start, price in rate.tiers),
     )
-
-
-def _refused(providers: Sequence[Provider]) -> Iterator[str]:
-    for provider in providers:
-        for info in provider.models:
-            prices = [one.prices for one in _conditional(info)] + [one.prices for one in info.price_variants or ()]
-            if not all(_is_sane(value) for one in prices for value in vars(one).values() if value is not None):
-                yield f"{provider.id}/{info.id}"
-
-
-def _conditional(info: ModelInfo) -> Sequence[ConditionalPrice]:
-    return info.prices if isinstance(info.prices, list) else [ConditionalPrice(prices=info.prices)]
-
-
-def _is_sane(value: Decimal | TieredPrices) -> bool:
-    if isinstance(value, TieredPrices):
-        return all(_is_sane(price) for price in (value.base, *(tier.price for tier in value.tiers)))
-    return value.is_finite() and 0 <= value <= PRICE_MAX
 
 
 def _own_directory() -> Path | None:

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
+from operator import attrgetter
 from typing import NamedTuple
 
-from genai_prices.data_units import unit_data
-
 from penia_proxy.budget.money import NANOS_PER_USD
-from penia_proxy.budget.usage import Usage
+from penia_proxy.budget.units import INPUT_DIMENSIONS, OUTPUT_DIMENSIONS, REQUESTS, UNITS, Dimensions
+from penia_proxy.budget.usage import INPUT_COUNTS, OUTPUT_COUNTS, Usage
 
 COUNT_MAX = 10**12
 """The largest count that is believed: beyond it a report is nonsense, and sums would leave 64 bits."""
@@ -45,62 +45,20 @@ class Context(NamedTuple):
     tier: str | None = None
     speed: str | None = None
     geo: str | None = None
+    search: str | None = None
 
 
 Prices = Mapping[str, Rate]
 """By price key (``input_mtok``, ``web_searches_kcount``, …)."""
 
+STANDARD_TIERS = frozenset({None, "default", "standard", "auto", "standard_only", "on_demand"})
+"""Names of the tier that is not another: OpenAI's, Anthropic's, Google's and Groq's."""
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A billable unit as the catalogue's registry defines it."""
+NOT_DEARER_TIERS = STANDARD_TIERS | {"flex", "batch", "scale", "reserved", "provisioned_throughput"}
+"""Tiers that cost less by the token, or that were bought before: without a price of their own, standard bounds them."""
 
-    usage_key: str
-    per: int
-    dimensions: frozenset[tuple[str, str]]
-
-    @property
-    def direction(self) -> str:
-        """``input``, ``output`` or nothing."""
-        return dict(self.dimensions).get("direction", "")
-
-    @property
-    def is_tokens(self) -> bool:
-        return ("family", "tokens") in self.dimensions
-
-
-UNITS: Mapping[str, Unit] = {
-    raw.get("price_key", usage_key): Unit(usage_key, raw["per"], frozenset(raw["dimensions"].items()))
-    for usage_key, raw in unit_data.items()
-}
-"""Every unit that can be priced, by price key (genai_prices/data_units.py)."""
-
-_UNITS_BY_USAGE = {unit.usage_key: unit for unit in UNITS.values()}
-
-
-def _tokens(direction: str, modality: str, *, kind: str = "", ttl: str = "") -> frozenset[tuple[str, str]]:
-    named = {"family": "tokens", "direction": direction, "modality": modality, "token_type": kind, "cache_ttl": ttl}
-    return frozenset((name, value) for name, value in named.items() if value)
-
-
-_INPUT = {
-    "input": _tokens("input", "text"),
-    "cache_read": _tokens("input", "text", kind="cache_read"),
-    "cache_write": _tokens("input", "text", kind="cache_write", ttl="5m"),
-    "cache_write_1h": _tokens("input", "text", kind="cache_write", ttl="1h"),
-    "input_audio": _tokens("input", "audio"),
-    "input_image": _tokens("input", "image"),
-    "cache_read_audio": _tokens("input", "audio", kind="cache_read"),
-}
-_OUTPUT = {
-    "output": _tokens("output", "text"),
-    "reasoning": _tokens("output", "text", kind="reasoning"),
-    "output_audio": _tokens("output", "audio"),
-    "output_image": _tokens("output", "image"),
-}
-"""The token counts of a Usage, in order, and what each is a count of."""
-
-_AUDIO = {"input_audio", "cache_read_audio", "output_audio"}
+_SENSES = frozenset({"input_audio", "cache_read_audio", "input_video", "output_audio", "output_video"})
+"""Counts that only calls with sound or moving pictures have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +71,27 @@ class Price:
     clamped: bool = False
     """A count was negative or absurd and was not believed."""
     unrated: tuple[str, ...] = ()
-    """Counts that are not 0 and for which the card has no price: the total is then a lower bound."""
+    """Counts that are not 0, and a tier, for which the card has no price: the total is then a lower bound."""
+
+
+class Possible(NamedTuple):
+    """Counts that only some calls can have, and that a bound leaves out for the others."""
+
+    cache_1h: bool = False
+    cache_12h: bool = False
+    senses: bool = False
+    """Sound or moving pictures."""
+
+    def excludes(self, name: str) -> bool:
+        """Whether a call cannot have this count."""
+        return (
+            (name == "cache_write_1h" and not self.cache_1h)
+            or (name == "cache_write_12h" and not self.cache_12h)
+            or (name in _SENSES and not self.senses)
+        )
+
+
+PLAIN = Possible()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +105,8 @@ class _Band:
     units: Mapping[str, tuple[int, str]]
     """By usage key: rate and direction."""
     request: int
-    dearest: Mapping[tuple[bool, bool], tuple[int, int]]
-    """By (cache_1h, audio): the dearest input and output rate."""
+    dearest: Mapping[Possible, tuple[int, int]]
+    """The dearest input and output rate of what is possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,26 +127,19 @@ class RateCard:
     """Units with a price that are neither tokens nor requests (searches, hours): `most` does not bound them."""
     highest_tier_above: int
     """The input, in tokens, beyond which the dearest long-context tier begins; 0 where there is one tier only."""
+    at_least: Mapping[str, int]
+    """The fewest units that a call with any is billed for (Groq: ten seconds of a recording)."""
     _denominator: int = field(repr=False)
     _bands: Mapping[Context, tuple[_Band, ...]] = field(repr=False)
     _tiers: frozenset[str] = field(repr=False)
     _speeds: frozenset[str] = field(repr=False)
     _geos: frozenset[str] = field(repr=False)
+    _searches: frozenset[str] = field(repr=False)
 
     def price(self, usage: Usage) -> Price:
         """Price a usage. Never raises: a count that cannot be is taken as 0 or COUNT_MAX."""
-        inputs, clamped_in = _believed(
-            (
-                usage.input,
-                usage.cache_read,
-                usage.cache_write,
-                usage.cache_write_1h,
-                usage.input_audio,
-                usage.input_image,
-                usage.cache_read_audio,
-            )
-        )
-        outputs, clamped_out = _believed((usage.output, usage.reasoning, usage.output_audio, usage.output_image))
+        inputs, clamped_in = _believed(_inputs(usage))
+        outputs, clamped_out = _believed(_outputs(usage))
         bands = self._bands[self._context(usage)]
         total_in = sum(inputs)
         band = bands[0]
@@ -176,8 +147,8 @@ class RateCard:
             if total_in > candidate.above:
                 band = candidate
         unrated: list[str] = []
-        cost_in = _sum(inputs, band.input, _INPUT, unrated)
-        cost = cost_in + _sum(outputs, band.output, _OUTPUT, unrated) + band.request
+        cost_in = _sum(inputs, band.input, INPUT_COUNTS, unrated)
+        cost = cost_in + _sum(outputs, band.output, OUTPUT_COUNTS, unrated) + band.request
         clamped = clamped_in or clamped_out
         for name, raw in usage.units.items():
             (count,), clamped_unit = _believed((raw,))
@@ -187,8 +158,15 @@ class RateCard:
                 if count:
                     unrated.append(name)
                 continue
-            cost += rate * count
-            cost_in += rate * count if direction == "input" else 0
+            billed = rate * max(count, self.at_least.get(name, 0) if count else 0)
+            cost += billed
+            cost_in += billed if direction == "input" else 0
+        if usage.cache_write_12h and not self.prices_12h:
+            unrated.append("cache_write_12h")
+        if cost and not self.prices_tier(usage.service_tier):
+            unrated.append(f"service_tier={usage.service_tier}"[:64])
+        if cost and not self._prices_speed(usage.speed):
+            unrated.append(f"speed={usage.speed}"[:64])
         return Price(
             total_nanos=_half_even(cost, self._denominator),
             input_nanos=_half_even(cost_in, self._denominator),
@@ -203,8 +181,7 @@ class RateCard:
         *,
         service_tier: str | None = None,
         speed: str | None = None,
-        cache_1h: bool = False,
-        audio: bool = False,
+        possible: Possible = PLAIN,
     ) -> int:
         """
         Return the most that a call of at most these tokens can cost, in nano-dollars, rounded up.
@@ -212,15 +189,12 @@ class RateCard:
         For every Usage with ``input_total`` ≤ ``input_tokens`` and ``output_total`` ≤ ``output_tokens`` whose context
         the request allows, ``price(usage).total_nanos`` ≤ this. ``service_tier`` and ``speed`` are what the request
         asks for: a tier of None or ``auto`` allows every tier (a project's settings choose), any other allows itself
-        and standard, since providers fall back. The region can be a workspace's setting, so the dearest counts.
-        ``cache_1h`` and ``audio`` say whether such tokens can occur. Billed units that are not tokens are not covered
-        (``unbounded_units``).
+        and standard, since providers fall back. Where a workspace may choose (``inference_geo``) or the answer says
+        it (a search's size), the dearest counts. Billed units that are not tokens are not covered
+        (``unbounded_units``), nor is a tier or a speed that is not priced (`unpriced_choice`).
         """
         tiers = self._tiers_allowed(service_tier)
-        if speed is None or speed == "standard":
-            speeds: set[str | None] = {None}
-        else:
-            speeds = {None, speed} if speed in self._speeds else {None, *self._speeds}
+        speeds = {None, speed}
         input_tokens, output_tokens = max(0, input_tokens), max(0, output_tokens)
         dearest = 0
         for context, bands in self._bands.items():
@@ -229,17 +203,46 @@ class RateCard:
             for band in bands:
                 if input_tokens <= band.above:
                     break
-                rate_in, rate_out = band.dearest[cache_1h, audio]
+                rate_in, rate_out = band.dearest[possible]
                 within = min(band.up_to, input_tokens)
                 cost = rate_in * within + rate_out * output_tokens + band.request
                 if cost > dearest:  # noqa: PLR1730 - a comparison; this loop runs at every call
                     dearest = cost
         return -(-dearest // self._denominator)
 
-    def expected(self, input_tokens: int, output_tokens: int, *, service_tier: str | None = None) -> int:
-        """Return what plain text costs, uncached, in nano-dollars, rounded up; a tier without a price is standard."""
+    def unpriced_choice(self, service_tier: str | None, speed: str | None, possible: Possible = PLAIN) -> str:
+        """Say which choice of a request has no price and may be dearer, so that `most` is no bound; else nothing."""
+        if self.is_free:
+            return ""
+        if not self.prices_tier(service_tier):
+            return f"the price of the service tier {(service_tier or '')[:32]!r} is not known"
+        if not self._prices_speed(speed):
+            return f"the price of the speed {(speed or '')[:32]!r} is not known"
+        if possible.cache_12h and not self.prices_12h:
+            return "it asks for a cache lifetime whose price is not known"
+        return ""
+
+    def prices_tier(self, service_tier: str | None) -> bool:
+        """Whether what a tier costs is known, or that it costs no more than standard."""
+        if service_tier in NOT_DEARER_TIERS or service_tier in self._tiers:
+            return True
+        # OpenAI answers `fast` as `priority` (openai 3.54, ServiceTier).
+        return service_tier == "fast" and "priority" in self._tiers
+
+    def _prices_speed(self, speed: str | None) -> bool:
+        return speed in {None, "standard"} or speed in self._speeds
+
+    @property
+    def prices_12h(self) -> bool:
+        """Whether cache writes kept for twelve hours have a price of their own: that of shorter ones is no bound."""
+        return "cache_write_12h_mtok" in self.prices
+
+    def expected(
+        self, input_tokens: int, output_tokens: int, *, service_tier: str | None = None, speed: str | None = None
+    ) -> int:
+        """Return what plain text costs, uncached, at the tier and speed asked for, in nano-dollars, rounded up."""
         usage_in, usage_out = max(0, input_tokens), max(0, output_tokens)
-        bands = self._bands[Context(service_tier if service_tier in self._tiers else None)]
+        bands = self._bands[self._context(Usage(service_tier=service_tier, speed=speed))]
         band = next((band for band in reversed(bands) if usage_in > band.above), bands[0])
         cost = (band.input[0] or 0) * usage_in + (band.output[0] or 0) * usage_out + band.request
         return -(-cost // self._denominator)
@@ -249,13 +252,14 @@ class RateCard:
             usage.service_tier if usage.service_tier in self._tiers else None,
             usage.speed if usage.speed in self._speeds else None,
             usage.inference_geo if usage.inference_geo in self._geos else None,
+            usage.search_size if usage.search_size in self._searches else None,
         )
 
     def _tiers_allowed(self, service_tier: str | None) -> set[str | None]:
-        standard: set[str | None] = {None, "default", "standard"}
-        if service_tier in standard - {None} or service_tier == "standard_only":
+        standard: set[str | None] = set(STANDARD_TIERS)
+        if service_tier in STANDARD_TIERS - {None, "auto"}:
             return standard
-        if service_tier in {"priority", "fast"}:  # OpenAI answers `fast` as `priority` (openai 3.54, ServiceTier)
+        if service_tier in {"priority", "fast"}:
             return standard | {"priority", "fast"}
         if service_tier in self._tiers:
             return standard | {service_tier}
@@ -269,6 +273,7 @@ def compile_card(
     context_window: int | None,
     source: str,
     contexts: Mapping[Context, Prices],
+    at_least: Mapping[str, int],
 ) -> RateCard:
     """Compile prices. ``contexts`` holds ``Context()``, the standard one, and every combination of other values."""
     standard = contexts[Context()]
@@ -288,14 +293,16 @@ def compile_card(
         prices=standard,
         is_free=bool(nanos) and not any(nanos),
         unbounded_units=tuple(
-            sorted(UNITS[key].usage_key for key in standard if not UNITS[key].is_tokens and key != "requests_kcount")
+            sorted(UNITS[key].usage_key for key in standard if not UNITS[key].is_tokens and key != REQUESTS)
         ),
         highest_tier_above=max(band.above for its in bands.values() for band in its),
+        at_least=at_least,
         _denominator=denominator,
         _bands=bands,
         _tiers=frozenset(context.tier for context in contexts if context.tier is not None),
         _speeds=frozenset(context.speed for context in contexts if context.speed is not None),
         _geos=frozenset(context.geo for context in contexts if context.geo is not None),
+        _searches=frozenset(context.search for context in contexts if context.search is not None),
     )
 
 
@@ -306,45 +313,38 @@ def _nanos(key: str, price: Decimal) -> Fraction:
 
 def _bands(prices: Prices, denominator: int) -> Iterable[_Band]:
     starts = sorted({start for rate in prices.values() for start, _ in rate.tiers})
-    for above, up_to in pairwise((-1, *starts, COUNT_MAX * len(_INPUT))):
+    for above, up_to in pairwise((-1, *starts, COUNT_MAX * len(INPUT_COUNTS))):
         scaled = {key: int(_nanos(key, rate.at(above + 1)) * denominator) for key, rate in prices.items()}
-        inputs = {name: _rate_of(dimensions, scaled) for name, dimensions in _INPUT.items()}
-        outputs = {name: _rate_of(dimensions, scaled) for name, dimensions in _OUTPUT.items()}
+        inputs = {name: scaled.get(_priced_by(INPUT_DIMENSIONS[name], scaled)) for name in INPUT_COUNTS}
+        outputs = {name: scaled.get(_priced_by(OUTPUT_DIMENSIONS[name], scaled)) for name in OUTPUT_COUNTS}
         yield _Band(
             above=above,
             up_to=up_to,
             input=tuple(inputs.values()),
             output=tuple(outputs.values()),
             units={
-                usage_key: (rate, unit.direction)
-                for usage_key, unit in _UNITS_BY_USAGE.items()
-                if not unit.is_tokens
-                and usage_key != "requests"
-                and (rate := _rate_of(unit.dimensions, scaled)) is not None
+                unit.usage_key: (scaled[priced], UNITS[priced].direction)
+                for key, unit in UNITS.items()
+                if not unit.is_tokens and key != REQUESTS and (priced := _priced_by(unit.dimensions, scaled))
             },
-            request=scaled.get("requests_kcount", 0),
+            request=scaled.get(REQUESTS, 0),
             dearest={
-                (cache_1h, audio): (_dearest(inputs, cache_1h, audio), _dearest(outputs, cache_1h, audio))
-                for cache_1h in (False, True)
-                for audio in (False, True)
+                possible: (_dearest(inputs, possible), _dearest(outputs, possible))
+                for possible in map(Possible._make, product((False, True), repeat=len(Possible._fields)))
             },
         )
 
 
-def _rate_of(dimensions: frozenset[tuple[str, str]], scaled: Mapping[str, int]) -> int | None:
-    """Return the rate of the most specific priced unit that covers a count; of equals, the dearest; None: none does."""
+def _priced_by(dimensions: Dimensions, scaled: Mapping[str, int]) -> str:
+    """Return the price key of the most specific priced unit that covers a count; of equals, the dearest; or nothing."""
     covering = [
-        (len(UNITS[key].dimensions), rate) for key, rate in scaled.items() if UNITS[key].dimensions <= dimensions
+        (len(UNITS[key].dimensions), rate, key) for key, rate in scaled.items() if UNITS[key].dimensions <= dimensions
     ]
-    return max(covering)[1] if covering else None
+    return max(covering)[2] if covering else ""
 
 
-def _dearest(rates: Mapping[str, int | None], cache_1h: bool, audio: bool) -> int:  # noqa: FBT001 - a pair of keys
-    return max(
-        rate or 0
-        for name, rate in rates.items()
-        if (cache_1h or name != "cache_write_1h") and (audio or name not in _AUDIO)
-    )
+def _dearest(rates: Mapping[str, int | None], possible: Possible) -> int:
+    return max(rate or 0 for name, rate in rates.items() if not possible.excludes(name))
 
 
 def _believed(counts: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
@@ -362,6 +362,10 @@ def _sum(counts: tuple[int, ...], rates: tuple[int | None, ...], names: Iterable
             else:
                 cost += count * rate
     return cost
+
+
+_inputs = attrgetter(*INPUT_COUNTS)
+_outputs = attrgetter(*OUTPUT_COUNTS)
 
 
 def _half_even(numerator: int, denominator: int) -> int:

@@ -36,6 +36,8 @@ class Hold:
     pricing_version: str | None = None
     once_key: str | None = None
     """Set where the bill comes after the answer: see `UsageRecord.once_key`."""
+    fingerprint: str | None = None
+    """Of what was asked, where the caller chose the id: tells a repetition from another request of the same id."""
 
 
 class Amounts(NamedTuple):

@@ -30,6 +30,8 @@ class Usage:
     """Written to a cache at the default lifetime (Anthropic: 5 minutes)."""
     cache_write_1h: int = 0
     """Written to a cache kept for an hour, which costs more (Anthropic)."""
+    cache_write_12h: int = 0
+    """Written to a cache kept for twelve hours, which costs more (OpenAI)."""
     output: int = 0
     """Visible text output."""
     reasoning: int = 0
@@ -38,7 +40,12 @@ class Usage:
     output_audio: int = 0
     input_image: int = 0
     output_image: int = 0
+    input_video: int = 0
+    output_video: int = 0
     cache_read_audio: int = 0
+    cache_read_image: int = 0
+    citation: int = 0
+    """Text of sources that is billed beside the output (Perplexity's deep research)."""
     units: Mapping[str, int] = field(default_factory=dict)
     """Other billed units by name, e.g. ``{"web_searches": 2}``."""
     service_tier: str | None = None
@@ -46,6 +53,9 @@ class Usage:
     speed: str | None = None
     """Anthropic's ``usage.speed`` (``fast`` costs more), from the response."""
     inference_geo: str | None = None
+    """Where the model ran, from the response (Anthropic: ``us`` costs more)."""
+    search_size: str | None = None
+    """How much a search took in, from the response: ``low``, ``medium`` or ``high`` sets its fee (Perplexity)."""
 
     def with_tier(self, service_tier: str | None) -> "Usage":
         """Return the same counts at another tier: some answers state it apart from the counts."""
@@ -66,22 +76,29 @@ class Usage:
         return replace(self, units={name: amount for name, amount in units.items() if amount}, **differences)
 
     @property
+    def cache_read_total(self) -> int:
+        """Input from a cache, of every kind."""
+        return self.cache_read + self.cache_read_audio + self.cache_read_image
+
+    @property
+    def cache_write_total(self) -> int:
+        """Input written to a cache, at every lifetime."""
+        return self.cache_write + self.cache_write_1h + self.cache_write_12h
+
+    @property
+    def input_media(self) -> int:
+        """Uncached input that is not text."""
+        return self.input_audio + self.input_image + self.input_video
+
+    @property
     def input_total(self) -> int:
         """All input, cached included: what people call input tokens."""
-        return (
-            self.input
-            + self.cache_read
-            + self.cache_write
-            + self.cache_write_1h
-            + self.input_audio
-            + self.input_image
-            + self.cache_read_audio
-        )
+        return self.input + self.cache_read_total + self.cache_write_total + self.input_media
 
     @property
     def output_total(self) -> int:
         """All output, reasoning included."""
-        return self.output + self.reasoning + self.output_audio + self.output_image
+        return self.output + self.reasoning + self.output_audio + self.output_image + self.output_video + self.citation
 
     @property
     def total(self) -> int:
@@ -89,17 +106,18 @@ class Usage:
         return self.input_total + self.output_total
 
 
-TOKEN_COUNTS = (
+INPUT_COUNTS = (
     "input",
     "cache_read",
     "cache_write",
     "cache_write_1h",
-    "output",
-    "reasoning",
+    "cache_write_12h",
     "input_audio",
-    "output_audio",
     "input_image",
-    "output_image",
+    "input_video",
     "cache_read_audio",
+    "cache_read_image",
 )
+OUTPUT_COUNTS = ("output", "reasoning", "output_audio", "output_image", "output_video", "citation")
+TOKEN_COUNTS = INPUT_COUNTS + OUTPUT_COUNTS
 """The names of the disjoint token counts."""

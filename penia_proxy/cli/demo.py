@@ -20,6 +20,7 @@ from penia_proxy.cli.serve import run
 if TYPE_CHECKING:
     import aiohttp
 
+    from penia_proxy.app import Told
     from penia_proxy.cli.demo_view import DemoView
     from penia_proxy.config import Config
 
@@ -52,8 +53,8 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="penia-demo-") as scratch:
         ledger = db or Path(scratch) / "penia.db"
 
-        async def serving(ended: asyncio.Event) -> None:
-            await _demo(ended, ledger=ledger.absolute(), port=port, rate=rate, seconds=seconds)
+        async def serving(told: "Told") -> None:
+            await _demo(told, ledger=ledger.absolute(), port=port, rate=rate, seconds=seconds)
 
         run(serving, address=f"127.0.0.1:{port}", choose="--port", log_level="warning")
 
@@ -72,7 +73,7 @@ def config_of(provider_url: str, *, ledger: Path, port: int) -> "Config":
     )
 
 
-async def _demo(ended: asyncio.Event, *, ledger: Path, port: int, rate: float, seconds: float | None) -> None:
+async def _demo(told: "Told", *, ledger: Path, port: int, rate: float, seconds: float | None) -> None:
     import aiohttp
 
     from penia_proxy.cli.demo_view import DemoView
@@ -82,32 +83,32 @@ async def _demo(ended: asyncio.Event, *, ledger: Path, port: int, rate: float, s
     view = DemoView(frozenset(DEMO_COMPONENTS))
     async with (
         running_sandbox(unique_ids=True) as sandbox,
-        _gateway(config_of(sandbox.url, ledger=ledger, port=port)) as url,
+        _gateway(config_of(sandbox.url, ledger=ledger, port=port), told.hurry) as url,
         aiohttp.ClientSession() as session,
     ):
         view.welcome(url, ledger)
         if seconds is not None:
-            asyncio.get_running_loop().call_later(seconds, ended.set)
+            asyncio.get_running_loop().call_later(seconds, told.stop.set)
         async with _records(session, url, view):
-            await run_traffic(url, session=session, rate=rate, report=view.reported, stop=ended)
+            await run_traffic(url, session=session, rate=rate, report=view.reported, stop=told.stop)
         await asyncio.to_thread(view.farewell, url)
 
 
 @contextlib.asynccontextmanager
-async def _gateway(config: "Config") -> AsyncIterator[str]:
+async def _gateway(config: "Config", hurry: asyncio.Event) -> AsyncIterator[str]:
     """Run the gateway, and yield its URL once it listens. Raises what its start raises."""
-    from penia_proxy.app import serve
+    from penia_proxy.app import Told, serve
 
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    ended = asyncio.Event()
-    gateway = asyncio.create_task(serve(config, on_ready=ready.set_result, stop=ended))
+    told = Told(hurry=hurry)
+    gateway = asyncio.create_task(serve(config, on_ready=ready.set_result, told=told))
     try:
         first: set[asyncio.Future[Any]] = {gateway, ready}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             yield ready.result()
     finally:
-        ended.set()
+        told.stop.set()
         await gateway
 
 

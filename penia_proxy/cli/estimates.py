@@ -22,7 +22,7 @@ def estimates(
         display.print_json(lines)
         return
     if not lines:
-        display.console().print("No call has ended since the gateway started.")
+        display.console().print("No call has ended yet.")
         return
     table = display.table(
         "Provider",

@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import product
@@ -197,7 +197,23 @@ async def _exchange(
         return Outcome("wrong", "the bytes that arrived are not those recorded")
     await gateway.ledger.caught_up()
     record = await gateway.ledger.queries.record(f"replay-{recording.key}") or await _billed_once(gateway, recording)
-    return judge(None if record is None else record_json(record), recording)
+    outcome = judge(None if record is None else record_json(record), recording)
+    if outcome.grade == "wrong" and record is not None and _is_corrected(record, recording):
+        return Outcome("explained", f"pricing/ corrects what the catalogue has for {record.model} of {record.provider}")
+    return outcome
+
+
+def _is_corrected(record: "UsageRecord", recording: "Recording") -> bool:
+    """Whether the record is as expected but for a price of ours: at the catalogue's it would be exact."""
+    from penia_proxy.budget.prices import PriceBook
+    from penia_proxy.watch.shapes import record_json
+
+    catalogue, spoken = PriceBook.catalogue(), SPOKEN_AS.get(record.provider, record.provider)
+    names = (record.model, str(record.metadata.get("model_requested")))
+    cards = [catalogue.card(PRICED_AS.get(record.provider, spoken), name, record.timestamp) for name in names]
+    prices = [card.price(record.usage) for card in cards if card is not None]
+    theirs = replace(record, cost_nanos=prices[0].total_nanos) if prices else record
+    return judge(record_json(theirs), recording).grade == "exact"
 
 
 async def _billed_once(gateway: "Gateway", recording: "Recording") -> "UsageRecord | None":

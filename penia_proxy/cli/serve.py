@@ -2,7 +2,7 @@
 ``penia serve``: the gateway, until it is told to stop.
 
 Its one job: an event loop, the signals, and what the terminal says at start and end. Rules: the first Ctrl-C or SIGTERM
-lets calls in flight settle, the second does not wait. The gateway itself is penia_proxy.app's.
+lets calls in flight end, the second settles them as far as they came. The gateway itself is penia_proxy.app's.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ import typer
 from penia_proxy.cli.exits import FAILED, UNUSABLE, refuse_without_asserts, stop
 
 if TYPE_CHECKING:
+    from penia_proxy.app import Told
     from penia_proxy.config import Config
 
 ConfigPath = Annotated[
@@ -42,7 +43,8 @@ def serve(config_path: ConfigPath = None) -> None:
     """
     Run the gateway against the real providers.
 
-    Ctrl-C or SIGTERM stops it: calls in flight settle first, a second Ctrl-C does not wait.
+    Ctrl-C or SIGTERM stops it: calls in flight end first; a second Ctrl-C settles them as far as they came.
+    SIGHUP reads the configuration again.
     """
     refuse_without_asserts()
     config = load(config_path)
@@ -54,24 +56,29 @@ def serve(config_path: ConfigPath = None) -> None:
             typer.echo("No provider is configured: every call will be refused. See config.yaml.", err=True)
 
     run(
-        lambda ended: serve_gateway(config, on_ready=ready, stop=ended),
+        lambda told: serve_gateway(config, on_ready=ready, told=told, reread=lambda: load(config_path)),
         address=f"{config.server.host}:{config.server.port}",
         choose="server.port or BUDGET_PORT",
         log_level=config.server.log_level,
+        reloads=True,
     )
     typer.echo("Stopped; everything in flight has settled.")
 
 
-def run(serving: Callable[[asyncio.Event], Awaitable[None]], *, address: str, choose: str, log_level: str) -> None:
+def run(
+    serving: Callable[["Told"], Awaitable[None]], *, address: str, choose: str, log_level: str, reloads: bool = False
+) -> None:
     """
-    Run until a signal sets the event and ``serving`` has returned; ``choose``: what would choose another port.
+    Run until ``serving`` has returned, as signals tell it to; ``choose``: what would choose another port.
 
-    A taken port, and a second signal that does not wait, end the command with a sentence and exit code 1.
+    With ``reloads``, SIGHUP reads the configuration again; otherwise it ends, as when a terminal is closed.
+
+    A taken port ends the command with a sentence and exit code 1.
     """
     _log(log_level)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_until_signalled(serving))
+            runner.run(_until_signalled(serving, reloads=reloads))
     except KeyboardInterrupt:
         # Where the loop has no signal handlers of its own (Windows): the runner has cancelled and awaited everything.
         return
@@ -91,33 +98,33 @@ def _log(level: str) -> None:
     logging.getLogger("penia_proxy").setLevel(level.upper())
 
 
-async def _until_signalled(serving: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    ended = asyncio.Event()
-    task = asyncio.ensure_future(serving(ended))
+async def _until_signalled(serving: Callable[["Told"], Awaitable[None]], *, reloads: bool) -> None:
+    from penia_proxy.app import Told
 
-    def on_signal() -> None:
-        if ended.is_set():
-            task.cancel()
-        ended.set()
+    told = Told()
 
-    with _signals(on_signal):
-        await asyncio.wait({task})
-    if task.cancelled():
-        raise stop("stopped without waiting; calls in flight are settled at the next start", FAILED)
-    task.result()
+    def on_end() -> None:
+        if told.stop.is_set():
+            told.hurry.set()
+        told.stop.set()
+
+    with _signals(on_end, told.reload.set if reloads else on_end):
+        await serving(told)
 
 
 @contextlib.contextmanager
-def _signals(handler: Callable[[], None]) -> Iterator[None]:
+def _signals(on_end: Callable[[], None], on_reload: Callable[[], None]) -> Iterator[None]:
+    if sys.platform == "win32":  # its loops have no signal handlers: there Ctrl-C is a KeyboardInterrupt (see run)
+        yield
+        return
     loop = asyncio.get_running_loop()
-    # Windows' loops have no signal handlers: there Ctrl-C is a KeyboardInterrupt (see run).
-    numbers = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
+    handlers = {signal.SIGINT: on_end, signal.SIGTERM: on_end, signal.SIGHUP: on_reload}
+    for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)
     try:
         yield
     finally:
-        for number in numbers:
+        for number in handlers:
             loop.remove_signal_handler(number)
 
 

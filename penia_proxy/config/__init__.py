@@ -1,10 +1,13 @@
 """
 The configuration: `schema` says what it is, `load` reads config.yaml and the environment, `document` any YAML.
 
+`changes` compares two configurations.
+
 Rule: everybody else imports from here; only `document` is imported by name, by whoever reads another file of people's.
 """
 
 from penia_proxy.config.aws import AwsConfig
+from penia_proxy.config.changes import changes
 from penia_proxy.config.load import DEFAULT_FILE, load_config
 from penia_proxy.config.schema import (
     DEFAULTS,
@@ -54,5 +57,6 @@ __all__ = [
     "TimeoutsConfig",
     "Unpriced",
     "Weekday",
+    "changes",
     "load_config",
 ]

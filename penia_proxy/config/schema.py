@@ -263,6 +263,8 @@ class ProviderConfig(Section):
     """What a name that says no model (a deployment, an ARN, an agent) is priced as, until an answer names its model."""
     aws: AwsConfig | None = None
     """Sign with Penia's own credentials; None: what the caller sends passes."""
+    region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")] | None = None
+    """Where its calls are processed, for prices that depend on it; None: what its address says."""
     free_routes: Annotated[tuple[FreeRoute, ...], Field(max_length=100)] = ()
     """Additional ``METHOD /path`` that cost nothing and pass unmetered."""
 

@@ -20,6 +20,7 @@ from penia_proxy.clock import Clock
 from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.booking import End, book
 from penia_proxy.gateway.downstream import Downstream
+from penia_proxy.gateway.drains import DRAIN_BYTES_MAX, Drains
 from penia_proxy.gateway.growth import Growth
 from penia_proxy.gateway.holding import Holding
 from penia_proxy.gateway.relay import to_caller
@@ -35,19 +36,7 @@ An answer that does not stream is kept whole up to here, so that its cost can be
 without.
 """
 
-DRAIN_SECONDS_MAX = 60
-DRAIN_BYTES_MAX = 64 * 1024 * 1024
-DRAINS_MAX = 100
-"""Answers read on after their callers left, at a time; a further one is cancelled instead."""
-
 T = TypeVar("T")
-
-
-class Drains:
-    """How many answers are read on without a caller."""
-
-    def __init__(self) -> None:
-        self.running = 0
 
 
 class Answering:
@@ -212,16 +201,15 @@ class Answering:
         return self._stamp.since_start_ms(self._first_byte_at)
 
     async def _caller_left(self, answer: Answer, decoder: Decoder) -> None:
-        if self._drains is not None and self._drains.running < DRAINS_MAX:
+        if self._drains is not None and self._drains.room:
             await through_cancellation(self._drain(answer, decoder, self._drains))
         await self._booked.at("disconnected", drained=self._drains is not None)
 
     async def _drain(self, answer: Answer, decoder: Decoder, drains: Drains) -> None:
         """Read on to the usage, bounded: hanging up would not stop this provider's bill."""
-        drains.running += 1
         size = 0
         try:
-            async with asyncio.timeout(DRAIN_SECONDS_MAX):
+            async with drains.one():
                 while chunk := await answer.chunk():
                     size += len(chunk)
                     if size > DRAIN_BYTES_MAX:
@@ -229,8 +217,6 @@ class Answering:
                     self._booked.meter.feed(decoder.decode(chunk))
         except (ReachedError, TimeoutError):
             return
-        finally:
-            drains.running -= 1
 
 
 class Booked:

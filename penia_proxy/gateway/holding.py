@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from penia_proxy.budget.bill import Bill, CardOf, bill_of
-from penia_proxy.budget.calibration import Calibration
+from penia_proxy.budget.calibration import ESTIMATE, Calibration, Outcome
 from penia_proxy.budget.engine import Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
 from penia_proxy.budget.output_ratio import OutputRatio
@@ -100,9 +100,13 @@ class Held:
     streamed: bool
     pricing_version: str
     card_of: CardOf
+    plain_of: Callable[[Usage], int | None]
+    """What a usage would cost as plain text at the tier asked for; None where that says nothing of its cost."""
     estimate: Estimate
     cap_for: Callable[[int], int]
     """Return the output cap with which the call costs at most so much."""
+    fingerprint: str | None
+    """Where the caller chose the request id: see `Ledger.fingerprint`."""
     recount: Callable[[], Awaitable[Estimate]]
     """Estimate again with the text's tokens counted; asked for only when the cheap estimate does not fit."""
 
@@ -121,7 +125,7 @@ class Holding:
         self.admitted_at: datetime
 
     async def __aenter__(self) -> Self:
-        """Reserve. Raises the refusal a blocking verdict is, DuplicateRequest, or StoreUnavailable."""
+        """Reserve. Raises the refusal a blocking verdict is, DuplicateRequest, Conflict, or StoreUnavailable."""
         self.admitted_at = self._books.clock.now()
         self.verdict = await self._admit()
         self._first_nanos = self.verdict.amount_nanos
@@ -241,19 +245,13 @@ class Holding:
         remarks = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
             remarks["model_requested"] = held.model
+        is_one = bill.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
+        if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
+            remarks[ESTIMATE] = self._learned(bill)
         record = self._record(bill, status, ttft_ms, once_key, remarks)
         await self._books.counters.settle(self.verdict.legs, record)
-        is_one = record.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
         if status == "ok" and is_one and bill.basis != "estimated":
             self._books.habit.observe(record.component, held.model, record.usage.output_total)
-        if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
-            self._books.calibration.observe(
-                held.provider,
-                held.model,
-                self.estimate,
-                input_tokens=record.usage.input_total,
-                cost_nanos=record.cost_nanos,
-            )
         self._tell(record)
 
     def _record(
@@ -283,6 +281,17 @@ class Holding:
             latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
             tags=held.caller.tags,
         )
+
+    def _learned(self, bill: Bill) -> dict[str, Any]:
+        """Compare a reported bill with what was estimated; return what the record keeps of it."""
+        outcome = Outcome.of(
+            self.estimate,
+            input_tokens=bill.usage.input_total,
+            cost_nanos=bill.cost_nanos,
+            plain_nanos=self._held.plain_of(bill.usage),
+        )
+        self._books.calibration.observe(self._held.provider, self._held.model, outcome)
+        return outcome.as_metadata
 
     async def settle_unconfirmed(self, status: str, *, once_key: str | None = None) -> None:
         """Book what was held: the provider may have billed the call, and nobody said how much."""
@@ -326,12 +335,15 @@ class Holding:
             input_tokens_estimated=self.estimate.input_tokens,
             output_tokens_estimated=self.estimate.output_tokens,
             pricing_version=held.pricing_version,
+            fingerprint=held.fingerprint,
         )
         try:
             # Cancelled, the ledger itself undoes a commit that lands all the same.
             await self._books.ledger.reserve(hold, unique=held.caller.chose_id)
         except StoreUnavailable:
-            if self._books.config.on_store_failure == "block" or any(leg.budget.refuses for leg in self.verdict.legs):
+            is_blocked = any(leg.budget.refuses for leg in self.verdict.legs)
+            # Whoever chose an id wants one call of it, which nobody can promise now.
+            if self._books.config.on_store_failure == "block" or is_blocked or held.caller.chose_id:
                 raise
             log.warning("the ledger cannot write; forwarding a call that no blocking budget covers")
 

@@ -10,13 +10,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from aiohttp import StreamReader, web
 from multidict import CIMultiDict
 
-from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within
+from penia_proxy.budget.bill import CardOf
+from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within, plain_cost
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
@@ -27,13 +29,15 @@ from penia_proxy.errors import (
     RequestTimeout,
     UnknownProvider,
 )
-from penia_proxy.gateway.answer import Answering, Copy, Drains, head_of, pass_through, through_cancellation
+from penia_proxy.gateway.answer import Answering, Copy, head_of, pass_through, through_cancellation
 from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
 from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.deadlines import Deadlines
+from penia_proxy.gateway.door import Door
 from penia_proxy.gateway.downstream import BEGUN, Downstream
+from penia_proxy.gateway.drains import Drains
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
 from penia_proxy.gateway.relay import Exchange, Provider
@@ -45,6 +49,8 @@ from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
+from penia_proxy.wire.multipart import is_form, without_boundary
+from penia_proxy.wire.regions import region_of
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +98,18 @@ class Proxy:
     def __init__(
         self, upstreams: Mapping[str, Upstream], prices: PriceBook, books: Books, server: ServerConfig
     ) -> None:
-        self._upstreams = upstreams
-        self._prices = prices
         self._books = books
-        self._server = server
         self._drains = Drains()
         self._works = Works(books)
         self._deadlines = Deadlines(asyncio.get_running_loop())
-        self._outliving: set[asyncio.Task[web.StreamResponse]] = set()
+        self._door = Door()
+        self.take(upstreams, prices, server)
+
+    def take(self, upstreams: Mapping[str, Upstream], prices: PriceBook, server: ServerConfig) -> None:
+        """Take a configuration, in one step; calls under way keep what they began with."""
+        self._upstreams = upstreams
+        self._prices = prices
+        self._server = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -112,11 +122,15 @@ class Proxy:
             dialect = upstream.dialect
             caller = caller_of(request.headers, target.component)
             request_id = caller.request_id
+            self._door.let_in()
             return await self._forward(request, target, upstream, caller)
         except ReachedError as failure:
             return respond(failure.error, dialect, request_id, {})
         except PeniaError as error:
-            return respond(error, dialect, request_id or new_id("r"), {})
+            answer = respond(error, dialect, request_id or new_id("r"), {})
+            if self._door.closed:
+                answer.force_close()  # so that the next call goes where somebody takes it
+            return answer
         except Exception as error:
             if BEGUN in request or isinstance(error, ConnectionResetError):
                 raise
@@ -166,7 +180,8 @@ class Proxy:
         drains = self._drains if upstream.drains else None
         works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
         answering = Answering(downstream, stamp, self._books.clock, works, drains=drains)
-        holding = Holding(self._books, self._held(call, caller, upstream, stamp.started))
+        fingerprint = self._fingerprint(request.method, target, asked) if caller.chose_id else None
+        holding = Holding(self._books, self._held(call, caller, upstream, stamp.started, fingerprint))
         exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         return await (self._outlive(exchange) if upstream.drains else exchange)
@@ -227,11 +242,14 @@ class Proxy:
             return await pass_through(downstream, answer, stamp, copy)
 
     def _payer(self, caller: Caller, upstream: Upstream) -> Payer:
-        at = self._books.clock.now()
-        catalogue = upstream.catalogue
-        return Payer(
-            caller, upstream.provider.name, lambda model: self._prices.card(catalogue, model, at), self._prices.version
-        )
+        cards, version = self._cards(upstream, self._books.clock.now()), self._prices.version
+        return Payer(caller, upstream.provider.name, cards, version)
+
+    def _cards(self, upstream: Upstream, at: datetime, place: str | None = None) -> CardOf:
+        """Return how a provider's models are priced at an instant; ``place`` is what the request's path says of it."""
+        config, catalogue, prices = upstream.provider.config, upstream.catalogue, self._prices
+        region = region_of(config.base_url, config.region, place)
+        return lambda model: prices.card(catalogue, config.priced_as(model), at, region=region)
 
     def _asking(self, upstream: Upstream, query: str, headers: CIMultiDict[str]) -> Callable[[str], Ask]:
         """Return how to ask a provider again on a caller's behalf, for the bill of what it accepted."""
@@ -259,25 +277,37 @@ class Proxy:
             await copy.end()
             return readings[0]
 
-    async def finished(self) -> None:
-        """Wait for answers that are read on without their callers, bounded by the drain's own limits; wait no more."""
-        if self._outliving:
-            await asyncio.wait(self._outliving)
+    async def finish(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Refuse new calls; let those under way end within the time, or until ``hurry`` is set, then end them."""
+        self._door.close()
+        ended = {asyncio.ensure_future(waited) for waited in (self._door.emptied(), hurry.wait())}
+        await asyncio.wait(ended, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in ended:
+            waiting.cancel()
+        self._drains.end()
+        await self._door.empty()
         await self._works.close()
         self._deadlines.close()
 
     async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
         task = asyncio.ensure_future(exchange)
-        self._outliving.add(task)
-        task.add_done_callback(self._outliving.discard)
+        self._door.follow(task)
         return await asyncio.shield(task)
 
-    def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float) -> Held:
+    def _fingerprint(self, method: str, target: Target, asked: Request) -> str:
+        """Return the fingerprint of a request; without its query, which may hold a key."""
+        body = asked.body
+        if is_form(asked.content_type):
+            body = without_boundary(body, asked.content_type)
+        where = f"{method} {target.provider} {target.path}"
+        return self._books.ledger.fingerprint(where.encode(), body)
+
+    def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float, fingerprint: str | None) -> Held:
         at = self._books.clock.now()
         catalogue = upstream.catalogue
-        priced_as = upstream.provider.config.priced_as
-        model = priced_as(call.model)
-        card = self._prices.card(catalogue, model, at)
+        model = upstream.provider.config.priced_as(call.model)
+        card_of = self._cards(upstream, at, call.region)
+        card = card_of(call.model)
         provider, calibration = upstream.provider.name, self._books.calibration
         known = Known(
             habit=self._books.habit.p95(caller.component, call.model),
@@ -286,6 +316,7 @@ class Proxy:
             counted_factor=calibration.factor(provider, call.model, counted=True),
             grows=call.cuttable,
             cappable=call.capped is not None,
+            cost_factor=calibration.cost_factor(provider, call.model),
         )
 
         async def recount() -> Estimate:
@@ -299,9 +330,11 @@ class Proxy:
             model=call.model,
             streamed=call.stream,
             pricing_version=self._prices.version,
-            card_of=lambda named: self._prices.card(catalogue, priced_as(named), at),
+            card_of=card_of,
+            plain_of=partial(plain_cost, call.size, card),
             estimate=estimate(call.size, card, known),
             cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
+            fingerprint=fingerprint,
             recount=recount,
         )
 

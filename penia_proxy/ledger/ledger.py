@@ -7,6 +7,7 @@ snapshots and never wait for writes; `caught_up` is for whoever must read what w
 """
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -22,7 +23,7 @@ from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.file import FileLock, open_for_writing
 from penia_proxy.ledger.moves import Append, Barrier, Defer, Expire, Extend, Release, Reserve, SaveBudget, Settle
-from penia_proxy.ledger.queries import Queries, reading
+from penia_proxy.ledger.queries import PastCall, Queries, reading
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
 from penia_proxy.ledger.writer import Writer
@@ -32,12 +33,20 @@ RECORD_NANOS_MAX = 10**15
 """A million USD: no call costs it, and nine thousand of them still add up inside 64 bits."""
 RECORD_TOKENS_MAX = 10**12
 
+FINGERPRINT_BYTES = 4
+"""
+Enough to tell one request from another, and too little to be one: no prompt can be read back from four bytes, and with
+the ledger's own key in hand a guess of one is confirmed only as far as one in four thousand million goes. Two requests
+that agree by chance are told that they are the same; neither is forwarded twice.
+"""
+
 
 class Ledger:
     """One open ledger; the only one that may write to its file. Made by `Ledger.open`."""
 
-    def __init__(self, lock: FileLock, writer: Writer, engine: AsyncEngine, clock: Clock) -> None:
+    def __init__(self, lock: FileLock, writer: Writer, engine: AsyncEngine, clock: Clock, key: bytes) -> None:
         self._lock = lock
+        self._key = key
         self._writer = writer
         self._engine = engine
         self._clock = clock
@@ -61,7 +70,7 @@ class Ledger:
             if isinstance(error, (ValueError, PeniaError)):
                 raise ConfigError(f"{path} has a budget that this version cannot read: {error}") from error
             raise
-        return cls(lock, Writer(connection, known), reading(path), clock)
+        return cls(lock, Writer(connection, known), reading(path), clock, known.key)
 
     async def close(self) -> None:
         """Write what is queued, fold the log into the file, let others write. Closing twice equals once."""
@@ -87,13 +96,22 @@ class Ledger:
         """Holds on disk that have not ended."""
         return self._writer.holds_open
 
+    def fingerprint(self, *parts: bytes) -> str:
+        """Return what tells a repetition of these bytes from others: BLAKE2b under this ledger's own random key."""
+        digest = hashlib.blake2b(key=self._key, digest_size=FINGERPRINT_BYTES)
+        for part in parts:
+            digest.update(len(part).to_bytes(8))
+            digest.update(part)
+        return digest.hexdigest()
+
     async def reserve(self, hold: Hold, *, unique: bool = False) -> None:
         """
         Open a hold; durable when it returns.
 
         An id that need not be found ``unique`` must be new: a hold of it whose end is queued counts as open.
-        Raises DuplicateRequest for an id that has an open hold or, where it must be ``unique``, a record, and
-        StoreUnavailable when the database fails. Neither leaves a hold behind, nor does a caller that is cancelled.
+        Raises DuplicateRequest for an id that has an open hold or, where it must be ``unique``, a record, Conflict
+        where that had another fingerprint, and StoreUnavailable when the database fails. None leaves a hold behind, nor
+        does a caller that is cancelled.
         """
         done = self._writer.submit(Reserve(hold, unique))
         try:
@@ -171,9 +189,9 @@ class Ledger:
         """Return spent, tokens and requests of every window that may still matter."""
         return await self.queries.tallies(now)
 
-    async def recent_outputs(self, limit: int) -> list[tuple[str, str, int]]:
-        """Return (component, model, output tokens) of the newest calls that ended well, newest first."""
-        return await self.queries.recent_outputs(limit)
+    async def recent_calls(self, limit: int) -> list[PastCall]:
+        """Return what the newest calls teach, newest first."""
+        return await self.queries.recent_calls(limit)
 
     async def caught_up(self) -> None:
         """Wait until what was queued before is durable, at most a second: then reads see it."""

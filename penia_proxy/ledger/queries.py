@@ -14,11 +14,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import Column, ColumnElement, FromClause, Select, event, func, select, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, FromClause, RowMapping, Select, event, func, select, tuple_, union_all
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.calibration import Outcome
 from penia_proxy.budget.record import Tally, UsageRecord
 from penia_proxy.budget.usage import BATCH_TIER
 from penia_proxy.budget.windows import WindowKey
@@ -74,6 +75,33 @@ class RecordPage(NamedTuple):
     """All matches, on whatever page."""
     next_cursor: str | None
     """What to ask with for the records after these; None at the end."""
+
+
+class PastCall(NamedTuple):
+    """What a record says about calls like it."""
+
+    component: str
+    provider: str
+    model: str
+    """As asked for."""
+    output_tokens: int
+    outcome: Outcome | None
+    """What was estimated, and what it came to; None where the record does not say."""
+
+
+_NOT_READ = ("estimated", "unconfirmed", "client")
+"""Bases of counts that no answer through the gateway reported."""
+
+
+def _past(row: RowMapping) -> PastCall:
+    metadata = row["metadata"]
+    return PastCall(
+        component=row["component"],
+        provider=row["provider"],
+        model=metadata.get("model_requested") or row["model"],
+        output_tokens=row["output_tokens"],
+        outcome=Outcome.from_record(metadata, input_tokens=row["input_tokens"], cost_nanos=row["cost_nanos"]),
+    )
 
 
 def reading(path: Path) -> AsyncEngine:
@@ -178,20 +206,23 @@ class Queries:
             for row in rows
         }
 
-    async def recent_outputs(self, limit: int) -> list[tuple[str, str, int]]:
-        """Return (component, model, output tokens) of the newest calls that ended well, newest first; no batches."""
+    async def recent_calls(self, limit: int) -> list[PastCall]:
+        """Return what the newest calls teach whose answers the gateway read to the end, newest first; no batches."""
+        columns = usage_records.c
+        names = ("component", "provider", "model", "input_tokens", "output_tokens", "cost_nanos", "metadata")
         statement = (
-            select(usage_records.c.component, usage_records.c.model, usage_records.c.output_tokens)
+            select(*(columns[name] for name in names))
             .where(
-                usage_records.c.corrects.is_(None),
-                usage_records.c.status == "ok",
-                usage_records.c.usage["service_tier"].as_string().is_distinct_from(BATCH_TIER),
+                columns.corrects.is_(None),
+                columns.status == "ok",
+                columns.cost_basis.not_in(_NOT_READ),
+                columns.usage["service_tier"].as_string().is_distinct_from(BATCH_TIER),
             )
-            .order_by(usage_records.c.seq.desc())
+            .order_by(columns.seq.desc())
             .limit(limit)
         )
         async with self._engine.connect() as connection:
-            return [(row[0], row[1], row[2]) for row in await connection.execute(statement)]
+            return [_past(row) for row in (await connection.execute(statement)).mappings()]
 
 
 def listing(asked: RecordFilter, *, page: int, limit: int, cursor: str | None) -> Select[Any]:

@@ -63,8 +63,8 @@ def record_row(record: UsageRecord, seq: int, fingerprint: str | None) -> dict[s
         "task_type": record.task_type,
         "request_id": record.request_id,
         "input_tokens": usage.input_total,
-        "cache_read_tokens": usage.cache_read + usage.cache_read_audio,
-        "cache_write_tokens": usage.cache_write + usage.cache_write_1h,
+        "cache_read_tokens": usage.cache_read_total,
+        "cache_write_tokens": usage.cache_write_total,
         "output_tokens": usage.output_total,
         "reasoning_tokens": usage.reasoning,
         "total_tokens": usage.total,
@@ -169,6 +169,7 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "output_tokens_estimated": hold.output_tokens_estimated,
         "pricing_version": hold.pricing_version,
         "once_key": hold.once_key,
+        "fingerprint": hold.fingerprint,
     }
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
 APPEND_ONLY = ("usage_records", "charges", "audit_log")
@@ -141,6 +141,14 @@ holds = Table(
     _count("output_tokens_estimated"),
     _text("pricing_version", null=True),
     _text("once_key", null=True),  # set where the bill comes after the answer
+    _text("fingerprint", null=True),  # set where the caller chose the id; see `Ledger.fingerprint`
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("value"),  # hex, drawn by the migration that made it; leaves the file for nothing
 )
 
 spend = Table(

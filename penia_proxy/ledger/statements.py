@@ -17,7 +17,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement, and_
 
 from penia_proxy.ledger.rows import MEASURES, TALLIED
-from penia_proxy.ledger.schema import audit_log, budgets, charges, holds, rollups, spend, usage_records
+from penia_proxy.ledger.schema import audit_log, budgets, charges, holds, rollups, secrets, spend, usage_records
 
 _DIALECT = sqlite.dialect(paramstyle="named")
 _BY_POSITION = sqlite.dialect(paramstyle="qmark")
@@ -111,6 +111,8 @@ CHARGED = _sql(
     .order_by(charges.c.timestamp)
 )
 """What one budget was charged, oldest first: its counters are made of nothing else."""
+
+FIND_SECRET = _sql(select(secrets.c.value).where(secrets.c.name == bindparam("name")))
 
 BUDGETS = _sql(select(budgets))
 FIND_BUDGET = _sql(select(budgets.c.spec, budgets.c.is_active).where(budgets.c.budget_id == bindparam("budget_id")))

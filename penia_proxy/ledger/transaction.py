@@ -19,7 +19,7 @@ from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.record import Hold, Tally, UsageRecord
 from penia_proxy.budget.windows import Calendar, WindowKey
 from penia_proxy.clock import from_iso, iso
-from penia_proxy.errors import Conflict, DuplicateRequest, InvariantError, NotFound
+from penia_proxy.errors import CallerError, Conflict, DuplicateRequest, InvariantError, NotFound
 from penia_proxy.ledger import statements as sql
 from penia_proxy.ledger.rows import (
     MEASURES,
@@ -43,21 +43,24 @@ RollupKey = tuple[str, str, str, str, str]
 class Known:
     """What the writer knows of the file without asking; no second process may write."""
 
-    holds: set[str]
-    """The ids of the open holds."""
+    holds: dict[str, str | None]
+    """The fingerprints of the open holds, by their ids."""
     calendars: dict[str, Calendar]
     """By budget id."""
     newest: int
     """The ``seq`` of the newest record, 0 where there is none."""
+    key: bytes
+    """What fingerprints are made with."""
 
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> "Known":
         """Ask the file. Raises ValueError or InvalidRequest for a budget that this version cannot read."""
         saved = [budget_from({**row, "spec": orjson.loads(row["spec"])}) for row in _rows(connection, sql.BUDGETS)]
         return cls(
-            {row["hold_id"] for row in _rows(connection, sql.OPEN_HOLDS)},
+            {row["hold_id"]: row["fingerprint"] for row in _rows(connection, sql.OPEN_HOLDS)},
             {budget.budget_id: budget.calendar for budget in saved},
             next(_rows(connection, sql.NEWEST))["seq"] or 0,
+            bytes.fromhex(next(_rows(connection, sql.FIND_SECRET, name="fingerprints"))["value"]),
         )
 
 
@@ -68,7 +71,7 @@ class Transaction:
         self._connection = connection
         self._known = known
         self._seq = known.newest
-        self._opened: set[str] = set()
+        self._opened: dict[str, str | None] = {}
         self._closed: set[str] = set()
         self._calendars: dict[str, Calendar] = {}
         self._fingerprints: dict[str, str | None] = {}
@@ -88,12 +91,19 @@ class Transaction:
         self._rollups: dict[RollupKey, list[int]] = {}
 
     def reserve(self, hold: Hold, *, unique: bool) -> None:
-        """Open a hold. Raises DuplicateRequest for an id that is open, or, if it must be unique, was ever settled."""
+        """
+        Open a hold.
+
+        Raises DuplicateRequest for an id that is open, or, if it must be unique, was ever settled; Conflict if what was
+        asked under it was something else.
+        """
         self._require(hold.budget_ids)
-        if self._is_open(hold.hold_id) or (unique and self._is_recorded(hold.hold_id)):
-            raise DuplicateRequest(f"the request id {hold.hold_id!r} belongs to an earlier call")
+        if self._is_open(hold.hold_id):
+            raise _used_before(hold, self._fingerprint_of(hold.hold_id))
+        if unique and self._is_recorded(hold.hold_id):
+            raise _used_before(hold, self._fingerprints[hold.hold_id])
         self._hold_inserts[hold.hold_id] = hold_row(hold)
-        self._opened.add(hold.hold_id)
+        self._opened[hold.hold_id] = hold.fingerprint
         self._closed.discard(hold.hold_id)
 
     def defer(self, hold_id: str, once_key: str) -> None:
@@ -116,7 +126,7 @@ class Transaction:
         """Close a hold; one that is not open is closed already."""
         if self._hold_inserts.pop(hold_id, None) is None:
             self._hold_deletes.add(hold_id)
-        self._opened.discard(hold_id)
+        self._opened.pop(hold_id, None)
         self._closed.add(hold_id)
 
     def settle(self, record: UsageRecord) -> None:
@@ -125,7 +135,7 @@ class Transaction:
         if self._is_open(record.record_id) or not self._is_recorded(record.record_id):
             if record.once_key is not None and self._is_billed(record.once_key):
                 record = replace(record, once_key=None)  # never refused: what is settled is counted
-            self._insert(record, None)
+            self._insert(record, self._fingerprint_of(record.record_id))
         self.release(record.record_id)
 
     def append(self, record: UsageRecord, fingerprint: str) -> bool:
@@ -167,13 +177,18 @@ class Transaction:
         """Make it durable, then known."""
         self._flush()
         self._connection.execute("COMMIT")
-        self._known.holds -= self._closed
-        self._known.holds |= self._opened
+        for hold_id in self._closed:
+            self._known.holds.pop(hold_id, None)
+        self._known.holds.update(self._opened)
         self._known.calendars.update(self._calendars)
         self._known.newest = self._seq
 
     def _is_open(self, hold_id: str) -> bool:
         return hold_id in self._opened or (hold_id in self._known.holds and hold_id not in self._closed)
+
+    def _fingerprint_of(self, hold_id: str) -> str | None:
+        """Return that of an open hold."""
+        return self._opened.get(hold_id, self._known.holds.get(hold_id))
 
     def _is_recorded(self, record_id: str) -> bool:
         if record_id not in self._fingerprints:
@@ -252,6 +267,15 @@ class Transaction:
 
     def _rows(self, statement: str, **parameters: object) -> Iterator[Row]:
         return _rows(self._connection, statement, **parameters)
+
+
+def _used_before(hold: Hold, fingerprint: str | None) -> CallerError:
+    """Return the refusal of a hold whose id an earlier call has, which asked for what the fingerprint says."""
+    if fingerprint is not None and hold.fingerprint not in (None, fingerprint):
+        return Conflict(f"The request id {hold.hold_id!r} was used before, for another request; nothing was forwarded.")
+    return DuplicateRequest(
+        f"The request id {hold.hold_id!r} belongs to an earlier call, whose usage record has it; nothing was forwarded."
+    )
 
 
 def _rows(connection: sqlite3.Connection, statement: str, **parameters: object) -> Iterator[dict[str, Any]]:

@@ -24,7 +24,7 @@ from penia_proxy.sandbox.faults import Asked, Behaviour, Script, Scripted, Scrip
 from penia_proxy.sandbox.forms import Upload, read_form
 from penia_proxy.sandbox.prompt_cache import TOKENS_MIN, PromptCache
 from penia_proxy.sandbox.refused import Refused
-from penia_proxy.sandbox.routes import Found, find
+from penia_proxy.sandbox.routes import PROVIDERS, Found, find
 from penia_proxy.sandbox.words import seed_of
 from penia_proxy.sandbox.work import Store
 
@@ -50,13 +50,17 @@ class Sandbox:
     ) -> None:
         """``default`` is for calls that the script leaves alone. ``unique_ids``: equal calls differ, as in life."""
         self.url = ""
-        """``http://127.0.0.1:port`` once it runs; every provider's ``base_url`` in Penia's configuration."""
+        """``http://127.0.0.1:port`` once it runs."""
         self._default = default or Behaviour()
         self._scripted = Scripted(script, self._default)
         self._bill = Bill(log=log, calls_max=calls_max)
         self._cache = PromptCache(tokens_min=cache_tokens_min)
         self._store = Store()
         self._unique_ids = unique_ids
+
+    def url_of(self, provider: str) -> str:
+        """Return one provider's address, which works where two have the same path; of another it is the sandbox's."""
+        return f"{self.url}/{provider}" if provider in PROVIDERS else self.url
 
     @property
     def calls(self) -> list[Call]:
@@ -100,7 +104,7 @@ class Sandbox:
             call.behaviour = behaviour.changed()
             answer = self._answer(request, found, call, behaviour, body, upload)
         except ScriptError as error:
-            answer = found.provider.frame.error(seed_of({}), 400, f"X-Sandbox: {error}")
+            answer = found.frame.error(seed_of({}), 400, f"X-Sandbox: {error}")
         call.report(answer.tokens)
         call.request_id, call.served_model, call.later = answer.request_id, answer.served_model, answer.later
         call.service_tier, call.usage_sent, call.streamed = answer.service_tier, behaviour.usage, answer.streamed
@@ -117,9 +121,9 @@ class Sandbox:
         upload: Upload | None,
     ) -> Answer:
         """Return the answer, or the error that the request or the script deserves. Raises nothing."""
-        frame = found.provider.frame
-        seed = seed_of(body or {}, f"{call.path}#{call.number}" if self._unique_ids else call.path)
-        if not _has_key(request):
+        frame = found.frame
+        seed = seed_of(body or {}, f"{found.salt}#{call.number}" if self._unique_ids else found.salt)
+        if found.provider.needs_key and not _has_key(request):
             return frame.error(seed, 401)
         if behaviour.status is not None:
             return frame.error(seed, behaviour.status, retry_after_s=behaviour.retry_after_s)
@@ -191,7 +195,7 @@ async def running_sandbox(
 def _has_key(request: web.Request) -> bool:
     """Return whether any key was sent, where a provider's SDK puts it; every key is good."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    bearer = scheme.lower() == "bearer" and bool(token.strip())
+    bearer = scheme.lower() in ("bearer", "aws4-hmac-sha256") and bool(token.strip())
     named = any(request.headers.get(name, "").strip() for name in ("x-api-key", "x-goog-api-key"))
     return bearer or named or bool(request.query.get("key", "").strip())
 

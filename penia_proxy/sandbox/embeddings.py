@@ -1,5 +1,5 @@
 """
-Answer OpenAI's ``POST /v1/embeddings``.
+Answer ``POST /v1/embeddings`` of OpenAI and its relatives.
 
 Rule: a vector has unit length (to six digits), and every number in it is exact in 32 bits, so that the float form and
 the base64 form are equal. Source: the ``openai`` SDK's ``types/create_embedding_response.py``, and recorded answers.
@@ -11,43 +11,44 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from penia_proxy.sandbox import openai
 from penia_proxy.sandbox.answer import Answer, Question, broken, count_of, model_of
 from penia_proxy.sandbox.bill import Tokens
+from penia_proxy.sandbox.manner import OPENAI, Manner, counts, ordered
 from penia_proxy.sandbox.refused import Refused
 from penia_proxy.sandbox.words import canonical, derive, tokens_of
 
 INPUTS_MAX = 2048
 """The API's own limit of one request."""
 
-_DIMENSIONS = {"text-embedding-3-large": 3072}
-_DIMENSIONS_DEFAULT = 1536
 _SCALE = 1 << 20
 """Numbers are multiples of 1/2²⁰: at most 21 significant bits, and a float of 32 bits has 24."""
 
 
-def answer(question: Question) -> Answer:
+def answer(question: Question, manner: Manner = OPENAI) -> Answer:
     """Return the answer. Raises Refused."""
     body = question.body
     model = model_of(body)
     inputs = _inputs(body)
-    most = _DIMENSIONS.get(model, _DIMENSIONS_DEFAULT)
+    most = manner.dimensions.get(model, manner.dimensions_default)
     dimensions = count_of(body, "dimensions", 1, most) or most
     as_text = body.get("encoding_format") == "base64"
     data = []
     for index, text in enumerate(inputs):
         numbers = vector(derive(model.encode(), repr(text)), dimensions)
         embedding = base64.b64encode(struct.pack(f"<{dimensions}f", *numbers)).decode() if as_text else numbers
-        data.append({"object": "embedding", "index": index, "embedding": embedding})
+        entry = {"object": "embedding", "index": index, "embedding": embedding}
+        data.append(ordered(manner.embedding, entry))
     tokens = Tokens(input=min(sum(_tokens(text) for text in inputs), len(canonical(body))))
-    content: dict[str, Any] = {"object": "list", "data": data, "model": model}
+    content: dict[str, Any] = {"id": manner.completion_id(question.seed), "object": "list", "data": data}
     fault = question.behaviour.usage
-    usage = broken({"prompt_tokens": tokens.input, "total_tokens": tokens.input}, fault)
+    usage = broken(ordered(manner.embedding_usage, counts(tokens)), fault)
+    content["model"] = model
     if fault != "omit":
         content["usage"] = None if fault == "null" else usage
+    shown = ordered(manner.embeddings, content)
     if fault == "twice":
-        content["usage#2"] = usage
-    return openai.json_answer(question.seed, content, tokens, model=model, tier=None)
+        shown["usage#2"] = usage
+    return manner.layout.json_answer(question.seed, shown, tokens, model=model, tier=None)
 
 
 def _inputs(body: Mapping[str, Any]) -> list[str | list[int]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from penia_proxy.sandbox import embeddings, openai, openai_chat, openai_responses
+from penia_proxy.sandbox import embeddings, openai, openai_chat, openai_completions, openai_responses
 from penia_proxy.sandbox.answer import NO_TOKENS, Answer, Piece, Question
 from penia_proxy.sandbox.batches import Desk
 from penia_proxy.sandbox.bill import Tokens
@@ -26,6 +26,7 @@ DAY_S = 86_400
 
 _ENDPOINTS: Mapping[str, Callable[[Question], Answer]] = {
     "/v1/chat/completions": openai_chat.answer,
+    "/v1/completions": openai_completions.answer,
     "/v1/embeddings": embeddings.answer,
     "/v1/responses": openai_responses.answer,
 }

@@ -8,7 +8,7 @@ must where two have the same path and no header tells them apart. It must not kn
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -16,17 +16,27 @@ from penia_proxy.sandbox import (
     anthropic,
     anthropic_batches,
     anthropic_messages,
+    bedrock,
+    bedrock_converse,
+    bedrock_invoke,
+    cohere,
+    cohere_chat,
+    cohere_embed,
     embeddings,
     google,
     google_batches,
     models,
+    ollama,
     openai,
     openai_batches,
     openai_chat,
+    openai_completions,
     openai_responses,
     openai_runs,
 )
 from penia_proxy.sandbox.answer import Answer, Question
+from penia_proxy.sandbox.manner import Manner
+from penia_proxy.sandbox.relatives import GROQ, MISTRAL, OLLAMA
 
 
 class Frame(Protocol):
@@ -55,6 +65,10 @@ class Route:
     answer: Callable[[Question], Answer]
     model_in_path: bool = False
     """Whether the path's first value is the model."""
+    frame: Frame | None = None
+    """Where it is not the provider's own."""
+    whole: tuple[str, str] = ("", "")
+    """What the path's end is, and would be for the same answer in one piece, where the path says which is wanted."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,7 @@ class Provider:
     routes: tuple[Route, ...]
     marks: frozenset[str] = frozenset()
     """Headers that only its callers send."""
+    needs_key: bool = True
 
     @cached_property
     def _patterns(self) -> list[tuple[str, re.Pattern[str], Route]]:
@@ -95,6 +110,17 @@ class Found:
     route: Route | None = None
     values: tuple[str, ...] = ()
 
+    @property
+    def salt(self) -> str:
+        """What an answer depends on beside the body: the path, the same for both forms of an answer."""
+        end, other = self.route.whole if self.route else ("", "")
+        return self.path.removesuffix(end) + other if end else self.path
+
+    @property
+    def frame(self) -> Frame:
+        """How what goes wrong is worded."""
+        return (self.route and self.route.frame) or self.provider.frame
+
 
 def find(method: str, raw_path: str, headers: Mapping[str, str]) -> Found:
     """Return who was meant: by name, by a path that only one has, or by a header that only one's callers send."""
@@ -109,14 +135,33 @@ def find(method: str, raw_path: str, headers: Mapping[str, str]) -> Found:
     return Found(provider, unquote(path), f"/{name}" if named else "", route, values)
 
 
-_GOOGLE_VERBS: Mapping[str, Callable[[Question], Answer]] = {
-    "generateContent": google.whole,
-    "streamGenerateContent": google.stream,
-    "embedContent": google.embedding,
-    "batchEmbedContents": google.embeddings,
-    "countTokens": google.count,
-    "batchGenerateContent": google_batches.create,
+_GOOGLE_VERBS: Mapping[str, tuple[Callable[[Question], Answer], tuple[str, str]]] = {
+    "generateContent": (google.whole, ("", "")),
+    "streamGenerateContent": (google.stream, (":streamGenerateContent", ":generateContent")),
+    "embedContent": (google.embedding, ("", "")),
+    "batchEmbedContents": (google.embeddings, ("", "")),
+    "countTokens": (google.count, ("", "")),
+    "batchGenerateContent": (google_batches.create, ("", "")),
 }
+"""What answers each, and where the same is answered in one piece."""
+
+_BEDROCK_OPERATIONS: Mapping[str, tuple[Callable[[Question], Answer], str]] = {
+    "converse": (bedrock_converse.whole, ""),
+    "converse-stream": (bedrock_converse.stream, "-stream"),
+    "invoke": (bedrock_invoke.whole, ""),
+    "invoke-with-response-stream": (bedrock_invoke.stream, "-with-response-stream"),
+    "count-tokens": (bedrock_converse.count, ""),
+}
+"""What answers each, and what of its name asks for pieces."""
+
+
+def _as_openai(manner: Manner, version: str) -> tuple[Route, ...]:
+    """Return what a relative of OpenAI serves."""
+    return (
+        Route("POST", f"{version}/chat/completions", partial(openai_chat.answer, manner=manner), frame=manner.layout),
+        Route("POST", f"{version}/embeddings", partial(embeddings.answer, manner=manner), frame=manner.layout),
+    )
+
 
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
@@ -126,6 +171,7 @@ PROVIDERS: Mapping[str, Provider] = {
             openai,
             (
                 Route("POST", "/v1/chat/completions", openai_chat.answer),
+                Route("POST", "/v1/completions", openai_completions.answer),
                 Route("POST", "/v1/embeddings", embeddings.answer),
                 Route("POST", "/v1/responses", openai_responses.answer),
                 Route("GET", "/v1/responses/{}", openai_responses.retrieve),
@@ -173,8 +219,8 @@ PROVIDERS: Mapping[str, Provider] = {
                 for version in ("v1", "v1beta", "v1alpha")
                 for route in (
                     *(
-                        Route("POST", f"/{version}/models/{{}}:{verb}", answer, model_in_path=True)
-                        for verb, answer in _GOOGLE_VERBS.items()
+                        Route("POST", f"/{version}/models/{{}}:{verb}", answer, model_in_path=True, whole=whole)
+                        for verb, (answer, whole) in _GOOGLE_VERBS.items()
                     ),
                     Route("GET", f"/{version}/models", google.models),
                     Route("GET", f"/{version}/models/{{}}", google.model),
@@ -184,6 +230,37 @@ PROVIDERS: Mapping[str, Provider] = {
             ),
             marks=frozenset({"x-goog-api-key"}),
         ),
+        Provider(
+            "cohere",
+            cohere,
+            (
+                Route("POST", "/v2/chat", cohere_chat.answer),
+                Route("POST", "/v2/embed", cohere_embed.embed),
+                Route("POST", "/v2/rerank", cohere_embed.rerank),
+            ),
+        ),
+        Provider(
+            "ollama",
+            ollama,
+            (
+                Route("POST", "/api/chat", ollama.chat),
+                Route("POST", "/api/generate", ollama.generate),
+                Route("POST", "/api/embed", ollama.embed),
+                Route("GET", "/api/tags", ollama.tags),
+                *_as_openai(OLLAMA, "/v1"),
+            ),
+            needs_key=False,
+        ),
+        Provider(
+            "bedrock",
+            bedrock,
+            tuple(
+                Route("POST", f"/model/{{}}/{operation}", answer, model_in_path=True, whole=(end, ""))
+                for operation, (answer, end) in _BEDROCK_OPERATIONS.items()
+            ),
+        ),
+        Provider("mistral", MISTRAL.layout, _as_openai(MISTRAL, "/v1")),
+        Provider("groq", GROQ.layout, _as_openai(GROQ, "/openai/v1")),
     )
 }
 """Every provider by its name; where a request could be meant for several, the first."""

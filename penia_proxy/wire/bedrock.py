@@ -110,8 +110,10 @@ class Bedrock:
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
         other = "ValidationException" if error.status < 500 else "InternalServerException"
         kind = _ERROR_TYPES.get(error.status, other)
+        # boto3 keeps the sentence and the kind, which is Amazon's; our code stands in the sentence.
         return RefusalShape(
-            {"message": str(error), "penia": penia}, {"x-amzn-errortype": kind, "x-amzn-requestid": request_id}
+            {"message": f"{error} ({error.code})", "penia": penia},
+            {"x-amzn-errortype": kind, "x-amzn-requestid": request_id},
         )
 
 
@@ -141,7 +143,6 @@ def _converse_size(members: dict[str, Any], model: str, body: bytes) -> Size:
         cache_1h=b'"1h"' in body,
         audio=any("audio" in block or "video" in block for block in blocks),
         unbounded_why=_unbounded(
-            tier=_object(members, "serviceTier").get("type"),
             latency=_object(members, "performanceConfig").get("latency"),
             guardrail=members.get("guardrailConfig"),
             hosted=any(tool.get("systemTool") for tool in dicts(tools.get("tools"))),
@@ -164,7 +165,6 @@ def _invoke_size(members: dict[str, Any], model: str, request: Request) -> Size:
     # OpenAI's models take the tier in the body as well; what Anthropic's mean by that member costs nothing.
     tier = headers.get(f"{HEADER}service-tier") or (None if is_anthropic else members.get("service_tier"))
     why = _unbounded(
-        tier=tier,
         latency=headers.get(f"{HEADER}performanceconfig-latency"),
         guardrail=headers.get(f"{HEADER}guardrailidentifier"),
         hosted="rerank" in model,
@@ -206,14 +206,12 @@ def _choices(members: dict[str, Any]) -> int:
     return max(count(members, name, most=CHOICES_MAX) or 1 for name in _CHOICES)
 
 
-def _unbounded(*, tier: object, latency: object, guardrail: object, hosted: bool) -> str:
+def _unbounded(*, latency: object, guardrail: object, hosted: bool) -> str:
     """Say what of a request costs beyond its tokens at the prices known, if anything does."""
     if hosted:
         return "it uses a feature that is billed by the use"
     if guardrail:
         return "its guardrail is billed by the text it reads, which is not metered"
-    if tier not in (None, "auto", "default", "flex", "reserved"):
-        return f"the price of the service tier {str(tier)[:32]!r} is not known"
     if latency not in (None, "standard"):
         return "the price of optimised latency is not known"
     return ""

@@ -70,6 +70,8 @@ class Call:
     """Whether a budget may end it early: then whole events are passed on."""
     capped: Callable[[int], bytes] | None = None
     """Return the body with at most so many tokens of output for each choice; None where a body cannot say that."""
+    region: str | None = None
+    """Where the request's path asks to be processed (Vertex's location); None: it does not say."""
 
     @property
     def by_events(self) -> bool:

@@ -1,7 +1,8 @@
 """
 Meter an answer in Amazon's event stream.
 
-Its one job: cut ``application/vnd.amazon.eventstream`` into messages, for any chunking, and give them to a reader.
+Its one job: cut ``application/vnd.amazon.eventstream`` into messages, for any chunking, and give them to a reader; and
+frame a message, so that the framing is written down once.
 Rules: never raises on a provider's bytes. A message whose checksum or length is wrong ends the reading, because
 nothing after it can be framed; the answer then counts as cut. Memory is bounded by MESSAGE_BYTES_MAX.
 Source: https://docs.aws.amazon.com/transcribe/latest/dg/streaming-setting-up.html#streaming-event-stream (prelude of
@@ -10,7 +11,7 @@ total length, header length and CRC-32; headers; payload; CRC-32 of all before i
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from penia_proxy.wire.call import Reading
@@ -22,6 +23,7 @@ HEADERS_BYTES_MAX = 128 * 1024
 """The same on headers (_MAX_HEADERS_LENGTH)."""
 
 _PRELUDE = struct.Struct("!III")
+_STRING_HEAD = struct.Struct("!BH")
 _CRC_BYTES = 4
 _STRING = 7
 _FIXED_BYTES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
@@ -102,6 +104,17 @@ class EventStreamMeter:
 
     def reading(self) -> Reading:
         return self._reader.reading()
+
+
+def framed(headers: Mapping[str, str], payload: bytes) -> bytes:
+    """Return one message; all its headers are strings."""
+    head = b"".join(
+        bytes([len(name.encode())]) + name.encode() + _STRING_HEAD.pack(_STRING, len(value.encode())) + value.encode()
+        for name, value in headers.items()
+    )
+    lengths = struct.pack("!II", _PRELUDE.size + len(head) + len(payload) + _CRC_BYTES, len(head))
+    body = lengths + zlib.crc32(lengths).to_bytes(_CRC_BYTES) + head + payload
+    return body + zlib.crc32(body).to_bytes(_CRC_BYTES)
 
 
 def _is_possible(total: int, headers: int) -> bool:

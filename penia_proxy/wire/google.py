@@ -118,6 +118,11 @@ class Google:
         if request.operation == "decisions":
             return decision_call(request)
         model = model_of({"model": request.path_values[-1] if request.path_values else None})
+        call = self._model_call(request, model)
+        # /v1/projects/{}/locations/{}/publishers/…/models/{}: where it runs has a price (wire_formats.md §1.3).
+        return replace(call, region=request.path_values[1]) if len(request.path_values) == 3 else call
+
+    def _model_call(self, request: Request, model: str) -> Call:
         match request.operation:
             case "generateContent":
                 return content_call(request.operation, model, request.body, stream=False)

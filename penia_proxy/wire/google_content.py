@@ -110,6 +110,7 @@ class ContentReader:
         self._model: str | None = None
         self._usage = usage_of(None)
         self._queries: set[str] = set()
+        self._grounded: set[str] = set()
         self._running: dict[int, bool] = {}
         self._whole = False
         self._blocked = False
@@ -147,10 +148,8 @@ class ContentReader:
 
     def reading(self) -> Reading:
         usage = self._usage
-        if usage is not None and self._queries:
-            per_prompt = BILLED_PER_PROMPT.match(self._model or self._asked)
-            searches = 1 if per_prompt else len(self._queries)
-            usage = replace(usage, units={**usage.units, "web_searches": searches})
+        if usage is not None:
+            usage = replace(usage, units=self._searches())
         finished = self._whole or self._blocked or (bool(self._running) and not any(self._running.values()))
         return Reading(
             parts=() if usage is None else ((self._model, usage),),
@@ -161,6 +160,17 @@ class ContentReader:
             passed_bytes=self.passed.bytes,
             model=self._model,
         )
+
+    def _searches(self) -> dict[str, int]:
+        """Return what grounding bills: a prompt once, or each query; of a map where nothing is of the web."""
+        per_prompt = BILLED_PER_PROMPT.match(self._model or self._asked)
+        queries = len(self._queries)
+        on_map = "maps" in self._grounded
+        units = {
+            "web_searches": 0 if on_map and "web" not in self._grounded else queries,
+            "map_searches": (1 if "web" in self._grounded else max(queries, 1)) if on_map else 0,
+        }
+        return {name: 1 if per_prompt else count for name, count in units.items() if count}
 
     def _take(self, answer: Mapping[str, Any]) -> None:
         if answer.get("error"):
@@ -191,6 +201,8 @@ class ContentReader:
             if isinstance(code, dict):
                 self.passed.add(code.get("code"))
         grounding = candidate.get("groundingMetadata")
+        if isinstance(grounding, dict):
+            self._grounded.update(kind for chunk in dicts(grounding.get("groundingChunks")) for kind in chunk)
         for kind in ("webSearchQueries", "imageSearchQueries"):
             queries = grounding.get(kind) if isinstance(grounding, dict) else None
             for query in queries if isinstance(queries, list) else ():

@@ -8,7 +8,6 @@ image or the second; what is not known to make embeddings is refused. Source: wi
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from penia_proxy.budget.estimate import Size
@@ -19,7 +18,7 @@ from penia_proxy.wire.body import read_object
 from penia_proxy.wire.call import Call, Reading
 from penia_proxy.wire.content import dicts
 from penia_proxy.wire.google_content import media_in, member, text_in
-from penia_proxy.wire.google_usage import modalities, usage_of
+from penia_proxy.wire.google_usage import usage_of
 from penia_proxy.wire.reported import count_in
 
 _EMBEDS_TEXT = re.compile(r"(text-embedding-|textembedding-gecko|text-multilingual-embedding-|gemini-embedding-)")
@@ -46,7 +45,6 @@ def embedding_call(operation: str, model: str, body: bytes) -> Call:
         beyond_body=media.beyond_body,
         no_output=True,
         audio=media.beyond_body,
-        unbounded_why="it embeds video, which is priced apart" if media.video else "",
     )
     return Call(operation, model, stream=False, size=size, body=body, text=text_in(members, "content", "requests"))
 
@@ -60,14 +58,7 @@ class EmbeddingReader:
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._failed = bool(answer.get("error"))
-        report = answer.get("usageMetadata")
-        self._usage = _predicted(answer) if "predictions" in answer else usage_of(report)
-        video = 0
-        if isinstance(report, dict):
-            video = modalities(report.get("promptTokensDetails") or report.get("promptTokenDetails")).get("VIDEO", 0)
-        if self._usage is not None and video:
-            # Dearer than text, and no count of ours: the unit marks the cost as a lower bound.
-            self._usage = replace(self._usage, units={"input_video_tokens": video})
+        self._usage = _predicted(answer) if "predictions" in answer else usage_of(answer.get("usageMetadata"))
 
     def event(self, payload: bytes) -> bool:  # noqa: ARG002 - embeddings do not stream
         return True

@@ -42,31 +42,36 @@ def usage_of(report: object) -> Usage | None:
     made = modalities(report.get("candidatesTokensDetails"))
     audio = min(given.get("AUDIO", 0), prompt)
     image = min(given.get("IMAGE", 0), prompt - audio)
-    text = prompt - audio - image
+    video = min(given.get("VIDEO", 0), prompt - audio - image)
+    text = prompt - audio - image - video
     cached_all = min(count_in(report, "cachedContentTokenCount"), prompt)
     cached_audio = min(cached.get("AUDIO", 0), audio, cached_all)
     cached_image = min(cached.get("IMAGE", 0), image, cached_all - cached_audio)
-    cached_text = min(cached_all - cached_audio - cached_image, text)
-    # What is cached and neither text nor told apart is images, then audio.
-    untold = cached_all - cached_audio - cached_image - cached_text
-    more_image = min(untold, image - cached_image)
+    cached_video = min(cached.get("VIDEO", 0), video, cached_all - cached_audio - cached_image)
+    cached_text = min(cached_all - cached_audio - cached_image - cached_video, text)
+    # What is cached and neither text nor told apart is video, then images, then audio.
+    untold = cached_all - cached_audio - cached_image - cached_video - cached_text
+    more_video = min(untold, video - cached_video)
+    more_image = min(untold - more_video, image - cached_image)
+    cached_video += more_video
     cached_image += more_image
-    cached_audio += untold - more_image
+    cached_audio += untold - more_video - more_image
     audio_out = min(made.get("AUDIO", 0), candidates)
     image_out = min(made.get("IMAGE", 0), candidates - audio_out)
     video_out = min(made.get("VIDEO", 0), candidates - audio_out - image_out)
     return Usage(
         input=text - cached_text + tools,
-        cache_read=cached_all - cached_audio,
+        cache_read=cached_text + cached_video,
         cache_read_audio=cached_audio,
+        cache_read_image=cached_image,
         input_audio=audio - cached_audio,
         input_image=image - cached_image,
-        output=candidates - audio_out - image_out,
+        input_video=video - cached_video,
+        output=candidates - audio_out - image_out - video_out,
         reasoning=thoughts,
         output_audio=audio_out,
         output_image=image_out,
-        # Dearer than text, and no count of ours: the unit marks the cost as a lower bound.
-        units={"output_video_tokens": video_out} if video_out else {},
+        output_video=video_out,
         service_tier=_tier(report),
     )
 

@@ -79,6 +79,11 @@ def read_form(body: bytes, content_type: str, wanted: Collection[str]) -> Form:
     return Form(form.values, text_bytes, sum(end - start for start, end in files), tuple(files))
 
 
+def without_boundary(body: bytes, content_type: str) -> bytes:
+    """Return a form without its boundary, which clients draw anew each time they send. Raises InvalidRequest."""
+    return body.replace(_boundary(content_type), b"")
+
+
 def _boundary(content_type: str) -> bytes:
     said = _BOUNDARY.fullmatch(content_type.strip())
     boundary = (said[1] or said[2]) if said else ""

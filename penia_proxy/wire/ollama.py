@@ -133,7 +133,8 @@ class Ollama:
         return NdjsonMeter(native) if is_lines else JsonMeter(native)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
-        return RefusalShape({"error": str(error), "penia": penia}, {"x-request-id": request_id})
+        # Its SDK keeps the sentence and nothing else, so the code stands in it.
+        return RefusalShape({"error": f"{error} ({error.code})", "penia": penia}, {"x-request-id": request_id})
 
 
 def _usage_of(answer: Mapping[str, Any]) -> Usage | None:

@@ -19,7 +19,7 @@ from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.wire.body import count, flag, model_of, read_object, set_member, text_or_none
 from penia_proxy.wire.call import WORK_NAME, AnswerHead, Call, Meter, Reading, Request, Work
-from penia_proxy.wire.content import dicts, text_of
+from penia_proxy.wire.content import dicts, text_of, values_of
 from penia_proxy.wire.endings import event as ending
 from penia_proxy.wire.endings import response_usage
 from penia_proxy.wire.families import OPENAI, Family
@@ -76,8 +76,14 @@ OUTPUT_CAP_MIN = 16
 IMAGE_MODEL_DEFAULT = "gpt-image-1"
 """What makes the images of the image tool where its settings name no model (openai-python 3.54.0, ImageGeneration)."""
 
-UNITS = {"file_search_call": "storage_searches", "code_interpreter_call": "code_executions"}
-"""Output items that are billed by use, and the catalogue's names of the uses."""
+CONTAINER_CALLS = frozenset({"code_interpreter_call", "shell_call"})
+"""Items that run in a container, which is billed by its life and memory (openai-python 3.54.0, tool.py)."""
+
+GIGABYTES = {"1g": 1, "4g": 4, "16g": 16, "64g": 64}
+"""``memory_limit`` of a container; 1 GB where there is none."""
+
+CACHE_TTL = "30m"
+"""The lifetime of cache writes at the cheaper rate; of the request or of a breakpoint in it (12 hours cost more)."""
 
 
 class ResponseReader:
@@ -219,6 +225,7 @@ def responses_call(request: Request, family: Family = OPENAI) -> Call:
             beyond_body=_is_stored(members) or any(map(_is_beyond, items)),
             output_cap=count(members, "max_output_tokens"),
             service_tier=text_or_none(members, "service_tier"),
+            cache_12h=any(isinstance(ttl, str) and ttl != CACHE_TTL for ttl in values_of(members, "ttl")),
             unbounded_why=_hosted(members, model),
         ),
         body=request.body,
@@ -257,10 +264,6 @@ def _image_bytes(item: dict[str, Any]) -> int:
     return len(url) if isinstance(url, str) and url.startswith("data:") else 0
 
 
-PRICED_TTL = "30m"
-"""The lifetime of cache writes that the catalogue prices; 12 hours cost more (openai-python 3.54.0's types)."""
-
-
 def _hosted(members: dict[str, Any], model: str) -> str:
     """Say what makes the cost unbounded, if anything does."""
     if any(tool.get("type") not in CALLER_TOOLS for tool in dicts(members.get("tools"))):
@@ -269,9 +272,6 @@ def _hosted(members: dict[str, Any], model: str) -> str:
         return "a stored prompt can bring hosted tools"
     if members.get("search_parameters") is not None or "-search" in model or "deep-research" in model:
         return "it searches the web, at a fee per search"
-    caching = members.get("prompt_cache_options")
-    if isinstance(caching, dict) and caching.get("ttl") not in (None, PRICED_TTL):
-        return "it asks for a cache lifetime whose price is not known"
     if members.get("context_management"):
         return "'context_management' lets the provider add turns of its own"
     return ""
@@ -285,11 +285,35 @@ def _units(response: Mapping[str, Any]) -> dict[str, int]:
     searches = whole(stated)
     if searches is None:
         searches = sum(item.get("type") == "web_search_call" and _is_search(item) for item in items)
-    units = {"web_searches": searches, **{unit: kinds[kind] for kind, unit in UNITS.items()}}
+    units = {
+        "web_searches": searches,
+        "storage_searches": kinds["file_search_call"],
+        "code_executions": _container_gigabytes(response, items),
+    }
     if kinds["image_generation_call"] and not _image_parts(response):
         # Made by a model whose tokens are not stated: no price applies, and the record says so.
         units["image_generations"] = kinds["image_generation_call"]
     return {name: amount for name, amount in units.items() if amount}
+
+
+def _container_gigabytes(response: Mapping[str, Any], items: list[dict[str, Any]]) -> int:
+    """
+    Return the memory of the containers that were used: a container of 4 GB costs four times one of 1 GB.
+
+    Each counts once, however often it ran; without a name each run counts.
+    """
+    runs = [item for item in items if item.get("type") in CONTAINER_CALLS]
+    named = [item.get("container_id") or _member(item, "environment").get("container_id") for item in runs]
+    local = sum(1 for item in runs if _member(item, "environment").get("type") == "local")
+    containers = len({name for name in named if isinstance(name, str)}) + named.count(None) - local
+    tools = dicts(response.get("tools"))
+    sizes = [_member(tool, name).get("memory_limit") for tool in tools for name in ("container", "environment")]
+    return containers * max((GIGABYTES.get(str(size), 1) for size in sizes), default=1)
+
+
+def _member(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = holder.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _is_search(item: dict[str, Any]) -> bool:
@@ -308,9 +332,7 @@ def _image_parts(response: Mapping[str, Any]) -> Parts:
 
 
 def _tool_usage(response: Mapping[str, Any], tool: str) -> dict[str, Any]:
-    report = response.get("tool_usage")
-    found = report.get(tool) if isinstance(report, dict) else None
-    return found if isinstance(found, dict) else {}
+    return _member(_member(response, "tool_usage"), tool)
 
 
 def stored_meter(_request: Request, head: AnswerHead, family: Family) -> Meter:

@@ -59,6 +59,7 @@ def usage_of(report: object, family: Family = OPENAI) -> Usage | None:
         reasoning=reasoning + hidden,
         output_audio=audio_out,
         output_image=image_out,
+        search_size=_search_size(report),
     )
 
 
@@ -72,11 +73,13 @@ def response_usage_of(report: object) -> Usage | None:
         return None
     cached = min(count_in(report, "input_tokens_details", "cached_tokens"), given)
     written = min(count_in(report, "input_tokens_details", "cache_write_tokens"), given - cached)
+    written_12h = min(count_in(report, "input_tokens_details", "cache_write_tokens_details", "ttl_12h_tokens"), written)
     reasoning = min(count_in(report, "output_tokens_details", "reasoning_tokens"), output)
     return Usage(
         input=given - cached - written,
         cache_read=cached,
-        cache_write=written,
+        cache_write=written - written_12h,
+        cache_write_12h=written_12h,
         output=output - reasoning,
         reasoning=reasoning,
     )
@@ -91,10 +94,19 @@ def image_usage_of(report: object) -> Usage | None:
     if given is None or output is None or not {"input_tokens", "output_tokens"} & report.keys():
         return None
     image = min(count_in(report, "input_tokens_details", "image_tokens"), given)
+    cached_image = min(count_in(report, "cached_tokens_details", "cached_image_tokens"), image)
+    cached_text = min(count_in(report, "cached_tokens_details", "cached_text_tokens"), given - image)
     details = report.get("output_tokens_details")
     # Without details everything made is the image (openai-python 3.54.0, types/images_response.py).
     text = min(count_in(details, "text_tokens"), output) if isinstance(details, dict) else 0
-    return Usage(input=given - image, input_image=image, output=text, output_image=output - text)
+    return Usage(
+        input=given - image - cached_text,
+        cache_read=cached_text,
+        input_image=image - cached_image,
+        cache_read_image=cached_image,
+        output=text,
+        output_image=output - text,
+    )
 
 
 def usage_at(answer: Mapping[str, Any], paths: tuple[Path, ...]) -> dict[str, Any] | None:
@@ -141,6 +153,11 @@ def _money(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= COST_USD_MAX * 10**10:
         return None
     return Decimal(repr(value))
+
+
+def _search_size(report: Mapping[str, Any]) -> str | None:
+    size = report.get("search_context_size")
+    return size if isinstance(size, str) and size in {"low", "medium", "high"} else None
 
 
 def _first(report: Mapping[str, Any], paths: tuple[Path, ...]) -> int:

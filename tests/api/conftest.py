@@ -55,6 +55,11 @@ def prices() -> PriceBook:
     return PriceBook.load()
 
 
+async def unchanged() -> tuple[str, ...]:
+    """Read nothing again."""
+    return ()
+
+
 @pytest.fixture
 async def services(config: Config, clock: MovedClock, prices: PriceBook) -> AsyncIterator[Services]:
     """Everything the API needs, without a gateway."""
@@ -75,6 +80,8 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
         prices=prices,
         hub=hub,
         started_monotonic=clock.monotonic(),
+        config_loaded_at=clock.now(),
+        reload=unchanged,
     )
     await hub.close()
     await ledger.close()

@@ -177,7 +177,7 @@ async def test_a_call_without_bound_is_refused_by_a_budget_that_needs_one(
     card = services.prices.card("openai", "gpt-4o", services.clock.now())
     assert card is not None
     boundless = replace(card, context_window=None)
-    monkeypatch.setattr(type(services.prices), "card", lambda *_: boundless)
+    monkeypatch.setattr(type(services.prices), "card", lambda *_, **__: boundless)
     monkeypatch.setattr(type(services.prices), "facts", lambda *_: None)
     await api.budget(daily_limit=5, enforcement="block", overrun="never")
 

@@ -3,9 +3,7 @@
 import pytest
 
 from penia_proxy.api.services import Services
-from penia_proxy.budget.calibration import SAMPLES_MIN
-from penia_proxy.budget.engine import Ask
-from penia_proxy.budget.estimate import Estimate
+from penia_proxy.budget.calibration import SAMPLES_MIN, Outcome
 from tests.api.client import Api
 
 
@@ -14,8 +12,10 @@ def seen(services: Services) -> None:
     """Let two models have been called: estimated at 1,000 tokens and 50 nano-dollars, and come out at a quarter."""
     for provider, model in (("openai", "gpt-4o"), ("house", "gpt-4o")):
         for _ in range(SAMPLES_MIN):
-            estimate = Estimate(Ask(50, None), 1_000, 10, input_raw=1_000)
-            services.calibration.observe(provider, model, estimate, input_tokens=250, cost_nanos=40)
+            outcome = Outcome(
+                1_000, 1_000, counted=False, expected_nanos=50, plain_nanos=80, input_tokens=250, cost_nanos=40
+            )
+            services.calibration.observe(provider, model, outcome)
 
 
 async def test_without_calls_nothing_is_known(api: Api) -> None:
@@ -35,6 +35,7 @@ async def test_errors_and_factors_are_shown(api: Api, seen: None) -> None:
             "cost": {"samples": SAMPLES_MIN, "p50": 1.25, "p95": 1.25},
             "bytes_factor": 0.25,
             "counted_factor": 1,
+            "cost_factor": 0.5,
         }
     ]
 

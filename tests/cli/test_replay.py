@@ -55,6 +55,27 @@ def test_what_differs_is_wrong(
     assert "wrong: small-00 openai chat" in out
 
 
+def test_a_correction_of_ours_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What differs from the file's price only by an entry of pricing/ is no fault, and is named; tokens still are."""
+    row = json.loads(SMALL.read_text().splitlines()[0])
+    said = {"model": "mistral-large-latest", "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}
+    row |= {"provider": "mistral", "model": "mistral-large-latest"}
+    row["request"] |= {"url": "https://api.mistral.ai/v1/chat/completions", "body": json.dumps(said | {"messages": []})}
+    row["response"]["body"] = json.dumps(said | {"choices": []})
+    row["expected"] |= {"usage": {"input_tokens": 10, "output_tokens": 5}, "best_cost_usd": "0.00005"}
+    recorded = tmp_path / "recorded.jsonl"
+    recorded.write_text(json.dumps(row))
+
+    _, out = replayed(str(recorded), capsys=capsys)
+    assert out.split("\nall ")[1].split("\n")[0].split() == ["1", "1", "0", "0"]
+    code, out = replayed(str(recorded), "--at", "2026-11-25T12:00:00Z", capsys=capsys)
+    assert code == 0
+    assert "pricing/ corrects what the catalogue has for mistral-large-latest of mistral" in out
+    row["expected"]["usage"]["output_tokens"] = 6
+    recorded.write_text(json.dumps(row))
+    assert replayed(str(recorded), "--at", "2026-11-25T12:00:00Z", capsys=capsys)[0] == 1
+
+
 def test_a_file_that_is_none_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the number of the line that cannot be read."""
     broken = tmp_path / "broken.jsonl"

@@ -39,7 +39,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 server=ServerConfig(port=0, drain_seconds=2, **(server or {})),
                 ledger=LedgerConfig(url=f"sqlite:///{tmp_path / f'penia{len(started)}.db'}", durability="normal"),
                 providers={
-                    name: ProviderConfig(**{"base_url": sandbox.url, "format": name, **settings})
+                    name: ProviderConfig(
+                        **{"base_url": sandbox.url_of(settings.get("format", name)), "format": name, **settings}
+                    )
                     for name, settings in names.items()
                 },
                 budgets=tuple(BudgetSpec(**spec) for spec in budgets),
@@ -53,3 +55,35 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         yield begin
     for running in started:
         await balanced(running)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a self-signed certificate and its key for 127.0.0.1, in one file."""
+    import datetime as dt
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "provider")])
+    now = SystemClock().now()
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return path

@@ -10,10 +10,7 @@ import pytest
 from aiohttp import web
 
 from penia_proxy.budget.money import nanos_of
-from penia_proxy.budget.prices import PriceBook
-from penia_proxy.budget.usage import Usage
-from penia_proxy.clock import SystemClock
-from tests.gateways import Running, Start
+from tests.gateways import Start, billed_nanos, spent_nanos
 
 CALLS = 200
 
@@ -52,25 +49,6 @@ class Gate:
             )
 
 
-def billed_nanos(penia: Running) -> int:
-    """Return what the provider's own count comes to at the catalogue's prices."""
-    book = PriceBook.load()
-    total = 0
-    for call in penia.sandbox.calls:
-        card = book.card(call.provider, call.served_model or "", SystemClock().now())
-        assert card is not None
-        usage = Usage(
-            input=call.input_tokens,
-            cache_read=call.cache_read_tokens,
-            cache_write=call.cache_write_5m_tokens,
-            cache_write_1h=call.cache_write_1h_tokens,
-            output=call.output_tokens,
-            reasoning=call.reasoning_tokens,
-        )
-        total += card.price(usage).total_nanos
-    return total
-
-
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("dialect", ["chat", "messages"])
 async def test_exactly_the_calls_whose_holds_fit_get_through(start: Start, dialect: str, *, stream: bool) -> None:
@@ -106,7 +84,7 @@ async def test_exactly_the_calls_whose_holds_fit_get_through(start: Start, diale
     for answer in refused:
         assert answer.headers["Retry-After"] == "1"
     (record, *_) = records = await penia.records()
-    assert sum(nanos_of(Decimal(repr(record["cost"]))) for record in records) == billed_nanos(penia)
+    assert spent_nanos(records) == billed_nanos(penia)
     _, summary = await penia.api("GET", f"/api/v1/budgets/{record['budget_id']}/summary")
     assert nanos_of(Decimal(repr(summary[0]["spent"]))) == billed_nanos(penia)
     assert summary[0]["held"] == 0

@@ -17,7 +17,6 @@ import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
-from penia_proxy.clock import SystemClock
 from penia_proxy.config import TimeoutsConfig
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.gateway import connection, lean
@@ -572,38 +571,6 @@ async def test_a_resting_connection_is_closed_in_time(monkeypatch: pytest.Monkey
         await whole(await sent(client, played.url, body=b"{}"))
         await until(lambda: played.closed == 1)
     await client.close()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a self-signed certificate and its key for 127.0.0.1, in one file."""
-    import datetime as dt
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "provider")])
-    now = SystemClock().now()
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
 
 
 def serving_with(certificate: Path) -> ssl.SSLContext:

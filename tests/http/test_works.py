@@ -290,7 +290,7 @@ async def test_a_batch_is_recorded_once_when_its_results_are_read(provider: Desk
     assert await held(penia) == 0
     # What a batch wrote in all is not what the next call will.
     assert penia.gateway.habit.p95("default", "gpt-5-mini") == OUTPUT_COLD_START
-    assert await penia.gateway.ledger.recent_outputs(9) == []
+    assert await penia.gateway.ledger.recent_calls(9) == []
 
 
 async def test_a_batch_read_again_after_a_restart_is_still_one_record(provider: Desk, start: Start) -> None:

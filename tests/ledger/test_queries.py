@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.dialects import sqlite
 
+from penia_proxy.budget.calibration import ESTIMATE, Outcome
 from penia_proxy.budget.usage import Usage
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.errors import InvalidRequest
@@ -134,15 +135,22 @@ async def test_an_empty_ledger_answers_in_the_same_shape(ledger: Ledger) -> None
     assert await ledger.queries.records(RecordFilter()) == ([], 0, None)
     assert await ledger.queries.record("r_1") is None
     assert await ledger.tallies(NOON) == {}
-    assert await ledger.recent_outputs(10) == []
+    assert await ledger.recent_calls(10) == []
 
 
-async def test_recent_outputs_are_what_models_really_wrote(filled: Ledger) -> None:
-    """What warms a prediction is the newest calls that ended well."""
+async def test_recent_calls_are_those_that_were_read_to_the_end(filled: Ledger) -> None:
+    """What warms a prediction is the newest calls that ended well and reported, by the models that were asked for."""
+    outcome = Outcome(40, 30, counted=True, expected_nanos=9, plain_nanos=8, input_tokens=20, cost_nanos=900)
     await filled.settle(record("r_10", status="cut", usage=Usage(output=77)))
-    await filled.settle(record("r_11", usage=Usage(output=3, reasoning=4)))
+    await filled.settle(record("r_11", usage=Usage(output=3, reasoning=4), metadata={"model_requested": "gpt"}))
+    await filled.settle(record("r_12", cost_basis="client"))
+    await filled.settle(record("r_13", metadata={ESTIMATE: outcome.as_metadata}))
 
-    assert await filled.recent_outputs(3) == [("rhetor", "gpt-4o", 7), ("rhetor", "gpt-4o", 0), ("apollo", "claude", 1)]
+    assert await filled.recent_calls(3) == [
+        ("rhetor", "openai", "gpt-4o", 5, outcome),
+        ("rhetor", "openai", "gpt", 7, None),
+        ("rhetor", "openai", "gpt-4o", 0, None),
+    ]
 
 
 async def test_tallies_are_of_windows_that_may_still_matter(ledger: Ledger, clock: StillClock) -> None:

@@ -16,6 +16,7 @@ from tests.eventstreams import chunk, event, exception
 DIALECT = Bedrock()
 NOVA = "us.amazon.nova-pro-v1:0"
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+TIER = {"x-amzn-bedrock-service-tier": "priority"}
 
 
 def call(
@@ -260,22 +261,29 @@ def test_choices_multiply() -> None:
     "members",
     [
         {"guardrailConfig": {"guardrailIdentifier": "g"}},
-        {"serviceTier": {"type": "priority"}},
         {"performanceConfig": {"latency": "optimized"}},
         {"toolConfig": {"tools": [{"systemTool": {"name": "nova_grounding"}}]}},
     ],
 )
 def test_what_costs_beyond_tokens_says_so(members: dict[str, Any]) -> None:
-    """Guardrails, dearer tiers and hosted tools have no price that is known here."""
+    """Guardrails, faster answers and hosted tools have no price that is known here."""
     assert call(**members).size.unbounded_why
-    assert not call(messages=[], serviceTier={"type": "default"}).size.unbounded_why
+    assert not call(messages=[]).size.unbounded_why
+
+
+@pytest.mark.parametrize("model", [NOVA, CLAUDE])
+def test_the_tier_asked_for_is_known_before(model: str) -> None:
+    """Converse has it in the body, InvokeModel in a header; whether it has a price is the card's to say."""
+    asked = call(serviceTier={"type": "priority"}), call("invoke", model, TIER, messages=[], max_tokens=5)
+
+    assert [one.size.service_tier for one in asked] == ["priority", "priority"]
+    assert not any(one.size.unbounded_why for one in asked)
 
 
 @pytest.mark.parametrize("model", [NOVA, CLAUDE])
 @pytest.mark.parametrize(
     "header",
     [
-        {"x-amzn-bedrock-service-tier": "priority"},
         {"x-amzn-bedrock-guardrailidentifier": "g"},
         {"x-amzn-bedrock-performanceconfig-latency": "optimized"},
     ],
@@ -305,8 +313,8 @@ def test_embeddings_write_nothing() -> None:
 
 
 def test_a_refusal_has_bedrock_s_shape() -> None:
-    """The SDK takes the error's name from a header."""
+    """The SDK takes the error's name from a header, and keeps the sentence: our code stands in it."""
     shape = DIALECT.refusal(BudgetExceeded("too much"), {"code": "budget_exceeded"}, "r1")
 
-    assert shape.body == {"message": "too much", "penia": {"code": "budget_exceeded"}}
+    assert shape.body == {"message": "too much (budget_exceeded)", "penia": {"code": "budget_exceeded"}}
     assert shape.headers["x-amzn-errortype"] == "ServiceQuotaExceededException"

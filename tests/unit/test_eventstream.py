@@ -4,6 +4,7 @@ import struct
 import zlib
 
 import pytest
+from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from tests.eventstreams import event, message
 STREAM = event("a", {"x": 1}) + message(b"", __event_type="b") + message(b"caf\xc3\xa9")
 
 
-def framed(*pieces: bytes) -> tuple[list[Message], bool]:
+def cut(*pieces: bytes) -> tuple[list[Message], bool]:
     framer = Framer()
     found = [one for piece in pieces for one in framer.feed(piece)]
     return found, framer.broken
@@ -21,7 +22,7 @@ def framed(*pieces: bytes) -> tuple[list[Message], bool]:
 
 def test_messages_have_their_headers_and_payloads() -> None:
     """A message may have any of both."""
-    (first, second, third), broken = framed(STREAM)
+    (first, second, third), broken = cut(STREAM)
 
     assert first.headers[":event-type"] == "a"
     assert first.payload == b'{"x": 1}'
@@ -30,12 +31,21 @@ def test_messages_have_their_headers_and_payloads() -> None:
     assert not broken
 
 
+def test_amazons_own_reader_reads_what_is_framed() -> None:
+    """Botocore's parser agrees about every message, checksums included."""
+    buffer = EventStreamBuffer()
+    buffer.add_data(STREAM)
+    ours, _ = cut(STREAM)
+
+    assert [(dict(each.headers), each.payload) for each in buffer] == [(one.headers, one.payload) for one in ours]
+
+
 def test_every_split_gives_the_same_messages() -> None:
     """A cut at any one byte changes nothing, nor do single bytes."""
-    whole = framed(STREAM)
+    whole = cut(STREAM)
     for at in range(len(STREAM)):
-        assert framed(STREAM[:at], STREAM[at:]) == whole
-    assert framed(*(STREAM[at : at + 1] for at in range(len(STREAM)))) == whole
+        assert cut(STREAM[:at], STREAM[at:]) == whole
+    assert cut(*(STREAM[at : at + 1] for at in range(len(STREAM)))) == whole
 
 
 def test_headers_of_every_type_are_stepped_over() -> None:
@@ -46,7 +56,7 @@ def test_headers_of_every_type_are_stepped_over() -> None:
     prelude = struct.pack("!II", len(head) + 16, len(head))
     body = prelude + struct.pack("!I", zlib.crc32(prelude)) + head
 
-    (found,), broken = framed(body + struct.pack("!I", zlib.crc32(body)))
+    (found,), broken = cut(body + struct.pack("!I", zlib.crc32(body)))
 
     assert found.headers == {"h": "yes"}
     assert not broken
@@ -59,7 +69,7 @@ def test_a_wrong_byte_ends_the_reading(at: int) -> None:
     bad = bytearray(good)
     bad[at] ^= 1
 
-    found, broken = framed(good + bytes(bad), good)
+    found, broken = cut(good + bytes(bad), good)
 
     assert [one.headers[":event-type"] for one in found] == ["a"]
     assert broken
@@ -70,13 +80,13 @@ def test_an_impossible_length_ends_the_reading(total: int, headers: int) -> None
     """Nobody can make us keep gigabytes with twelve bytes."""
     prelude = struct.pack("!II", total, headers)
 
-    assert framed(prelude + struct.pack("!I", zlib.crc32(prelude))) == ([], True)
+    assert cut(prelude + struct.pack("!I", zlib.crc32(prelude))) == ([], True)
 
 
 @given(st.lists(st.binary(max_size=64), max_size=8))
 def test_no_bytes_raise(pieces: list[bytes]) -> None:
     """A provider may send anything."""
-    framed(*pieces)
+    cut(*pieces)
 
 
 @given(st.binary(max_size=80))
@@ -85,4 +95,4 @@ def test_no_headers_raise(head: bytes) -> None:
     prelude = struct.pack("!II", len(head) + 16, len(head))
     body = prelude + struct.pack("!I", zlib.crc32(prelude)) + head
 
-    framed(body + struct.pack("!I", zlib.crc32(body)))
+    cut(body + struct.pack("!I", zlib.crc32(body)))

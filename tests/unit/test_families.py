@@ -139,6 +139,14 @@ def test_usage_is_asked_for_where_it_must_be(name: str) -> None:
     assert call(name, stream=True).changed == ("stream_options.include_usage",)
 
 
+@pytest.mark.parametrize(("stated", "size"), [("low", "low"), ("vast", None), ({}, None), (None, None)])
+def test_the_size_of_a_search_sets_its_fee(stated: Any, size: str | None) -> None:
+    """Perplexity says how much its search took in, beside what it cost."""
+    answered = read("perplexity", {"model": "sonar", **tokens(10, 5, search_context_size=stated)})
+
+    assert answered.parts[0][1].search_size == size
+
+
 @pytest.mark.parametrize("name", ["groq", "deepseek", "x-ai", "openrouter", "together", "perplexity", "mistral"])
 def test_what_reports_unasked_is_sent_as_it_came(name: str) -> None:
     """Not a byte is changed."""

@@ -78,7 +78,7 @@ def test_thoughts_are_on_top_and_the_cache_is_inside() -> None:
 
 
 def test_modalities_are_told_apart() -> None:
-    """Audio and images leave the text's count, on both sides and in the cache; video is priced as text."""
+    """Audio, images and video leave the text's count, on both sides and in the cache."""
     usage = usage_of(
         {
             "promptTokenCount": 1000,
@@ -97,11 +97,12 @@ def test_modalities_are_told_apart() -> None:
     )
 
     assert usage == Usage(
-        input=442,
-        cache_read=100,
+        input=100,
+        cache_read_image=100,
         input_audio=250,
         cache_read_audio=50,
         input_image=158,
+        input_video=342,
         output=10,
         output_image=1120,
     )
@@ -140,7 +141,7 @@ def test_enumerations_may_be_numbers() -> None:
                 "cachedContentTokenCount": 6,
                 "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 5}, {"modality": "IMAGE", "tokenCount": 2}],
             },
-            Usage(cache_read=3, cache_read_audio=3, input_audio=2),
+            Usage(cache_read=1, cache_read_image=2, cache_read_audio=3, input_audio=2),
         ),
         ({}, None),
         (None, None),
@@ -230,6 +231,37 @@ def test_grounding_is_billed_per_prompt_or_per_query(model: str, searches: int) 
     }
 
     assert usage_in(whole(answer, model=model)).units == {"web_searches": searches}
+
+
+@pytest.mark.parametrize(
+    ("model", "kinds", "queries", "units"),
+    [
+        ("gemini-3-flash", ["maps"], ["a", "b"], {"map_searches": 2}),
+        ("gemini-3-flash", ["maps", "maps"], [], {"map_searches": 1}),
+        ("gemini-3-flash", ["maps", "web"], ["a", "b"], {"web_searches": 2, "map_searches": 1}),
+        ("gemini-2.5-flash", ["maps"], ["a", "b"], {"map_searches": 1}),
+        ("gemini-3-flash", ["retrievedContext"], [], {}),
+    ],
+)
+def test_grounding_with_maps_has_its_own_fee(
+    model: str, kinds: list[str], queries: list[str], units: dict[str, int]
+) -> None:
+    """Queries belong to the map where nothing was found on the web; a grounded prompt is one at least."""
+    grounding = {"groundingChunks": [{kind: {}} for kind in kinds], "webSearchQueries": queries}
+    answer = {"candidates": [{"groundingMetadata": grounding}], "usageMetadata": {"promptTokenCount": 1}}
+
+    assert usage_in(whole(answer, model=model)).units == units
+
+
+@pytest.mark.parametrize(
+    ("values", "region"),
+    [(("p", "europe-west1", "gemini-3.6-flash"), "europe-west1"), (("gemini-3.6-flash",), None)],
+)
+def test_vertex_says_where_a_call_is_processed(values: tuple[str, ...], region: str | None) -> None:
+    """Its path has the location; the Gemini API's has none."""
+    asked = DIALECT.call(Request("generateContent", b"{}", values))
+
+    assert (asked.model, asked.region) == ("gemini-3.6-flash", region)
 
 
 def test_calls_of_functions_count_as_output_that_passed() -> None:
@@ -370,14 +402,14 @@ def test_embeddings_report_or_are_estimated(operation: str) -> None:
     assert reading(of, b"not JSON").parts == ()
 
 
-def test_video_is_marked_where_it_is_priced_apart() -> None:
-    """Such a cost says that it is a lower bound, and nothing bounds it before."""
+def test_video_is_priced_apart() -> None:
+    """Its bytes bound nothing: each input can fill the model's window with it."""
     video = {"parts": [{"inlineData": {"mimeType": "video/mp4", "data": "AA"}}]}
-    of = call("embedContent", "gemini-embedding-2", content=video)
-    report = {"promptTokenCount": 9, "promptTokensDetails": [{"modality": "VIDEO", "tokenCount": 9}]}
+    of = call("batchEmbedContents", "gemini-embedding-2", requests=[{"content": video}, {"content": video}])
+    report = {"promptTokenCount": 9, "promptTokensDetails": [{"modality": "VIDEO", "tokenCount": 8}]}
 
-    assert of.size.unbounded_why
-    assert usage_in(reading(of, json.dumps({"usageMetadata": report}).encode())).units == {"input_video_tokens": 9}
+    assert (of.size.audio, of.size.input_bound(8_192)) == (True, 16_384)
+    assert usage_in(reading(of, json.dumps({"usageMetadata": report}).encode())) == Usage(input=1, input_video=8)
 
 
 def test_predict_sums_its_predictions() -> None:

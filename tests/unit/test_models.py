@@ -109,6 +109,66 @@ def test_the_catalogue_finds_what_the_table_names_otherwise() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("provider", "models"),
+    [
+        ("openai", "gpt-5.4 gpt-5.5 gpt-5.6-sol gpt-6-sol gpt-6.1-terra gpt-4o gpt-4.1-mini o3 o4-mini"),
+        ("anthropic", "claude-opus-5-5 claude-sonnet-5-5 claude-haiku-5-5 claude-sonnet-4-5 claude-opus-4-8"),
+        ("google", "gemini-2.5-pro gemini-3.1-pro-preview gemini-3.8-flash claude-sonnet-4-5@20250929"),
+        ("azure", "gpt-4o gpt-5.4 gpt-6-sol claude-sonnet-4-5"),
+        ("aws", "us.amazon.nova-pro-v1:0 eu.anthropic.claude-sonnet-4-5-20250929-v1:0 openai.gpt-oss-120b-1:0"),
+        ("mistral", "mistral-large-latest mistral-medium-latest mistral-small-2603 codestral-2508"),
+        ("groq", "openai/gpt-oss-120b openai/gpt-oss-20b"),
+        ("x-ai", "grok-4.6 grok-4.7 grok-4.3"),
+        ("deepseek", "deepseek-flash deepseek-v4-pro"),
+        ("cohere", "command-a-03-2025 command-r-08-2024"),
+        ("fireworks", "accounts/fireworks/models/glm-5p3 accounts/fireworks/models/gpt-oss-120b"),
+        ("together", "MiniMaxAI/MiniMax-M3"),
+        ("cerebras", "gpt-oss-120b"),
+    ],
+)
+def test_the_models_of_today_have_their_facts(provider: str, models: str) -> None:
+    """How much they take and write and what they can do, found by every name that the price book knows them by."""
+    book = PriceBook.load()
+    for model in models.split():
+        facts = book.facts(provider, model)
+        assert book.card(provider, model, NOW), model
+        assert facts is not None, model
+        assert facts.context_window, model
+        assert facts.output_tokens_max, model
+        assert facts.capabilities, model
+        assert book.facts(provider, model.upper()) == facts
+    assert provider != "aws" or book.facts("aws", f"arn:aws:bedrock:us-east-1:1:inference-profile/{model}") == facts
+
+
+@pytest.mark.parametrize(
+    ("provider", "least"),
+    [
+        ("openai", 0.7),
+        ("anthropic", 0.5),
+        ("google", 0.75),
+        ("aws", 0.7),
+        ("azure", 0.6),
+        ("mistral", 0.75),
+        ("deepseek", 0.7),
+        ("cohere", 0.6),
+        ("fireworks", 0.8),
+        ("cerebras", 0.8),
+        ("voyageai", 0.8),
+        ("meta", 1),
+    ],
+)
+def test_the_table_covers_the_catalogue(provider: str, least: float) -> None:
+    """The rest are models that were retired, which the table forgets."""
+    book = PriceBook.load()
+    prefix = "accounts/fireworks/models/" if provider == "fireworks" else ""
+    names = [f"{prefix}{line.model}" for line in book.models(provider, NOW)]
+    names = [name for name in names if book.card(provider, name, NOW)]
+
+    assert len(names) > 5
+    assert sum(book.facts(provider, name) is not None for name in names) >= least * len(names)
+
+
 def test_strange_names_have_no_facts() -> None:
     """Nor does one that is too long to be a model's, and a model of ours that only an override prices."""
     book = PriceBook.load()

@@ -152,10 +152,10 @@ def test_the_compatible_paths_are_openai_s() -> None:
 
 
 def test_a_refusal_has_ollama_s_shape() -> None:
-    """ollama-python takes the message from ``error``."""
+    """ollama-python keeps the sentence in ``error`` and nothing else: our code stands in it."""
     shape = DIALECT.refusal(BudgetExceeded("too much"), {"code": "budget_exceeded"}, "r1")
 
-    assert shape.body == {"error": "too much", "penia": {"code": "budget_exceeded"}}
+    assert shape.body == {"error": "too much (budget_exceeded)", "penia": {"code": "budget_exceeded"}}
 
 
 def test_a_line_beyond_bounds_is_read_as_nothing() -> None:

@@ -124,9 +124,62 @@ def test_tools_are_counted_by_their_items() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("items", "tools", "gigabytes"),
+    [
+        ([{"container_id": "c1"}, {"container_id": "c1"}, {"container_id": "c2"}], [], 2),
+        ([{"container_id": "c1"}], [{"type": "code_interpreter", "container": {"memory_limit": "16g"}}], 16),
+        ([{"container_id": "c1"}], [{"type": "code_interpreter", "container": "c1"}], 1),
+        (
+            [{"type": "shell_call", "environment": {"type": "container_reference", "container_id": "c1"}}],
+            [{"type": "shell", "environment": {"type": "container_auto", "memory_limit": "4g"}}],
+            4,
+        ),
+        ([{"type": "shell_call", "environment": {"type": "local"}}], [], None),
+    ],
+)
+def test_containers_are_billed_once_and_by_their_memory(
+    items: list[dict[str, Any]], tools: list[dict[str, Any]], gigabytes: int | None
+) -> None:
+    """Several runs in one container are one fee, four gigabytes are four, and the caller's own shell is free."""
+    read = answered(output=[{"type": "code_interpreter_call", **item} for item in items], tools=tools)
+
+    assert read.parts[0][1].units.get("code_executions") == gigabytes
+
+
+def test_cache_writes_of_twelve_hours_are_told_apart() -> None:
+    """They are inside the writes, as the writes are inside the input."""
+    written = {"cache_write_tokens": 40, "cache_write_tokens_details": {"ttl_30m_tokens": 15, "ttl_12h_tokens": 25}}
+    report = {"input_tokens": 100, "input_tokens_details": written, "output_tokens": 5}
+
+    assert answered(usage=report).parts[0][1] == Usage(input=60, cache_write=15, cache_write_12h=25, output=5)
+    written["cache_write_tokens_details"]["ttl_12h_tokens"] = 900
+    assert answered(usage=report).parts[0][1] == Usage(input=60, cache_write_12h=40, output=5)
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({}, False),
+        ({"prompt_cache_options": {"ttl": "30m"}}, False),
+        ({"prompt_cache_options": {"ttl": "12h"}}, True),
+        ({"input": [{"content": [{"text": "x", "prompt_cache_breakpoint": {"ttl": "12h"}}]}]}, True),
+        ({"tools": [{"type": "function", "parameters": {"properties": {"ttl": {"type": "string"}}}}]}, False),
+    ],
+)
+def test_a_longer_cache_lifetime_is_known_before(members: dict[str, Any], *, expected: bool) -> None:
+    """The request or a single breakpoint of it may ask for it."""
+    assert call(**members).size.cache_12h is expected
+
+
 def test_an_image_made_by_a_tool_bills_the_image_model() -> None:
     """Its tokens are not in the usage of the response."""
-    made = {"input_tokens": 40, "input_tokens_details": {"image_tokens": 10}, "output_tokens": 272}
+    made = {
+        "input_tokens": 40,
+        "input_tokens_details": {"image_tokens": 10},
+        "cached_tokens_details": {"cached_image_tokens": 4, "cached_text_tokens": 3},
+        "output_tokens": 272,
+    }
 
     read = answered(
         output=[{"type": "image_generation_call"}],
@@ -134,7 +187,8 @@ def test_an_image_made_by_a_tool_bills_the_image_model() -> None:
         tool_usage={"image_gen": made},
     )
 
-    assert read.parts[1] == ("gpt-image-1.5", Usage(input=30, input_image=10, output_image=272))
+    expected = Usage(input=27, cache_read=3, input_image=6, cache_read_image=4, output_image=272)
+    assert read.parts[1] == ("gpt-image-1.5", expected)
 
 
 def test_an_image_whose_tokens_are_not_stated_is_marked() -> None:
@@ -194,7 +248,6 @@ def test_what_is_in_the_body_is_not_beyond_it() -> None:
         {"model": "o3-deep-research"},
         {"context_management": [{"type": "compaction"}]},
         {"prompt": {"id": "pmpt_1"}},
-        {"prompt_cache_options": {"ttl": "12h"}},
     ],
 )
 def test_hosted_tools_make_the_cost_unbounded(members: dict[str, Any]) -> None:

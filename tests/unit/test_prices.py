@@ -19,12 +19,19 @@ from hypothesis import strategies as st
 from penia_proxy.budget.money import nanos_of
 from penia_proxy.budget.overrides import Overrides
 from penia_proxy.budget.prices import LOOKUPS_MAX, MODEL_NAME_MAX, PriceBook, RateCard
+from penia_proxy.budget.ratecard import Possible
+from penia_proxy.budget.units import OWN_UNITS, REQUESTS, UNITS
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import ConfigError
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = [(p.id, m.id) for p in catalogue if p.id in {"openai", "anthropic"} for m in p.models]
+BILLED_IN_CODE = [("groq", "whisper-large-v3"), ("groq", "whisper-large-v3-turbo")]
+"""Where the library bills ten seconds for a shorter recording, which its data do not say (pricing/groq.yaml does)."""
+OTHER_UNITS = [
+    unit.usage_key for key, unit in UNITS.items() if not unit.is_tokens and key not in {REQUESTS, *OWN_UNITS}
+]
 TIERS = [None, "default", "standard", "priority", "flex", "fast", "batch", "unheard-of"]
 
 
@@ -76,36 +83,50 @@ def random_usage(rng: random.Random, *, audio: bool = True) -> Usage:
         cache_read=some(),
         cache_write=some(),
         cache_write_1h=some(),
+        cache_write_12h=some(),
         output=some(),
         reasoning=some(),
         input_audio=some() if audio else 0,
         output_audio=some() if audio else 0,
         cache_read_audio=some() if audio else 0,
+        input_video=some() if audio else 0,
+        output_video=some() if audio else 0,
         input_image=some(),
+        cache_read_image=some(),
         output_image=some(),
-        units={"web_searches": rng.randrange(4)} if rng.random() < 0.2 else {},
+        citation=some(),
+        units={name: rng.randrange(4) for name in OTHER_UNITS if rng.random() < 0.1},
         service_tier=rng.choice(TIERS),
         speed=rng.choice((None, "standard", "fast")),
     )
 
 
 def library_price(provider: str, model: str, usage: Usage, at: datetime) -> tuple[int, int]:
-    """Return (total, input) as genai-prices has it, told every overlap explicitly."""
+    """Return (total, input) as genai-prices has it, told every overlap: its wider counts hold the narrower ones."""
+    units = dict(usage.units)
+    for whole, parts in (
+        ("audio_seconds", ("input_audio_seconds", "output_audio_seconds")),
+        ("input_document_pages", ("input_annotated_document_pages",)),
+    ):
+        units[whole] = sum(units.get(name, 0) for name in (whole, *parts))
     theirs = genai_prices.Usage(
         input_tokens=usage.input_total,
-        cache_read_tokens=usage.cache_read + usage.cache_read_audio,
-        cache_write_tokens=usage.cache_write + usage.cache_write_1h,
+        cache_read_tokens=usage.cache_read_total,
+        cache_write_tokens=usage.cache_write_total,
         cache_write_5m_tokens=usage.cache_write,
         cache_write_1h_tokens=usage.cache_write_1h,
         input_audio_tokens=usage.input_audio + usage.cache_read_audio,
         cache_audio_read_tokens=usage.cache_read_audio,
-        input_image_tokens=usage.input_image,
-        cache_image_read_tokens=0,
+        input_image_tokens=usage.input_image + usage.cache_read_image,
+        cache_image_read_tokens=usage.cache_read_image,
+        input_video_tokens=usage.input_video,
         output_tokens=usage.output_total,
         output_reasoning_tokens=usage.reasoning,
         output_audio_tokens=usage.output_audio,
         output_image_tokens=usage.output_image,
-        **usage.units,
+        output_video_tokens=usage.output_video,
+        output_citation_tokens=usage.citation,
+        **units,
     )
     context = {"service_tier": usage.service_tier, "speed": usage.speed}
     if usage.service_tier == "batch":
@@ -160,6 +181,8 @@ def test_every_price_of_every_provider_equals_the_catalogues(book: PriceBook) ->
         for at in (NOW.replace(hour=rng.randrange(24)), NOW - timedelta(seconds=rng.randrange(3 * 365 * 86_400))):
             found = book.card(provider, model, at)
             usage = random_usage(rng)
+            if (provider, model) in BILLED_IN_CODE:
+                usage = replace(usage, units={})
             try:
                 expected = library_price(provider, model, usage, at)
             except LookupError:  # an id that is only a prefix of names
@@ -297,8 +320,7 @@ def test_no_usage_costs_more_than_most(
         usage.output_total + slack_out,
         service_tier=asked,
         speed=asked_speed,
-        cache_1h=usage.cache_write_1h > 0,
-        audio=audio,
+        possible=Possible(usage.cache_write_1h > 0, usage.cache_write_12h > 0, audio),
     )
 
     assert found.price(usage).total_nanos <= most
@@ -341,9 +363,9 @@ def test_hour_long_writes_and_audio_raise_the_bound_only_when_asked(book: PriceB
     """Rates for what cannot occur in the call stay out of its bound."""
     opus, realtime = card(book, "anthropic", "claude-opus-4-5"), card(book, "openai", "gpt-realtime")
 
-    assert opus.most(1_000, 0, cache_1h=True) == 10_000_000
+    assert opus.most(1_000, 0, possible=Possible(cache_1h=True)) == 10_000_000
     assert opus.most(1_000, 0) == 6_250_000
-    assert realtime.most(1_000, 0, audio=True) > realtime.most(1_000, 0)
+    assert realtime.most(1_000, 0, possible=Possible(senses=True)) > realtime.most(1_000, 0)
 
 
 def test_searches_are_named_as_unbounded(book: PriceBook) -> None:
@@ -497,7 +519,7 @@ def test_an_override_can_be_about_a_context(pricing: Pricing) -> None:
         ("model: {equals: m}, prices: {input_mtok: 25000}", "cannot be right"),
         ("model: {equals: m}, prices: {inptu_mtok: 1}", "unknown price 'inptu_mtok'; did you mean 'input_mtok'?"),
         ("model: {equals: m}, price: {input_mtok: 1}", "unknown key 'price' in entries[0]; did you mean 'prices'?"),
-        ("model: {equals: m}", "an entry has prices, multiply or context_window"),
+        ("model: {equals: m}", "an entry has prices, multiply, as_at, at_least or context_window"),
         ("model: {}, multiply: 1", "exactly one of"),
         ("model: {equals: m, regex: n}, multiply: 1", "exactly one of"),
         ("model: {regex: '('}, multiply: 1", "not a regular expression"),
@@ -527,7 +549,7 @@ def test_two_entries_for_the_same_day_contradict_each_other(pricing: Pricing) ->
     """The same model, date and context twice is refused, also across files; another date is not."""
     entry = "model: {equals: m}, start_date: 2026-01-01, prices: {input_mtok: 1, output_mtok: 1}"
 
-    assert "a.yaml:4: the same model, date and 'when' as " in pricing.problems(entry, entry)[0]
+    assert "a.yaml:4: the same model, date, days and 'when' as " in pricing.problems(entry, entry)[0]
     pricing(entry)
     with pytest.raises(ConfigError, match=r"b\.yaml:3: the same model"):
         pricing(entry, name="b.yaml")
