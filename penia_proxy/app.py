@@ -170,17 +170,18 @@ class Gateway:
                 config = await asyncio.to_thread(self._reread)
                 changed = changes(self.config, config)
                 prices = await asyncio.to_thread(_prices_of, config)
+                upstreams = self._upstreams(config.providers)
             except ConfigError as error:
                 self._services.config_error = problem = "; ".join(str(error).splitlines())
                 log.error("the configuration stays as it was: %s", problem)  # noqa: TRY400 - the operator's, not ours
                 raise
-            self._take(config, prices)
+            self._take(config, prices, upstreams)
         log.info("the configuration was read again; changed: %s", ", ".join(changed) or "nothing")
         return changed
 
-    def _take(self, config: Config, prices: PriceBook) -> None:
+    def _take(self, config: Config, prices: PriceBook, upstreams: Mapping[str, Upstream]) -> None:
         """Swap everything in one step: nobody sees one part of it without the other."""
-        self._proxy.take(self._upstreams(config.providers), prices, config.server)
+        self._proxy.take(upstreams, prices, config.server)
         self.config = self._services.config = config
         self.prices = self._services.prices = prices
         self._services.config_loaded_at, self._services.config_error = self.clock.now(), None

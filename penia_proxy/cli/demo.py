@@ -62,12 +62,13 @@ def demo(
 def config_of(provider_url: str, *, ledger: Path, port: int) -> "Config":
     """Return the demo's configuration."""
     from penia_proxy.config import Config
+    from penia_proxy.sandbox.errands import DEMO_PROVIDERS
 
     return Config.model_validate(
         {
             "server": {"port": port, "drain_seconds": 5},
             "ledger": {"url": f"sqlite:///{ledger}"},
-            "providers": {name: {"base_url": provider_url, "format": name} for name in ("openai", "anthropic")},
+            "providers": {name: {"base_url": f"{provider_url}/{name}", "format": name} for name in DEMO_PROVIDERS},
             "budgets": BUDGETS,
         }
     )

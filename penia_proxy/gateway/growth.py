@@ -35,7 +35,6 @@ class Growth:
         self._hold = hold
         self._call = call
         self._meter = meter
-        self._ratio = hold.output_ratio
         self._input: Part | None = None
         self._counted = 0
         """Tokens of the words that are whole."""
@@ -127,7 +126,7 @@ class Growth:
     @property
     def _output_tokens(self) -> int:
         """What has passed, in the provider's tokens."""
-        return math.ceil(self._passed_tokens * self._ratio)
+        return math.ceil(self._passed_tokens * self._hold.output_ratio)
 
     @property
     def _passed_tokens(self) -> int:

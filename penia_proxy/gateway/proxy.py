@@ -304,29 +304,20 @@ class Proxy:
 
     def _held(self, call: Call, caller: Caller, upstream: Upstream, started: float, fingerprint: str | None) -> Held:
         at = self._books.clock.now()
-        catalogue = upstream.catalogue
         model = upstream.provider.config.priced_as(call.model)
         card_of = self._cards(upstream, at, call.region)
         card = card_of(call.model)
-        provider, calibration = upstream.provider.name, self._books.calibration
-        known = Known(
-            habit=self._books.habit.p95(caller.component, call.model),
-            facts=self._prices.facts(catalogue, model),
-            bytes_factor=calibration.factor(provider, call.model, counted=False),
-            counted_factor=calibration.factor(provider, call.model, counted=True),
-            grows=call.cuttable,
-            cappable=call.capped is not None,
-            cost_factor=calibration.cost_factor(provider, call.model),
-        )
+        known = self._known(call, caller, upstream)
 
         async def recount() -> Estimate:
             tokens = await tokens_of(call.text(), model)
-            return estimate(call.size, card, known, text_tokens=tokens)
+            # What has been learned since counts as well.
+            return estimate(call.size, card, self._known(call, caller, upstream), text_tokens=tokens)
 
         return Held(
             started=started,
             caller=caller,
-            provider=provider,
+            provider=upstream.provider.name,
             model=call.model,
             streamed=call.stream,
             pricing_version=self._prices.version,
@@ -336,6 +327,18 @@ class Proxy:
             cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
             fingerprint=fingerprint,
             recount=recount,
+        )
+
+    def _known(self, call: Call, caller: Caller, upstream: Upstream) -> Known:
+        provider, calibration = upstream.provider.name, self._books.calibration
+        return Known(
+            habit=self._books.habit.p95(caller.component, call.model),
+            facts=self._prices.facts(upstream.catalogue, upstream.provider.config.priced_as(call.model)),
+            bytes_factor=calibration.factor(provider, call.model, counted=False),
+            counted_factor=calibration.factor(provider, call.model, counted=True),
+            grows=call.cuttable,
+            cappable=call.capped is not None,
+            cost_factor=calibration.cost_factor(provider, call.model),
         )
 
     async def _body(self, request: web.Request) -> bytes:

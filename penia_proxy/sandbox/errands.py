@@ -12,9 +12,15 @@ from penia_proxy.sandbox.faults import Behaviour
 from penia_proxy.sandbox.words import speech
 
 OPENAI_CHAT = "/openai/v1/chat/completions"
+OPENAI_RESPONSES = "/openai/v1/responses"
 OPENAI_EMBEDDINGS = "/openai/v1/embeddings"
 ANTHROPIC_MESSAGES = "/anthropic/v1/messages"
+MISTRAL_CHAT = "/mistral/v1/chat/completions"
+COHERE_EMBED = "/cohere/v2/embed"
 """Paths below the gateway: the provider's name in the configuration, then the provider's own path."""
+
+DEMO_PROVIDERS = ("openai", "anthropic", "mistral", "cohere")
+"""Whom the gateway must know."""
 
 _PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # one PNG pixel
@@ -106,6 +112,13 @@ def _apollo(seed: bytes) -> list[Errand]:
         ),
         Errand(
             "apollo",
+            OPENAI_RESPONSES,
+            {"model": "gpt-5", "input": asked, "max_output_tokens": 2000, "stream": True},
+            Behaviour(chunk_delay_s=0.01),
+            "plan",
+        ),
+        Errand(
+            "apollo",
             OPENAI_CHAT,
             {
                 "model": "gpt-4.1",
@@ -128,6 +141,11 @@ def _search_agent(seed: bytes) -> list[Errand]:
         Errand("search-agent", OPENAI_EMBEDDINGS, {"model": "text-embedding-3-small", "input": texts}),
         Errand(
             "search-agent",
+            COHERE_EMBED,
+            {"model": "embed-v4.0", "texts": texts, "input_type": "search_document", "embedding_types": ["float"]},
+        ),
+        Errand(
+            "search-agent",
             ANTHROPIC_MESSAGES,
             {"model": "claude-haiku-5-5", "max_tokens": 300, "stream": True, "tools": [tool], "messages": asked},
             tags="team=search",
@@ -143,6 +161,7 @@ def _ci_bot(seed: bytes) -> list[Errand]:
     return [
         Errand("ci-bot", OPENAI_CHAT, body, task_type="lint", tags="team=platform"),
         Errand("ci-bot", OPENAI_CHAT, body | {"stream": True}, Behaviour(error_after_chunks=12)),
+        Errand("ci-bot", MISTRAL_CHAT, body | {"model": "mistral-small-latest", "stream": True}, task_type="lint"),
         Errand("ci-bot", OPENAI_CHAT, body, Behaviour(status=429)),
         Errand(
             "ci-bot", ANTHROPIC_MESSAGES, body | {"model": "claude-haiku-4-5"}, Behaviour(status=500), task_type="lint"

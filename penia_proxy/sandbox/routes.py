@@ -82,20 +82,32 @@ class Provider:
     """Headers that only its callers send."""
     needs_key: bool = True
 
-    @cached_property
-    def _patterns(self) -> list[tuple[str, re.Pattern[str], Route]]:
-        return [
-            (route.method, re.compile(re.escape(route.path).replace(r"\{\}", "([^/]+)")), route)
-            for route in self.routes
-        ]
+    def plain(self, method: str, path: str) -> Route | None:
+        """Return the route of exactly this path."""
+        return self._plain.get((method, path))
 
     def find(self, method: str, path: str) -> tuple[Route, tuple[str, ...]] | None:
         """Return the route, and what stands in its path's ``{}``."""
+        plain = self.plain(method, path)
+        if plain is not None:
+            return plain, ()
         for known, pattern, route in self._patterns:
             found = pattern.fullmatch(path) if known == method else None
             if found is not None:
                 return route, tuple(map(unquote, found.groups()))
         return None
+
+    @cached_property
+    def _plain(self) -> dict[tuple[str, str], Route]:
+        return {(route.method, route.path): route for route in self.routes if "{" not in route.path}
+
+    @cached_property
+    def _patterns(self) -> list[tuple[str, re.Pattern[str], Route]]:
+        return [
+            (route.method, re.compile(re.escape(route.path).replace(r"\{\}", "([^/]+)")), route)
+            for route in self.routes
+            if "{" in route.path
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +140,8 @@ def find(method: str, raw_path: str, headers: Mapping[str, str]) -> Found:
     named = PROVIDERS.get(name)
     path = f"/{rest}" if named else raw_path
     candidates = [named] if named else list(PROVIDERS.values())
+    # Patterns are tried where no path is exactly this one: they take their time.
+    candidates = [one for one in candidates if one.plain(method, path)] or candidates
     matches = [(one, match) for one in candidates if (match := one.find(method, path)) is not None]
     meant = [one for one, _ in matches] or candidates
     provider = next((one for one in meant if any(mark in headers for mark in one.marks)), meant[0])

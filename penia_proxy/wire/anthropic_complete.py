@@ -9,7 +9,7 @@ anthropic-python 2.12.0's types (Completion, CompletionCreateParams).
 from collections.abc import Mapping
 
 from penia_proxy.budget.estimate import Size
-from penia_proxy.wire.body import count, flag, model_of, read_object
+from penia_proxy.wire.body import count, flag, model_of, read_object, set_member
 from penia_proxy.wire.call import Call, Reading, Request
 from penia_proxy.wire.content import text_of
 from penia_proxy.wire.reported import Passed, json_of
@@ -63,4 +63,5 @@ def completion_call(request: Request) -> Call:
         size=Size(text_bytes=len(request.body), messages=1, output_cap=count(members, "max_tokens_to_sample")),
         body=request.body,
         text=lambda: text_of(members.get("prompt")),
+        capped=lambda tokens: set_member(request.body, "max_tokens_to_sample", tokens),
     )

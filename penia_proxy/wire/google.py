@@ -113,10 +113,10 @@ class Google:
         _check_query(request.query)
         if request.operation in GEMINI_COMPATIBLE.posts:
             return _compatible_call(self._compatible.call(request), request.body)
-        if request.operation == "interactions":
-            return interaction_call(request)
-        if request.operation == "decisions":
-            return decision_call(request)
+        if request.operation in ("interactions", "decisions"):
+            placed = interaction_call(request) if request.operation == "interactions" else decision_call(request)
+            # /v1/projects/{}/locations/{}/interactions
+            return replace(placed, region=request.path_values[1]) if len(request.path_values) == 2 else placed
         model = model_of({"model": request.path_values[-1] if request.path_values else None})
         call = self._model_call(request, model)
         # /v1/projects/{}/locations/{}/publishers/…/models/{}: where it runs has a price (wire_formats.md §1.3).

@@ -16,7 +16,7 @@ from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.wire.body import flag, model_of, read_object, text_or_none
+from penia_proxy.wire.body import flag, model_of, read_object, set_member, text_or_none
 from penia_proxy.wire.call import Call, Reading, Request
 from penia_proxy.wire.content import dicts, text_of
 from penia_proxy.wire.google_content import BILLED_PER_PROMPT, IMAGE_TYPES, member, whole_number
@@ -45,7 +45,7 @@ _LISTS = {
 """This API's names, and those of ``usageMetadata``: the counts relate to each other in the same way (recorded)."""
 
 _GROUNDING = {"google_search": "web_searches", "google_maps": "map_searches"}
-"""Tools that are billed by use; there is no price for maps, which marks the cost as a lower bound."""
+"""Tools that are billed by the prompt up to 2.5 and by the query after; no other's price is known."""
 
 
 def interaction_usage_of(report: object, model: str, service_tier: object) -> Usage | None:
@@ -64,7 +64,7 @@ def interaction_usage_of(report: object, model: str, service_tier: object) -> Us
     for grounding in dicts(report.get("grounding_tool_count")):
         uses, name = count_in(grounding, "count"), _GROUNDING.get(str(grounding.get("type")), "other_tool_uses")
         if uses:
-            units[name] = 1 if name == "web_searches" and BILLED_PER_PROMPT.match(model) else uses
+            units[name] = 1 if name in _GROUNDING.values() and BILLED_PER_PROMPT.match(model) else uses
     tier = service_tier.lower() if isinstance(service_tier, str) and service_tier else None
     return replace(usage, units=units, service_tier=tier)
 
@@ -169,7 +169,15 @@ def interaction_call(request: Request) -> Call:
         ),
         body=request.body,
         text=lambda: text_of(_readable(members)),
+        # Not cut: a stream can be taken up again, so hanging up may not end what is billed.
+        capped=partial(_capped, request.body, members) if agent is None else None,
     )
+
+
+def _capped(body: bytes, members: Mapping[str, Any], tokens: int) -> bytes:
+    name = "generationConfig" if "generationConfig" in members else "generation_config"
+    config = {key: value for key, value in (members.get(name) or {}).items() if key != "maxOutputTokens"}
+    return set_member(body, name, {**config, "max_output_tokens": tokens})
 
 
 def decision_call(request: Request) -> Call:

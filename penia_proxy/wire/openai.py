@@ -6,7 +6,8 @@ Rule: what an endpoint asks and reports is in its own module, and what a relativ
 `penia_proxy.wire.families`. Sources: wire_formats.md §1.1, §1.5 and §1.8.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from penia_proxy.errors import PeniaError
@@ -26,6 +27,17 @@ from penia_proxy.wire.openai_works import works_routes
 
 _ERROR_TYPES = {402: "insufficient_quota", 429: "rate_limit_error", 401: "authentication_error"}
 
+_ALIKE: Mapping[str, Callable[[Request], Call]] = {
+    "transcriptions": transcription_call,
+    "translations": transcription_call,
+    "stt": transcription_call,
+    "speech": speech_call,
+    "ocr": document_call,
+    "classifications": classification_call,
+    "runs": run_call,
+}
+"""What is asked for in the same way of everybody who has it."""
+
 
 class OpenAI:
     """The dialect ``openai``, and that of each of its relatives."""
@@ -43,27 +55,23 @@ class OpenAI:
         )
 
     def call(self, request: Request) -> Call:
+        alike = _ALIKE.get(request.operation)
+        if alike is not None:
+            return alike(request)
         match request.operation:
             case "embeddings" | "rerank":
                 return embeddings_call(request, self._family)
             case "completions" | "fim":
                 return completions_call(request, self._family)
-            case "responses" | "compact" | "decisions":
+            case "responses" | "compact":
                 return responses_call(request, self._family)
+            case "decisions":
+                # It has no cap that could be set.
+                return replace(responses_call(request, self._family), capped=None)
             case "images" | "image-edits":
                 return images_call(request, self._family)
-            case "transcriptions" | "translations" | "stt":
-                return transcription_call(request)
-            case "speech":
-                return speech_call(request)
-            case "ocr":
-                return document_call(request)
-            case "classifications":
-                return classification_call(request)
             case "stored":
                 return stored_call(request, self._family)
-            case "runs":
-                return run_call(request)
             case "batches":
                 return batch_call(request, self.call)
         return chat_call(request, self._family)

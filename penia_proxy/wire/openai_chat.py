@@ -42,6 +42,7 @@ class ChatReader:
         self._model: str | None = None
         self._tier: str | None = None
         self._finished = False
+        self._ended = False
         self._final = False
         self._failed = False
         self._chunk: dict[str, Any] = {}
@@ -65,7 +66,6 @@ class ChatReader:
             return True
         self._common(chunk)
         choices = chunk.get("choices")
-        ended = not choices
         for choice in dicts(choices):
             self._chunk = chunk
             self._add(choice.get("delta"))
@@ -74,9 +74,9 @@ class ChatReader:
             index, reason = choice.get("index"), choice.get("finish_reason")
             if isinstance(index, int):
                 (self._running.discard if reason else self._running.add)(index)
-            ended = ended or bool(reason)
+            self._ended = self._ended or bool(reason)
         # Some streams repeat a growing usage in every chunk (Perplexity, vLLM where asked): with the end it is final.
-        self._final = self._final or (ended and bool(self._parts))
+        self._final = self._final or ((self._ended or not choices) and bool(self._parts))
         return not (self._strip and choices == [] and chunk.get("usage") is not None)
 
     def closing(self, usage: Usage) -> bytes:

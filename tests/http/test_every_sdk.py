@@ -49,13 +49,13 @@ async def asked(way: Way, at: Door, *, mode: str, **options: Any) -> Any:
     return await asyncio.to_thread(made, way, f"{at.url}/{way.provider}", **options)
 
 
-def calls() -> Iterator[Any]:
+def cases() -> Iterator[Any]:
     """Yield every (way, case, stream, mode)."""
     for name, way in WAYS.items():
-        for case, given in {"": {}, **way.cases}.items():
+        for case in ("", *way.cases):
             for stream in (False, True) if way.streams else (False,):
                 for mode in modes(way, brief=bool(case)):
-                    yield pytest.param(way, given, stream, mode, id=f"{name} {case} {mode}{' stream' * stream}")
+                    yield pytest.param(way, case, stream, mode, id=f"{name} {case} {mode}{' stream' * stream}")
 
 
 def modes(way: Way, *, brief: bool) -> tuple[str, ...]:
@@ -65,38 +65,43 @@ def modes(way: Way, *, brief: bool) -> tuple[str, ...]:
     return ("async",) if brief else ("async", "sync")
 
 
-@pytest.mark.parametrize(("way", "given", "stream", "mode"), [*calls()])
-async def test_answers_and_bill(
-    start: Start, before: Opened, way: Way, given: dict[str, Any], stream: bool, mode: str
-) -> None:
+@pytest.mark.parametrize(("way", "case", "stream", "mode"), [*cases()])
+async def test_answers_and_bill(start: Start, before: Opened, way: Way, case: str, stream: bool, mode: str) -> None:
     """Every field of the answer, or of each piece, equals a direct call's, and the books equal the provider's bill."""
     through = await start(providers={way.provider: way.settings})
     here = await before(through.url, way)
-    # Each from a fresh provider, so that the caches are cold for both.
+    # What was sent before is in the provider's cache the second time.
+    times = 2 if case == "cached" else 1
+    given = way.cases.get(case, {})
+    # Each from a fresh provider, so that the caches are alike for both.
     async with running_sandbox() as direct:
         there = await before(direct.url, way)
-        without = await asked(way, there, mode=mode, stream=stream, **given)
-    answer = await asked(way, here, mode=mode, stream=stream, **given)
+        without = [await asked(way, there, mode=mode, stream=stream, **given) for _ in range(times)]
+    answers = [await asked(way, here, mode=mode, stream=stream, **given) for _ in range(times)]
 
-    assert answer == without
-    assert answer
-    (record,) = await through.records()
-    (call,) = through.sandbox.calls
-    assert call.finished
-    assert record["streamed"] == stream
-    assert record["input_tokens"] == (
-        call.input_tokens + call.cache_read_tokens + call.cache_write_5m_tokens + call.cache_write_1h_tokens
-    )
-    assert record["output_tokens"] == call.output_tokens + call.reasoning_tokens
-    assert record["cache_read_tokens"] == call.cache_read_tokens
-    assert here.requests == there.requests == 1
+    assert answers == without
+    assert all(answers)
+    assert here.requests == there.requests == times
+    records, calls = await through.records(), through.sandbox.calls
+    assert all(call.finished for call in calls)
+    assert {record["streamed"] for record in records} == {stream}
+    assert {name: sum(record[name] for record in records) for name in ("input_tokens", "output_tokens")} == {
+        "input_tokens": sum(
+            call.input_tokens + call.cache_read_tokens + call.cache_write_5m_tokens + call.cache_write_1h_tokens
+            for call in calls
+        ),
+        "output_tokens": sum(call.output_tokens + call.reasoning_tokens for call in calls),
+    }
+    cached = sum(call.cache_read_tokens for call in calls)
+    assert sum(record["cache_read_tokens"] for record in records) == cached
+    assert (cached > 0) == (case == "cached")
     if way.unpriced:
-        assert (record["cost"], record["cost_basis"]) == (None, "unpriced")
+        assert [(record["cost"], record["cost_basis"]) for record in records] == [(None, "unpriced")]
     elif way.free:
-        assert (record["cost"], record["cost_basis"]) == (0, "free")
+        assert [(record["cost"], record["cost_basis"]) for record in records] == [(0, "free")]
     else:
-        assert record["cost_basis"] == "reported"
-        assert spent_nanos([record]) == billed_nanos(through) > 0
+        assert {record["cost_basis"] for record in records} == {"reported"}
+        assert spent_nanos(records) == billed_nanos(through) > 0
 
 
 def refusals(*kinds: str) -> list[Any]:

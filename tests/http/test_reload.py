@@ -162,6 +162,24 @@ async def test_what_cannot_change_is_named(tmp_path: Path, monkeypatch: pytest.M
         assert "other" in penia.gateway.config.providers
 
 
+async def test_a_provider_that_cannot_be_signed_for_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What signs is not installed: the providers stay, and the health says why."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "botocore", None)
+    async with running_sandbox() as sandbox, reloadable(tmp_path, sandbox) as (penia, path):
+        bedrock = f"  bedrock: {{base_url: '{sandbox.url}', format: bedrock, aws: {{region: us-east-1}}}}\n"
+        path.write_text(text_of(sandbox.url, other=False).replace("providers:\n", f"providers:\n{bedrock}"))
+        status, said = await penia.api("POST", "/api/v1/config/reload")
+        _, health = await penia.api("GET", "/health")
+
+        assert status == 422
+        assert "penia[bedrock]" in said["error"]
+        assert health["config_error"] == said["error"]
+        assert "other" in penia.gateway.config.providers
+
+
 async def test_prices_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A corrected price holds for the next call; a file that is wrong changes nothing."""
     monkeypatch.chdir(tmp_path)

@@ -121,25 +121,6 @@ async def test_what_is_free_passes_unmetered(start: Start) -> None:
     assert await penia.records() == []
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_refusal_is_the_sdks_own_error(start: Start, *, stream: bool) -> None:
-    """ClientError with 402 and the canonical status, at once and without a retry."""
-    penia = await start(providers=PROVIDERS, budgets=({"name": "None", "daily_limit": 0.0, "enforcement": "block"},))
-
-    async def ask() -> Any:
-        async with client(penia.url, penia).aio as sdk:
-            if stream:
-                return [chunk async for chunk in await sdk.models.generate_content_stream(model=MODEL, contents="x")]
-            return await sdk.models.generate_content(model=MODEL, contents="x")
-
-    with pytest.raises(errors.ClientError) as raised:
-        await ask()
-
-    assert (raised.value.code, raised.value.status) == (402, "RESOURCE_EXHAUSTED")
-    assert penia.sandbox.calls == []
-    assert await penia.records() == []
-
-
 @pytest.mark.parametrize("status", [400, 429, 503])
 async def test_the_providers_errors_stay_its_own(start: Start, status: int) -> None:
     """The same exception with the same body as a direct call's."""

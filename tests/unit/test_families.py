@@ -292,11 +292,14 @@ def test_an_image_model_that_does_not_say_its_cost_is_refused() -> None:
 
 
 def test_a_usage_that_grows_is_final_with_the_end() -> None:
-    """Perplexity states a sum in every chunk: one that is cut in the middle has no final one."""
+    """Perplexity states a sum in every chunk, OpenRouter one after the end: only what comes with or after it counts."""
     cut = [{"choices": [{"delta": {"content": "a"}}], "usage": {"prompt_tokens": 8, "completion_tokens": 1}}]
     end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 8, "completion_tokens": 90}}
 
+    after = [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {**cut[0], "choices": [{"delta": {}}]}]
+
     assert not read("perplexity", cut).complete
+    assert read("openrouter", after).complete
     whole = read("perplexity", [*cut, end])
     assert (whole.complete, whole.finished) == (True, True)
     assert whole.parts == ((None, Usage(input=8, output=90)),)

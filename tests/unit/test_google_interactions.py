@@ -110,6 +110,7 @@ def test_what_was_written_can_be_counted_without_a_usage() -> None:
     [
         ("gemini-2.5-flash", [{"type": "google_search", "count": 3}], {"web_searches": 1}),
         ("gemini-3.8-flash", [{"type": "google_search", "count": 3}], {"web_searches": 3}),
+        ("gemini-2.5-flash", [{"type": "google_maps", "count": 2}], {"map_searches": 1}),
         ("gemini-3.8-flash", [{"type": "google_maps", "count": 2}], {"map_searches": 2}),
         ("gemini-3.8-flash", [{"type": "retrieval", "count": 2}], {"other_tool_uses": 2}),
         ("gemini-3.8-flash", [{"type": "google_search", "count": 0}], {}),
@@ -213,3 +214,25 @@ def test_a_decision_reports_as_an_interaction_does() -> None:
     assert "is it" in asked.text()
     assert read.complete
     assert read.parts[0][0] is None
+
+
+@pytest.mark.parametrize(
+    "members", [{}, {"generation_config": {"seed": 1}}, {"generation_config": {"max_output_tokens": 900}}]
+)
+def test_a_smaller_cap_can_be_set(members: dict[str, Any]) -> None:
+    """Where a budget has less room than was asked for; an agent has none."""
+    asked = call(**members)
+    assert asked.capped is not None
+
+    config = json.loads(asked.capped(64))["generation_config"]
+    assert config == {**members.get("generation_config", {}), "max_output_tokens": 64}
+    assert call(model=None, agent="x").capped is None
+
+
+@pytest.mark.parametrize("operation", ["interactions", "decisions"])
+def test_vertex_says_where_it_runs(operation: str) -> None:
+    """The place in the path has a price; the Gemini API's path names none."""
+    body = json.dumps({"model": "gemini-3.8-flash", "input": "hi"}).encode()
+
+    assert DIALECT.call(Request(operation, body, ("a-project", "us-central1"))).region == "us-central1"
+    assert DIALECT.call(Request(operation, body)).region is None
