@@ -35,8 +35,8 @@ unit: $(VENV)/.dev-stamp ## Run the unit tests only
 faults: $(VENV)/.dev-stamp ## Kill the gateway under load, over and over, and print what is left
 	$(BIN)/pytest tests/faults
 
-bench: $(VENV)/.dev-stamp ## Measure added latency and calls per second
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev-stamp ## Measure added latency, calls per second and processor time [PARTS=low|saturation|streams|growth]
+	$(BIN)/python -m benchmarks $(PARTS)
 
 replay: $(VENV)/.run-stamp ## Put recorded exchanges through the gateway and compare [FILE=…]
 	$(BIN)/penia replay $(FILE)

@@ -13,7 +13,7 @@ from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime  # noqa: TC003 - annotates an attribute
-from enum import Enum
+from enum import StrEnum
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -35,7 +35,7 @@ from penia_proxy.ledger.ledger import Ledger
 log = logging.getLogger(__name__)
 
 
-class State(Enum):
+class State(StrEnum):
     """Where a hold is in its life."""
 
     HELD = "held"
@@ -254,13 +254,15 @@ class Holding:
         is_one = bill.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
         if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
             remarks[ESTIMATE] = self._learned(bill)
-        record = replace(self._record(bill), status=status, ttft_ms=ttft_ms, once_key=once_key, metadata=remarks)
+        record = self._record(bill, status, ttft_ms, once_key, remarks)
         await self._books.counters.settle(self.verdict.legs, record)
         if status == "ok" and is_one and bill.basis != "estimated":
             self._books.habit.observe(record.component, held.model, record.usage.output_total)
         self._tell(record)
 
-    def _record(self, bill: Bill) -> UsageRecord:
+    def _record(
+        self, bill: Bill, status: str, ttft_ms: float | None, once_key: str | None, metadata: dict[str, Any]
+    ) -> UsageRecord:
         held = self._held
         return UsageRecord(
             record_id=held.caller.request_id,
@@ -278,6 +280,10 @@ class Holding:
             pricing_version=held.pricing_version,
             estimated_nanos=self._first_nanos,
             streamed=held.streamed,
+            status=status,
+            ttft_ms=ttft_ms,
+            once_key=once_key,
+            metadata=metadata,
             latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
             tags=held.caller.tags,
         )
