@@ -99,14 +99,14 @@ class Proxy:
         self._books = books
         self._drains = Drains()
         self._works = Works(books)
-        self._door = Door()
+        self._door = Door(server)
         self.take(upstreams, prices, server)
 
     def take(self, upstreams: Mapping[str, Upstream], prices: PriceBook, server: ServerConfig) -> None:
         """Take a configuration, in one step; calls under way keep what they began with."""
         self._upstreams = upstreams
         self._prices = prices
-        self._server = server
+        self._server = self._door.limits = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -119,7 +119,7 @@ class Proxy:
             dialect = upstream.dialect
             caller = caller_of(request.headers, target.component)
             request_id = caller.request_id
-            self._door.let_in()
+            self._door.let_in(caller.component)
             return await self._forward(request, target, upstream, caller)
         except ReachedError as failure:
             return respond(failure.error, dialect, request_id, {})
@@ -165,6 +165,7 @@ class Proxy:
             headers=headers,
             noted=self._works.noted(upstream.provider.name),
         )
+        self._door.carry(max(0, len(asked.body) - len(body)))
         if route.reads is not None:
             return await self._read(request, partial(send, headers, body), asked, route.reads, upstream, caller, stamp)
         call = upstream.dialect.call(asked)
@@ -346,6 +347,7 @@ class Proxy:
                     size += len(piece)
                     if size > self._body_bytes_max:
                         raise too_large
+                    self._door.carry(len(piece))
                     pieces.append(piece)
         except TimeoutError as error:
             raise RequestTimeout("The body did not arrive in time.") from error
