@@ -41,6 +41,7 @@ from penia_proxy.gateway.routes import RouteTable
 from penia_proxy.gateway.session import SessionClient
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.jumps import LOOK_S, Jumps
 from penia_proxy.watch.live import LiveHub, LiveLimits
 from penia_proxy.watch.shapes import BudgetStates, record_json
 from penia_proxy.wire.dialects import DIALECTS
@@ -130,6 +131,7 @@ class Gateway:
         ``hurry`` is set, is settled as far as it came.
         """
         self._services.draining = True
+        self._watching.cancel()
         await self._proxy.finish(self.config.server.drain_seconds, hurry or asyncio.Event())
         await self.ledger.caught_up()  # live clients hear of a record once it is durable
         self._listener.close()
@@ -211,6 +213,7 @@ class Gateway:
             raise InvariantError("a runner that is set up has a server")
         self._listener = Listener(self._runner.server, self.config.server)
         await self._listener.open()
+        self._watching = asyncio.create_task(_watch(self._services.jumps))
 
     def _control_plane(self) -> Services:
         return Services(
@@ -223,6 +226,7 @@ class Gateway:
             prices=self.prices,
             hub=self.hub,
             started_monotonic=self._started_monotonic,
+            jumps=Jumps(self.clock),
             config_loaded_at=self.clock.now(),
             reload=self.reload,
             habit=self.habit,
@@ -271,6 +275,16 @@ class Gateway:
     def _publish(self, record: UsageRecord) -> None:
         if self.hub.listening:
             self.hub.usage(record_json(record), record.budget_ids, record.component)
+
+
+async def _watch(jumps: Jumps) -> None:
+    told_at = 0
+    while True:
+        await asyncio.sleep(LOOK_S)
+        jump_s = jumps.look()
+        if jump_s is not None and jumps.count >= told_at:
+            told_at = 2 * jumps.count  # a clock that stands still jumps without end
+            log.warning("the wall clock has jumped by %+.1f s; budgets' windows follow it", jump_s)
 
 
 def _prices_of(config: Config) -> PriceBook:
