@@ -105,7 +105,7 @@ class Proxy:
         self._drains = Drains()
         self._works = Works(books)
         self._deadlines = Deadlines(asyncio.get_running_loop())
-        self._door = Door()
+        self._door = Door(server)
         self._sockets = Sockets(books.clock)
         self.take(upstreams, prices, server)
 
@@ -113,7 +113,7 @@ class Proxy:
         """Take a configuration, in one step; calls under way keep what they began with."""
         self._upstreams = upstreams
         self._prices = prices
-        self._server = server
+        self._server = self._door.limits = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
         self._sockets.message_bytes_max = self._body_bytes_max
 
@@ -127,7 +127,7 @@ class Proxy:
             dialect = upstream.dialect
             caller = caller_of(request.headers, target.component)
             request_id = caller.request_id
-            self._door.let_in()
+            self._door.let_in(caller.component)
             if is_upgrade(request):
                 return await self._open(request, target, upstream, caller)
             return await self._forward(request, target, upstream, caller)
@@ -194,6 +194,7 @@ class Proxy:
             headers=headers,
             noted=self._works.noted(upstream.provider.name),
         )
+        self._door.carry(max(0, len(asked.body) - len(body)))
         if route.reads is not None:
             return await self._read(
                 downstream, partial(send, headers, body), asked, route.reads, upstream, caller, stamp
@@ -379,6 +380,7 @@ class Proxy:
         try:
             if request.content.is_eof():  # as most are: it came with its head, and needs no timer
                 body = request.content.read_nowait()
+                self._door.carry(len(body))
             else:
                 async with asyncio.timeout(self._server.body_timeout_s):
                     body = await self._pieces(request.content)
@@ -397,6 +399,7 @@ class Proxy:
             size += len(piece)
             if size > self._body_bytes_max:
                 raise self._too_large()
+            self._door.carry(len(piece))
             pieces.append(piece)
         return b"".join(pieces)
 
