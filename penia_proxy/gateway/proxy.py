@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from aiohttp import StreamReader, web
+from aiohttp import web
 from multidict import CIMultiDict
 
 from penia_proxy.budget.bill import CardOf
@@ -22,14 +22,12 @@ from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
-    InvalidRequest,
     InvariantError,
-    PayloadTooLarge,
     PeniaError,
-    RequestTimeout,
     UnknownProvider,
 )
 from penia_proxy.gateway.answer import Answering, Copy, head_of, pass_through, through_cancellation
+from penia_proxy.gateway.body import body_of
 from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
 from penia_proxy.gateway.charging import Payer
@@ -176,7 +174,7 @@ class Proxy:
     ) -> web.StreamResponse:
         stamp = Stamp(self._books.clock, caller.request_id)
         route, path_values = upstream.routes.match(request.method, target.path)
-        body = await self._body(request)
+        body = await body_of(request, self._server, self._door.carry)
         headers = upstream.provider.headers_of(request.headers)
         downstream = Downstream(request, self._deadlines, upstream.provider.config.timeout_seconds.idle)
         send = partial(upstream.provider.exchange, request.method, target.path, target.query)
@@ -370,38 +368,3 @@ class Proxy:
             cappable=call.capped is not None,
             cost_factor=calibration.cost_factor(provider, call.model),
         )
-
-    async def _body(self, request: web.Request) -> bytes:
-        """Read the body, bounded in size and time. Raises PayloadTooLarge, RequestTimeout, InvalidRequest."""
-        if not request.can_read_body:
-            return b""
-        if (request.content_length or 0) > self._body_bytes_max:
-            raise self._too_large()
-        try:
-            if request.content.is_eof():  # as most are: it came with its head, and needs no timer
-                body = request.content.read_nowait()
-                self._door.carry(len(body))
-            else:
-                async with asyncio.timeout(self._server.body_timeout_s):
-                    body = await self._pieces(request.content)
-        except TimeoutError as error:
-            raise RequestTimeout("The body did not arrive in time.") from error
-        except (OSError, web.RequestPayloadError) as error:
-            raise InvalidRequest("The body broke off.") from error
-        if len(body) > self._body_bytes_max:
-            raise self._too_large()
-        return body
-
-    async def _pieces(self, content: StreamReader) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-        while piece := await content.readany():
-            size += len(piece)
-            if size > self._body_bytes_max:
-                raise self._too_large()
-            self._door.carry(len(piece))
-            pieces.append(piece)
-        return b"".join(pieces)
-
-    def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"The body is larger than {self._server.max_body_mb:g} MB.")
