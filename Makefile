@@ -12,7 +12,7 @@ DEMO ?=
 FILE ?= $(wildcard tests/replay/*.jsonl ../shared/corpus/dev.jsonl.gz ../shared/corpus/dev_realtime.jsonl.gz)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit faults bench replay screenshots format clean
+.PHONY: help run test check unit faults bench overshoot replay screenshots format clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,8 +35,11 @@ unit: $(VENV)/.dev-stamp ## Run the unit tests only
 faults: $(VENV)/.dev-stamp ## Kill the gateway under load, over and over, and print what is left
 	$(BIN)/pytest tests/faults
 
-bench: $(VENV)/.dev-stamp ## Measure added latency and calls per second
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev-stamp ## Measure added latency, calls per second and processor time [PARTS=low|saturation|streams|growth]
+	$(BIN)/python -m benchmarks $(PARTS)
+
+overshoot: $(VENV)/.dev-stamp ## Measure how far budgets are overrun, by what the provider made
+	$(BIN)/python -m benchmarks.overshoot
 
 replay: $(VENV)/.run-stamp ## Put recorded exchanges through the gateway and compare [FILE=…]
 	$(BIN)/penia replay $(FILE)

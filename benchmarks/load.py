@@ -33,22 +33,41 @@ class Load:
         return self.chunks / self.seconds
 
 
-def request_bytes(body_bytes: int, *, stream: bool, path: str) -> bytes:
-    """Return one call whose body is about as long as asked."""
-    body = {"model": "gpt-4o-mini", "max_tokens": 200, "stream": stream, "messages": [{"role": "user", "content": ""}]}
+@dataclass(frozen=True)
+class Ask:
+    """What is asked for: a body of about so many bytes, and a stream of so many chunks (0: none)."""
+
+    body_bytes: int = 300
+    chunks: int = 0
+    delay_ms: int = 0
+    components: int = 1
+    """Over how many components the calls are spread."""
+
+
+def request_bytes(ask: Ask, path: str, component: int) -> bytes:
+    """Return one call."""
+    body: dict[str, object] = {
+        "model": "gpt-4o-mini",
+        "max_tokens": 200,
+        "stream": ask.chunks > 0,
+        "messages": [{"role": "user", "content": ""}],
+    }
+    if ask.chunks:
+        body["user"] = f"chunks={ask.chunks},delay_ms={ask.delay_ms}"
+    body_bytes = ask.body_bytes
     missing = max(0, body_bytes - len(json.dumps(body)))
     body["messages"] = [{"role": "user", "content": ("word " * (missing // 5 + 1))[:missing]}]
     data = json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer none\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        f"X-Penia-Component: c{component}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
 
 
-async def load(port: int, *, connections: int, calls: int, body_bytes: int, stream: bool, path: str = PATH) -> Load:
+async def load(port: int, ask: Ask, *, connections: int, calls: int, path: str = PATH) -> Load:
     """Send ``calls`` over ``connections`` kept alive, each waiting for its answer before the next."""
-    payload = request_bytes(body_bytes, stream=stream, path=path)
+    payloads = [request_bytes(ask, path, component) for component in range(ask.components)]
     latencies: list[float] = []
     first_bytes: list[float] = []
     chunks = 0
@@ -60,7 +79,7 @@ async def load(port: int, *, connections: int, calls: int, body_bytes: int, stre
         while left > 0:
             left -= 1
             began = time.perf_counter()
-            writer.write(payload)
+            writer.write(payloads[left % len(payloads)])
             await writer.drain()
             head = await reader.readuntil(b"\r\n\r\n")
             if b" 200 " not in head[:20]:

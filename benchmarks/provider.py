@@ -1,12 +1,14 @@
 """
 A provider that costs nothing to ask.
 
-Its one job: answer OpenAI chat calls with canned bytes, so that what is measured is what stands before it.
+Its one job: answer OpenAI chat calls with canned bytes, so that what is measured is what stands before it. A stream is
+as long and as slow as the request's ``user`` says: ``chunks=100,delay_ms=0``.
 Run: python -m benchmarks.provider PORT
 """
 
 import asyncio
 import json
+import re
 import sys
 from typing import cast
 
@@ -25,7 +27,7 @@ BODY = json.dumps(
 ).encode()
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-CHUNKS = 100
+ASKED = re.compile(rb"chunks=(\d+),delay_ms=(\d+)")
 
 
 def chunked(data: bytes) -> bytes:
@@ -45,7 +47,7 @@ def event(members: dict[str, object]) -> bytes:
 
 
 DELTA = event({"choices": [{"index": 0, "delta": {"content": "ok "}, "finish_reason": None}], "usage": None})
-USAGE = event({"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": CHUNKS, "total_tokens": 112}})
+USAGE = event({"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 100, "total_tokens": 112}})
 DONE = chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
@@ -73,15 +75,17 @@ class Canned(asyncio.Protocol):
             return
         self._buffer = rest[length:]
         if b'"stream": true' in rest or b'"stream":true' in rest:
-            self._task = asyncio.ensure_future(self._stream())
+            asked = ASKED.search(rest)
+            chunks, delay_ms = map(int, asked.groups()) if asked else (100, 0)
+            self._task = asyncio.ensure_future(self._stream(chunks, delay_ms / 1000))
         else:
             self._transport.write(WHOLE)
 
-    async def _stream(self) -> None:
+    async def _stream(self, chunks: int, delay_s: float) -> None:
         self._transport.write(STREAM_HEAD)
-        for _ in range(CHUNKS):
+        for _ in range(chunks):
             self._transport.write(DELTA)
-            await asyncio.sleep(0)
+            await asyncio.sleep(delay_s)
         self._transport.write(USAGE + DONE)
 
 

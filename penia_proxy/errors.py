@@ -17,12 +17,15 @@ PeniaError
 │  ├─ Conflict            409  conflict             same id, other content
 │  ├─ PayloadTooLarge     413  payload_too_large
 │  ├─ SchemaViolation     422  invalid_fields       REST: one entry per field
-│  └─ BudgetBusy          429  budget_busy          fits once calls in flight settle
+│  ├─ BudgetBusy          429  budget_busy          fits once calls in flight settle
+│  └─ RateLimited         429  rate_limited         this component has as many calls under way as it may
 ├─ UpstreamError                      the provider's
 │  ├─ UpstreamUnreachable 502  upstream_unreachable
 │  └─ UpstreamTimeout     504  upstream_timeout
 ├─ StoreUnavailable       503  store_unavailable    our store's: the ledger cannot write
 ├─ TooManyClients         503  too_many_clients     ours: every place is taken: at the live feed, or for sessions
+├─ UnsupportedVersion     505  http_version         a protocol in which a cut answer looks whole
+├─ Overloaded             503  overloaded           ours: as many calls, or bodies, are under way as may be
 ├─ ShuttingDown           503  shutting_down        ours: no more calls are taken
 ├─ ConfigError            422  invalid_config       the operator's: the start stops with exit code 2
 │  └─ NeedsRestart        409  needs_restart        a reload cannot change this
@@ -161,6 +164,15 @@ class BudgetBusy(CallerError):
     sdk_may_retry = True
 
 
+class RateLimited(CallerError):
+    """The component has as many calls under way as it may."""
+
+    status = 429
+    code = "rate_limited"
+    retry_after_s = 1
+    sdk_may_retry = True
+
+
 class UpstreamError(PeniaError):
     """The provider's fault."""
 
@@ -195,6 +207,22 @@ class TooManyClients(PeniaError):
     status = 503
     code = "too_many_clients"
     retry_after_s = 5
+
+
+class UnsupportedVersion(PeniaError):
+    """HTTP/1.0 has no chunks: an answer that breaks off would look like a whole one."""
+
+    status = 505
+    code = "http_version"
+
+
+class Overloaded(PeniaError):
+    """As many calls are under way, or their bodies take as much memory, as may be."""
+
+    status = 503
+    code = "overloaded"
+    retry_after_s = 1
+    sdk_may_retry = True
 
 
 class ShuttingDown(PeniaError):

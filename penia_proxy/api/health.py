@@ -36,6 +36,8 @@ class Health(Shown):
     version: str
     holds_open: int
     ledger_queue: int
+    clock_jumps: Annotated[int, Field(description="How often the wall clock has jumped since the start.")]
+    clock_jump_seconds: Annotated[float | None, Field(description="The last jump; negative: back.")]
     config_loaded_at: str
     config_error: Annotated[str | None, Field(description="Why the last reload changed nothing; null if it did.")]
 
@@ -61,6 +63,8 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
         "version": __version__,
         "holds_open": services.ledger.holds_open,
         "ledger_queue": services.ledger.queue_depth,
+        "clock_jumps": services.jumps.count,
+        "clock_jump_seconds": services.jumps.last_s,
         "config_loaded_at": iso(services.config_loaded_at),
         "config_error": services.config_error,
     }

@@ -24,6 +24,7 @@ from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock
 from penia_proxy.config import Config
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.wire.regions import region_of
 
@@ -51,6 +52,7 @@ class Services:
     prices: PriceBook
     hub: LiveHub
     started_monotonic: float
+    jumps: Jumps
     config_loaded_at: datetime
     reload: Callable[[], Awaitable[tuple[str, ...]]]
     """Read the configuration again; return the names of what changed. Raises ConfigError, having changed nothing."""

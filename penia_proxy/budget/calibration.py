@@ -145,7 +145,9 @@ class Calibration:
 
     def observe(self, provider: str, model: str, outcome: Outcome) -> None:
         """Take one answer's reported input, and its cost, into account."""
-        seen = self._seen.setdefault((provider, model), _Seen())
+        seen = self._seen.get((provider, model))
+        if seen is None:
+            seen = self._seen[provider, model] = _Seen()
         self._seen.move_to_end((provider, model))
         if len(self._seen) > KEYS_MAX:
             self._seen.popitem(last=False)

@@ -7,7 +7,7 @@ every budget and figure that led to it. Must not know HTTP, the ledger, or the t
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
@@ -111,10 +111,11 @@ class Verdict:
     words: tuple[LegVerdict, ...]
     """One per limited window, and one per budget whose leg has a code."""
 
-    @property
-    def budget_ids(self) -> tuple[str, ...]:
-        """The budgets that apply, most specific first."""
-        return tuple(leg.budget.budget_id for leg in self.legs)
+    budget_ids: tuple[str, ...] = field(init=False)
+    """The budgets that apply, most specific first."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "budget_ids", tuple([leg.budget.budget_id for leg in self.legs]))
 
     @property
     def remaining_nanos(self) -> int | None:

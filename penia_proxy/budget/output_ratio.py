@@ -30,7 +30,9 @@ class OutputRatio:
         """Take one whole answer into account."""
         if counted < COUNTED_MIN or reported <= 0:
             return
-        ratios = self._seen.setdefault((provider, model), Rolling(SAMPLES))
+        ratios = self._seen.get((provider, model))
+        if ratios is None:
+            ratios = self._seen[provider, model] = Rolling(SAMPLES)
         self._seen.move_to_end((provider, model))
         if len(self._seen) > KEYS_MAX:
             self._seen.popitem(last=False)

@@ -125,6 +125,8 @@ class RateCard:
     """Every price, in every context, is explicitly 0."""
     unbounded_units: tuple[str, ...]
     """Units with a price that are neither tokens nor requests (searches, hours): `most` does not bound them."""
+    highest_tier_above: int
+    """The input, in tokens, beyond which the dearest long-context tier begins; 0 where there is one tier only."""
     at_least: Mapping[str, int]
     """The fewest units that a call with any is billed for (Groq: ten seconds of a recording)."""
     _denominator: int = field(repr=False)
@@ -202,8 +204,10 @@ class RateCard:
                 if input_tokens <= band.above:
                     break
                 rate_in, rate_out = band.dearest[possible]
-                cost = rate_in * min(input_tokens, band.up_to) + rate_out * output_tokens + band.request
-                dearest = max(dearest, cost)
+                within = min(band.up_to, input_tokens)
+                cost = rate_in * within + rate_out * output_tokens + band.request
+                if cost > dearest:  # noqa: PLR1730 - a comparison; this loop runs at every call
+                    dearest = cost
         return -(-dearest // self._denominator)
 
     def unpriced_choice(self, service_tier: str | None, speed: str | None, possible: Possible = PLAIN) -> str:
@@ -243,11 +247,6 @@ class RateCard:
         cost = (band.input[0] or 0) * usage_in + (band.output[0] or 0) * usage_out + band.request
         return -(-cost // self._denominator)
 
-    @property
-    def highest_tier_above(self) -> int:
-        """The input, in tokens, beyond which the dearest long-context tier begins; 0 where there is one tier only."""
-        return max(band.above for bands in self._bands.values() for band in bands)
-
     def _context(self, usage: Usage) -> Context:
         return Context(
             usage.service_tier if usage.service_tier in self._tiers else None,
@@ -285,6 +284,7 @@ def compile_card(
         for amount in (rate.base, *(price for _, price in rate.tiers))
     ]
     denominator = math.lcm(*(amount.denominator for amount in nanos))
+    bands = {context: tuple(_bands(prices, denominator)) for context, prices in contexts.items()}
     return RateCard(
         provider=provider,
         model=model,
@@ -295,9 +295,10 @@ def compile_card(
         unbounded_units=tuple(
             sorted(UNITS[key].usage_key for key in standard if not UNITS[key].is_tokens and key != REQUESTS)
         ),
+        highest_tier_above=max(band.above for its in bands.values() for band in its),
         at_least=at_least,
         _denominator=denominator,
-        _bands={context: tuple(_bands(prices, denominator)) for context, prices in contexts.items()},
+        _bands=bands,
         _tiers=frozenset(context.tier for context in contexts if context.tier is not None),
         _speeds=frozenset(context.speed for context in contexts if context.speed is not None),
         _geos=frozenset(context.geo for context in contexts if context.geo is not None),
@@ -347,7 +348,7 @@ def _dearest(rates: Mapping[str, int | None], possible: Possible) -> int:
 
 
 def _believed(counts: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
-    if all(0 <= count <= COUNT_MAX for count in counts):
+    if min(counts) >= 0 and max(counts) <= COUNT_MAX:
         return counts, False
     return tuple(min(max(count, 0), COUNT_MAX) for count in counts), True
 

@@ -59,7 +59,7 @@ class Usage:
 
     def with_tier(self, service_tier: str | None) -> "Usage":
         """Return the same counts at another tier: some answers state it apart from the counts."""
-        return replace(self, service_tier=service_tier)
+        return self if service_tier == self.service_tier else replace(self, service_tier=service_tier)
 
     def plus(self, other: "Usage") -> "Usage":
         """Return the sum of the counts, priced as this one."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penia_proxy.cli.exits import refuse_without_asserts
+from penia_proxy.cli.exits import refuse_weakened
 from penia_proxy.cli.serve import run
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def demo(
     ] = None,
 ) -> None:
     """Run the gateway with a sandbox provider and a trickle of calls: no key, no network."""
-    refuse_without_asserts()
+    refuse_weakened()
     with tempfile.TemporaryDirectory(prefix="penia-demo-") as scratch:
         ledger = db or Path(scratch) / "penia.db"
 

@@ -19,12 +19,18 @@ def stop(message: str, code: int) -> SystemExit:
     return SystemExit(code)
 
 
-def refuse_without_asserts() -> None:
+def refuse_weakened() -> None:
     """
-    Refuse to start under ``python -O``.
+    Refuse to start where checks are missing: under ``python -O``, or without aiohttp's own parser.
 
     We keep no control flow in assertions, but the libraries under us may: reliability.md counts an aiohttp advisory
-    that came from exactly that.
+    that came from exactly that. The parser in Python, aiohttp's fallback, has let requests be read in two ways.
     """
     if not __debug__:
         raise stop("does not run under python -O: checks that libraries keep in assertions would be gone", UNUSABLE)
+    from aiohttp.http_parser import HttpRequestParser
+
+    if HttpRequestParser.__module__ != "aiohttp._http_parser":
+        raise stop(
+            "aiohttp's parser in C is missing: unset AIOHTTP_NO_EXTENSIONS, or install aiohttp from a wheel", UNUSABLE
+        )

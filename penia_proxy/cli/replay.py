@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
@@ -80,18 +80,19 @@ NO_USAGE = "recorded without usage in a stream that had not asked for it; Penia 
 ESTIMATED = "the answer carries no usage"
 
 
-class FixedClock:
-    """A wall clock that stands still, so that prices are those of one instant."""
+class SetClock:
+    """A wall clock that was set to an instant, so that prices are those of that day."""
 
     def __init__(self, instant: datetime) -> None:
         from penia_proxy.clock import SystemClock
 
         self._instant = instant
         self.monotonic = SystemClock().monotonic
+        self._set_at = self.monotonic()
 
     def now(self) -> datetime:
-        """Return the one instant."""
-        return self._instant
+        """Return the instant, and the time since it was set."""
+        return self._instant + timedelta(seconds=self.monotonic() - self._set_at)
 
 
 def replay(
@@ -147,7 +148,7 @@ async def _replay(recordings: "list[Recording | SessionRecording]", chunk: int, 
                     for name in names
                 },
             )
-            gateway = await Gateway(config, FixedClock(at)).start()
+            gateway = await Gateway(config, SetClock(at)).start()
             try:
                 async with aiohttp.ClientSession(auto_decompress=False) as session:
                     for key, recording in by_key.items():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penia_proxy.cli.exits import FAILED, UNUSABLE, refuse_without_asserts, stop
+from penia_proxy.cli.exits import FAILED, UNUSABLE, refuse_weakened, stop
 
 if TYPE_CHECKING:
     from penia_proxy.app import Told
@@ -46,7 +46,7 @@ def serve(config_path: ConfigPath = None) -> None:
     Ctrl-C or SIGTERM stops it: calls in flight end first; a second Ctrl-C settles them as far as they came.
     SIGHUP reads the configuration again.
     """
-    refuse_without_asserts()
+    refuse_weakened()
     config = load(config_path)
     from penia_proxy.app import serve as serve_gateway
 

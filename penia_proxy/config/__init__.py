@@ -26,12 +26,12 @@ from penia_proxy.config.schema import (
     PricingConfig,
     ProviderConfig,
     ScopeSpec,
-    Section,
-    ServerConfig,
     TimeoutsConfig,
     Unpriced,
     Weekday,
 )
+from penia_proxy.config.section import Section
+from penia_proxy.config.server import ServerConfig
 
 __all__ = [
     "DEFAULTS",

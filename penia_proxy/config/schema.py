@@ -8,15 +8,11 @@ socket or a database. Secrets are `SecretStr`, so that they never reach a log by
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     SecretStr,
@@ -28,6 +24,8 @@ from pydantic_core import PydanticCustomError
 
 from penia_proxy.config.address import base_url_problem, is_plain
 from penia_proxy.config.aws import AwsConfig, region_in
+from penia_proxy.config.section import Amount, Count, Seconds, Section
+from penia_proxy.config.server import ServerConfig
 
 USD_MAX = 1_000_000_000
 """The largest limit or cost accepted from outside; far beyond any real one."""
@@ -66,21 +64,11 @@ KNOWN_FORMATS = frozenset(
 RESERVED_NAMES = frozenset({"api", "ws", "health", "ready", "metrics", "docs", "mcp", "dashboard", "static", "assets"})
 """First path segments that are Penia's own, so that no provider can have them."""
 
-SECONDS_MAX = 86_400
-"""The longest wait that can be configured: everything is bounded."""
-
 Period = Literal["hourly", "daily", "weekly", "monthly", "total"]
 Enforcement = Literal["track", "warn", "block", "approve"]
 Overrun = Literal["never", "finish", "truncate"]
 Unpriced = Literal["block", "warn", "allow"]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-
-
-def _number(value: object) -> object:
-    # YAML's `yes` and JSON's `true` would otherwise be 1.
-    if isinstance(value, bool):
-        raise PydanticCustomError("not_a_number", "a number is expected, not true or false")
-    return value
 
 
 def _printable(text: str) -> str:
@@ -90,20 +78,11 @@ def _printable(text: str) -> str:
     return text
 
 
-Amount = Annotated[float, BeforeValidator(_number)]
-Count = Annotated[int, BeforeValidator(_number)]
-Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=SECONDS_MAX)]
-Limit = Annotated[float, BeforeValidator(_number), Field(ge=0, le=USD_MAX)]
+Limit = Annotated[Amount, Field(ge=0, le=USD_MAX)]
 """USD."""
 
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Globs = Annotated[tuple[Glob, ...], Field(max_length=100)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, and so are NaN and infinity."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ScopeSpec(Section):
@@ -159,33 +138,6 @@ class BudgetSpec(Section):
                 {"name": repr(value[:64])},
             ) from error
         return value
-
-
-class ServerConfig(Section):
-    """Where and how Penia listens."""
-
-    host: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] = "127.0.0.1"
-    port: Annotated[Count, Field(ge=0, le=65535)] = 8113
-    """0: any free port."""
-    allow_open: bool = False
-    """Without keys Penia listens on loopback only, unless this says otherwise: who reaches the port can spend."""
-    max_body_mb: Annotated[Amount, Field(gt=0, le=1024)] = 32
-    body_timeout_s: Seconds = 30
-    drain_seconds: Annotated[Amount, Field(ge=0, le=SECONDS_MAX)] = 30
-    upstream_client: Literal["lean", "aiohttp"] = "lean"
-    """What calls providers: our own client, or aiohttp's, to compare with and to fall back to."""
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
-    ] = "info"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach the port."""
-        try:
-            return ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return self.host.lower() == "localhost"
 
 
 class LedgerConfig(Section):

@@ -19,6 +19,7 @@ from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import Clock
 from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.booking import End, book
+from penia_proxy.gateway.downstream import Downstream
 from penia_proxy.gateway.drains import DRAIN_BYTES_MAX, Drains
 from penia_proxy.gateway.growth import Growth
 from penia_proxy.gateway.holding import Holding
@@ -43,18 +44,16 @@ class Answering:
 
     def __init__(
         self,
-        request: web.Request,
+        downstream: Downstream,
         stamp: Stamp,
         clock: Clock,
         works: CallWorks,
         *,
-        idle_s: float,
         drains: Drains | None,
     ) -> None:
         """``drains`` None: hang up on the provider when the caller leaves."""
         self.works = works
-        self._idle_s = idle_s
-        self._request = request
+        self._downstream = downstream
         self._stamp = stamp
         self._clock = clock
         self._drains = drains
@@ -79,7 +78,7 @@ class Answering:
         if not 200 <= answer.status < 300:
             # An error bills nothing (wire_formats.md §1); the money is free before its text has passed.
             await hold.release()
-            return await pass_through(self._request, answer, self._stamp, self._idle_s)
+            return await pass_through(self._downstream, answer, self._stamp)
         meter = meter_of(call, head_of(answer))
         self._booked = Booked(self, hold, call, meter)
         decoder = decoder_for(answer.headers.get("Content-Encoding"))
@@ -120,7 +119,7 @@ class Answering:
         if by_events:
             response.headers.popall("Content-Encoding", None)
         try:
-            await begin(response, self._request)
+            await self._downstream.begin(response)
             if not await self._pass_on(answer, response, decoder, kept, by_events=by_events):
                 await self._end_early(answer, response)
                 return response
@@ -130,18 +129,16 @@ class Answering:
             await self._booked.at("ok", readable=not decoder.broken, ended=True)
             if by_events and not decoder.whole:
                 # What was passed on decoded is not all there was; the caller could not tell by our own framing.
-                cut(self._request)
+                self._downstream.cut()
             else:
                 await response.write_eof()
         except ReachedError as failure:
             await self._booked.at(_end_of(failure))
-            cut(self._request)
+            self._downstream.cut()
         except asyncio.CancelledError:
             await self._caller_left(answer, decoder)
             raise
         except ConnectionResetError:  # and while we write
-            if self._request.transport is not None:
-                self._request.transport.abort()  # there still, it has not read for so long that it will not
             await self._caller_left(answer, decoder)
         return response
 
@@ -157,22 +154,22 @@ class Answering:
         """Return False where a budget has no room for more of the answer."""
         meter, growth = self._booked.meter, self._growth
         for chunk in kept[:-1]:
-            await write(response, chunk, self._idle_s)  # read by the meter before
+            await self._downstream.write(response, chunk)  # read by the meter before
         for chunk in kept[-1:]:
             meter.feed(decoder.decode(chunk))
-            await write(response, chunk, self._idle_s)
+            await self._downstream.write(response, chunk)
         while chunk := await answer.chunk():
             self._seen_first_byte()
             passed = meter.feed(decoder.decode(chunk))
             if not by_events:
                 passed = chunk
             if passed:
-                await write(response, passed, self._idle_s)
+                await self._downstream.write(response, passed)
             if growth is not None and growth.due and not await growth.covers() and not meter.reading().complete:
                 return False
         rest = meter.end()
         if by_events and rest:
-            await write(response, rest, self._idle_s)
+            await self._downstream.write(response, rest)
         return True
 
     async def _end_early(self, answer: Answer, response: web.StreamResponse) -> None:
@@ -183,7 +180,7 @@ class Answering:
             raise InvariantError("an answer that nobody follows cannot be ended early")
         used = await self._growth.used()
         await self._booked.truncated(used)
-        await write(response, growing.closing(used[1]), self._idle_s)
+        await self._downstream.write(response, growing.closing(used[1]))
         await response.write_eof()
 
     def _head(self, response: web.StreamResponse, answer: Answer) -> None:
@@ -290,31 +287,6 @@ async def through_cancellation(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-BEGUN = web.RequestKey("penia_answer_begun", bool)
-"""Set on a request once its answer has begun: from then on it can only go on or be cut."""
-
-
-async def begin(response: web.StreamResponse, request: web.Request) -> None:
-    """Send the answer's head."""
-    request[BEGUN] = True
-    await response.prepare(request)
-
-
-async def write(response: web.StreamResponse, data: bytes, stalled_s: float) -> None:
-    """Send bytes. Raises ConnectionResetError where the caller has left, or takes nothing for so long as if it had."""
-    try:
-        async with asyncio.timeout(stalled_s):
-            await response.write(data)
-    except TimeoutError as error:
-        raise ConnectionResetError("the caller does not read") from error
-
-
-def cut(request: web.Request) -> None:
-    """End the connection without the ending of a whole answer: nobody must take a part for the whole."""
-    if request.transport is not None:
-        request.transport.close()
-
-
 def head_of(answer: Answer) -> AnswerHead:
     """Return what dialects are shown of an answer."""
     return AnswerHead(content_type_of(answer.headers), answer.headers)
@@ -345,7 +317,7 @@ class Copy:
 
 
 async def pass_through(
-    request: web.Request, answer: Answer, stamp: Stamp, idle_s: float, copy: Copy | None = None
+    downstream: Downstream, answer: Answer, stamp: Stamp, copy: Copy | None = None
 ) -> web.StreamResponse:
     """Pass an unmetered answer on as it comes; what its ``copy`` says is booked before the caller sees its end."""
     response = web.StreamResponse(status=answer.status, reason=answer.reason)
@@ -353,28 +325,28 @@ async def pass_through(
     if "Content-Length" in answer.headers:
         response.headers["Content-Length"] = answer.headers["Content-Length"]
     try:
-        await begin(response, request)
+        await downstream.begin(response)
         kept = b""
         while chunk := await answer.chunk():
             if copy is None:
-                await write(response, chunk, idle_s)
+                await downstream.write(response, chunk)
                 continue
             copy.feed(chunk)
             if response.content_length is None:
-                await write(response, chunk, idle_s)
+                await downstream.write(response, chunk)
             else:  # its last byte is its end
                 if kept:
-                    await write(response, kept, idle_s)
+                    await downstream.write(response, kept)
                 kept = chunk
         if copy is not None:
             await through_cancellation(copy.end())
         if kept:
-            await write(response, kept, idle_s)
+            await downstream.write(response, kept)
         await response.write_eof()
     except ConnectionResetError:
         pass  # the caller left: nobody is billed for this answer
     except (ReachedError, StoreUnavailable):  # what cannot be booked now is asked for again
-        cut(request)
+        downstream.cut()
     return response
 
 

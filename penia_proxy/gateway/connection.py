@@ -309,8 +309,7 @@ class Connection(asyncio.Protocol):
             self._reusable = False
 
     def on_body(self, data: bytes) -> None:
-        if self._complete:
-            self._surplus = True
+        if self._complete:  # of the answer to a HEAD
             return
         self._unframed = 0
         if self._answer is not None and self._answer.feed(data) > PAUSE_BYTES and not self._paused:

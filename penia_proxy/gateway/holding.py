@@ -13,7 +13,7 @@ from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime  # noqa: TC003 - annotates an attribute
-from enum import Enum
+from enum import StrEnum
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -29,13 +29,14 @@ from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.caller import Caller
+from penia_proxy.gateway.recounting import counting_may_help, is_short
 from penia_proxy.gateway.refusal import refusal_of
 from penia_proxy.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
 
-class State(Enum):
+class State(StrEnum):
     """Where a hold is in its life."""
 
     HELD = "held"
@@ -254,13 +255,15 @@ class Holding:
         is_one = bill.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
         if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
             remarks[ESTIMATE] = self._learned(bill)
-        record = replace(self._record(bill), status=status, ttft_ms=ttft_ms, once_key=once_key, metadata=remarks)
+        record = self._record(bill, status, ttft_ms, once_key, remarks)
         await self._books.counters.settle(self.verdict.legs, record)
         if status == "ok" and is_one and bill.basis != "estimated":
             self._books.habit.observe(record.component, held.model, record.usage.output_total)
         self._tell(record)
 
-    def _record(self, bill: Bill) -> UsageRecord:
+    def _record(
+        self, bill: Bill, status: str, ttft_ms: float | None, once_key: str | None, metadata: dict[str, Any]
+    ) -> UsageRecord:
         held = self._held
         return UsageRecord(
             record_id=held.caller.request_id,
@@ -278,6 +281,10 @@ class Holding:
             pricing_version=held.pricing_version,
             estimated_nanos=self._first_nanos,
             streamed=held.streamed,
+            status=status,
+            ttft_ms=ttft_ms,
+            once_key=once_key,
+            metadata=metadata,
             latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
             tags=held.caller.tags,
         )
@@ -310,7 +317,7 @@ class Holding:
         held = self._held
         facts = Facts(held.caller.component, held.provider, held.model, held.caller.tags)
         verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
-        if _counting_may_help(verdict) or _is_short(verdict, self.estimate):
+        if counting_may_help(verdict) or is_short(verdict, self.estimate):
             if verdict.kind != "block":
                 await self._books.counters.release(verdict.legs)
             self.estimate = await held.recount()
@@ -369,28 +376,6 @@ class Holding:
             raise InvariantError(f"a hold that is {before.value} cannot {move}")
         self._state = after
         return before not in ENDED
-
-
-def _is_short(verdict: Verdict, estimate: Estimate) -> bool:
-    """Whether a budget that truncates has less room than was asked for, by the size of text that was not counted."""
-    wanted = estimate.ask.expected_nanos or 0
-    return not estimate.counted and any(leg.truncates and leg.amount_nanos < wanted for leg in verdict.legs)
-
-
-def _counting_may_help(verdict: Verdict) -> bool:
-    """
-    Whether only expected amounts stand between the call and a better verdict.
-
-    A bound, a missing price, or what is already spent and held is not changed by counting this call's text.
-    """
-    words = [word for word in verdict.words if word.kind == verdict.kind] if verdict.kind != "allow" else []
-    return bool(words) and all(
-        word.budget.spec.overrun != "never"
-        and word.code in ("budget_exceeded", "budget_busy", None)
-        and word.limit_nanos is not None
-        and word.spent_nanos + word.held_nanos < word.limit_nanos * (word.budget.warn_at if word.kind == "warn" else 1)
-        for word in words
-    )
 
 
 def _forget(future: Future[None]) -> None:

@@ -22,20 +22,20 @@ from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
-    InvalidRequest,
     InvariantError,
-    PayloadTooLarge,
     PeniaError,
-    RequestTimeout,
     UnknownProvider,
 )
-from penia_proxy.gateway.answer import BEGUN, Answering, Copy, head_of, pass_through, through_cancellation
+from penia_proxy.gateway.answer import Answering, Copy, head_of, pass_through, through_cancellation
+from penia_proxy.gateway.body import body_of
 from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
 from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
+from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.dialing import Opening
 from penia_proxy.gateway.door import Door
+from penia_proxy.gateway.downstream import BEGUN, Downstream
 from penia_proxy.gateway.drains import Drains
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.refusal import respond
@@ -102,7 +102,8 @@ class Proxy:
         self._books = books
         self._drains = Drains()
         self._works = Works(books)
-        self._door = Door()
+        self._deadlines = Deadlines(asyncio.get_running_loop())
+        self._door = Door(server)
         self._sockets = Sockets(books.clock)
         self.take(upstreams, prices, server)
 
@@ -110,28 +111,28 @@ class Proxy:
         """Take a configuration, in one step; calls under way keep what they began with."""
         self._upstreams = upstreams
         self._prices = prices
-        self._server = server
+        self._server = self._door.limits = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
         self._sockets.message_bytes_max = self._body_bytes_max
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request of the data plane; every error becomes a refusal in the provider's shape."""
         dialect: Dialect = DIALECTS["openai"]
-        request_id = new_id("r")
+        request_id = ""
         try:
             target = target_of(request.raw_path)
             upstream = self._upstream(target)
             dialect = upstream.dialect
             caller = caller_of(request.headers, target.component)
             request_id = caller.request_id
-            self._door.let_in()
+            self._door.let_in(caller.component)
             if is_upgrade(request):
                 return await self._open(request, target, upstream, caller)
             return await self._forward(request, target, upstream, caller)
         except ReachedError as failure:
             return respond(failure.error, dialect, request_id, {})
         except PeniaError as error:
-            answer = respond(error, dialect, request_id, {})
+            answer = respond(error, dialect, request_id or new_id("r"), {})
             if self._door.closed or is_upgrade(request):
                 # The next call goes where somebody takes it; and what follows a refused handshake is no HTTP.
                 answer.force_close()
@@ -141,7 +142,8 @@ class Proxy:
                 raise
             # Ours. Its text and its traceback could quote the request, so only its kind and place are told.
             log.error("a call could not be handled: %s at %s", type(error).__name__, place_of(error))  # noqa: TRY400
-            return respond(InvariantError("Penia failed at this call; nothing was decided."), dialect, request_id, {})
+            failed = InvariantError("Penia failed at this call; nothing was decided.")
+            return respond(failed, dialect, request_id or new_id("r"), {})
 
     def _upstream(self, target: Target) -> Upstream:
         upstream = self._upstreams.get(target.provider)
@@ -159,7 +161,9 @@ class Proxy:
         session = opens(Request(operation, b"", query=target.query, headers=headers))
         payer = self._payer(caller, upstream)
         works = CallWorks(self._works, payer, self._asking(upstream, target.query, headers))
-        turns = Turns(self._books, payer, works, lambda call, its, started: self._held(call, its, upstream, started))
+        turns = Turns(
+            self._books, payer, works, lambda call, its, started: self._held(call, its, upstream, started, None)
+        )
         stamp = Stamp(self._books.clock, caller.request_id)
         url = upstream.provider.url(target.path, target.query)
         opening = Opening(upstream.provider.name, url, headers, upstream.provider.config.timeout_seconds)
@@ -170,15 +174,15 @@ class Proxy:
     ) -> web.StreamResponse:
         stamp = Stamp(self._books.clock, caller.request_id)
         route, path_values = upstream.routes.match(request.method, target.path)
-        body = await self._body(request)
+        body = await body_of(request, self._server, self._door.carry)
         headers = upstream.provider.headers_of(request.headers)
-        idle_s = upstream.provider.config.timeout_seconds.idle
+        downstream = Downstream(request, self._deadlines, upstream.provider.config.timeout_seconds.idle)
         send = partial(upstream.provider.exchange, request.method, target.path, target.query)
         if route.operation is None and route.reads is None:
             stamp.sent()
             async with send(headers, body) as answer:
                 stamp.answered()
-                return await pass_through(request, answer, stamp, idle_s)
+                return await pass_through(downstream, answer, stamp)
         asked = Request(
             operation=route.operation or "",
             body=decoded_request(body, request.headers.get("Content-Encoding"), self._body_bytes_max),
@@ -188,15 +192,18 @@ class Proxy:
             headers=headers,
             noted=self._works.noted(upstream.provider.name),
         )
+        self._door.carry(max(0, len(asked.body) - len(body)))
         if route.reads is not None:
-            return await self._read(request, partial(send, headers, body), asked, route.reads, upstream, caller, stamp)
+            return await self._read(
+                downstream, partial(send, headers, body), asked, route.reads, upstream, caller, stamp
+            )
         call = upstream.dialect.call(asked)
         if call.changed:
             body = call.body
             headers.popall("Content-Encoding", None)
         drains = self._drains if upstream.drains else None
         works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
-        answering = Answering(request, stamp, self._books.clock, works, idle_s=idle_s, drains=drains)
+        answering = Answering(downstream, stamp, self._books.clock, works, drains=drains)
         fingerprint = self._fingerprint(request.method, target, asked) if caller.chose_id else None
         holding = Holding(self._books, self._held(call, caller, upstream, stamp.started, fingerprint))
         exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
@@ -236,7 +243,7 @@ class Proxy:
 
     async def _read(
         self,
-        request: web.Request,
+        downstream: Downstream,
         send: Send,
         asked: Request,
         reads: Reads,
@@ -245,19 +252,18 @@ class Proxy:
         stamp: Stamp,
     ) -> web.StreamResponse:
         """Pass on an answer that costs nothing itself, and book what it says of other work."""
-        idle_s = upstream.provider.config.timeout_seconds.idle
         stamp.sent()
         async with send() as answer:
             stamp.answered()
             if answer.status != 200:
-                return await pass_through(request, answer, stamp, idle_s)
+                return await pass_through(downstream, answer, stamp)
             if len(asked.body) > INLINE_BYTES_MAX:
                 meter = await asyncio.to_thread(reads, asked, head_of(answer))
             else:
                 meter = reads(asked, head_of(answer))
             told = partial(self._works.told, self._payer(caller, upstream))
             copy = Copy(meter, answer.headers.get("Content-Encoding"), told)
-            return await pass_through(request, answer, stamp, idle_s, copy)
+            return await pass_through(downstream, answer, stamp, copy)
 
     def _payer(self, caller: Caller, upstream: Upstream) -> Payer:
         cards, version = self._cards(upstream, self._books.clock.now()), self._prices.version
@@ -271,8 +277,12 @@ class Proxy:
 
     def _asking(self, upstream: Upstream, query: str, headers: CIMultiDict[str]) -> Callable[[str], Ask]:
         """Return how to ask a provider again on a caller's behalf, for the bill of what it accepted."""
-        kept = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in OF_THE_BODY)
-        return lambda path: partial(self._asked_again, upstream, path, query, kept)
+
+        def asking(path: str) -> Ask:
+            kept = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in OF_THE_BODY)
+            return partial(self._asked_again, upstream, path, query, kept)
+
+        return asking
 
     async def _asked_again(self, upstream: Upstream, path: str, query: str, headers: CIMultiDict[str]) -> Reading:
         route, path_values = upstream.routes.match("GET", path)
@@ -294,7 +304,7 @@ class Proxy:
     async def finish(self, seconds: float, hurry: asyncio.Event) -> None:
         """Refuse new calls; let those under way end within the time, or until ``hurry`` is set, then end them."""
         self._door.close()
-        self._sockets.draining.set()
+        self._sockets.draining.set()  # sessions end as soon as nothing runs in them
         ended = {asyncio.ensure_future(waited) for waited in (self._door.emptied(), hurry.wait())}
         await asyncio.wait(ended, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for waiting in ended:
@@ -303,6 +313,7 @@ class Proxy:
         await self._door.empty()
         await self._works.close()
         await self._sockets.close()
+        self._deadlines.close()
 
     async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
         task = asyncio.ensure_future(exchange)
@@ -357,25 +368,3 @@ class Proxy:
             cappable=call.capped is not None,
             cost_factor=calibration.cost_factor(provider, call.model),
         )
-
-    async def _body(self, request: web.Request) -> bytes:
-        """Read the body, bounded in size and time. Raises PayloadTooLarge, RequestTimeout, InvalidRequest."""
-        if not request.can_read_body:
-            return b""
-        too_large = PayloadTooLarge(f"The body is larger than {self._server.max_body_mb:g} MB.")
-        if (request.content_length or 0) > self._body_bytes_max:
-            raise too_large
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._server.body_timeout_s):
-                while piece := await request.content.readany():
-                    size += len(piece)
-                    if size > self._body_bytes_max:
-                        raise too_large
-                    pieces.append(piece)
-        except TimeoutError as error:
-            raise RequestTimeout("The body did not arrive in time.") from error
-        except (OSError, web.RequestPayloadError) as error:
-            raise InvalidRequest("The body broke off.") from error
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)

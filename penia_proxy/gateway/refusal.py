@@ -16,6 +16,7 @@ from aiohttp import web
 from penia_proxy.budget.engine import Verdict
 from penia_proxy.budget.money import usd
 from penia_proxy.errors import BudgetBusy, BudgetExceeded, CallerError, PeniaError, UnboundedCall, UnpricedModel
+from penia_proxy.gateway.stamp import SERVER
 from penia_proxy.watch.shapes import word_json
 from penia_proxy.wire.call import Dialect
 
@@ -48,6 +49,7 @@ def respond(error: PeniaError, dialect: Dialect, request_id: str, headers: Mappi
     answer = web.Response(status=error.status, body=orjson.dumps(shape.body), content_type="application/json")
     answer.headers.update(shape.headers)
     answer.headers.update(headers)
+    answer.headers["Server"] = SERVER
     answer.headers["X-Penia-Request-Id"] = request_id
     if verdict is not None:
         answer.headers["X-Penia-Verdict"] = verdict.kind

@@ -21,7 +21,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from penia_proxy.clock import Clock
 from penia_proxy.errors import CallerError, InvalidRequest, PeniaError, ShuttingDown, StoreUnavailable, TooManyClients
-from penia_proxy.gateway.answer import BEGUN, through_cancellation
+from penia_proxy.gateway.answer import through_cancellation
 from penia_proxy.gateway.booking import End
 from penia_proxy.gateway.dialing import (
     CLOSE_S,
@@ -32,6 +32,7 @@ from penia_proxy.gateway.dialing import (
     is_of_handshake,
     session_for_sockets,
 )
+from penia_proxy.gateway.downstream import BEGUN
 from penia_proxy.gateway.refusal import penia_of
 from penia_proxy.gateway.relay import to_caller
 from penia_proxy.gateway.stamp import Stamp

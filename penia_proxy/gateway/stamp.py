@@ -14,6 +14,9 @@ from penia_proxy.budget.engine import LegVerdict, Verdict
 from penia_proxy.budget.money import usd_text
 from penia_proxy.clock import Clock
 
+SERVER = "Penia"
+"""Who serves, where the provider has not said so; aiohttp would name itself and Python's version."""
+
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "%;")
 
 
@@ -49,13 +52,15 @@ class Stamp:
 
     def put(self, headers: CIMultiDict[str]) -> None:
         """Write the headers that are known when an answer begins."""
+        headers.setdefault("Server", SERVER)
         headers["X-Penia-Request-Id"] = self._request_id
         verdict = self._verdict
         headers["X-Penia-Verdict"] = verdict.kind if verdict else "allow"
         headers["X-Penia-Estimated-Cost"] = usd_text(verdict.amount_nanos if verdict else 0)
         if verdict is not None:
-            if verdict.remaining_nanos is not None:
-                headers["X-Penia-Remaining"] = usd_text(verdict.remaining_nanos)
+            remaining = verdict.remaining_nanos
+            if remaining is not None:
+                headers["X-Penia-Remaining"] = usd_text(remaining)
             for word in verdict.words:
                 if word.kind == "warn":
                     headers.add("X-Penia-Budget-Warning", _warning(word))

@@ -6,6 +6,7 @@ Rules: a file is created when there is none, and never replaced: what cannot be 
 says what to do. One process writes, kept apart by a lock file; readers take no lock and open read-only.
 """
 
+import logging
 import os
 import sqlite3
 import sys
@@ -24,12 +25,17 @@ from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError
 from penia_proxy.ledger.schema import REVISION
 
+log = logging.getLogger(__name__)
+
 BUSY_TIMEOUT_S = 1.0
 """How long a write waits for another process's lock, e.g. a backup's, before it counts as failed."""
 CHECKPOINT_PAGES = 4_000
 """Of the write-ahead log (16 MB): a page that many calls touch is then written back once for more of them."""
 JOURNAL_BYTES_MAX = 64 * 1024 * 1024
 """What the write-ahead log shrinks back to after a long reader let it grow."""
+
+LOGGING = b" logging"
+"""In the lock file, behind the owner's number."""
 
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 
@@ -51,17 +57,29 @@ class FileLock:
         try:
             _lock(self._descriptor)
         except OSError as error:
-            owner = os.read(self._descriptor, 32).decode(errors="replace").strip() or "unknown"
+            owner, *_ = os.read(self._descriptor, 64).decode(errors="replace").split() or ["unknown"]
             os.close(self._descriptor)
             raise ConfigError(
                 f"{path} is in use by another gateway (process {owner}): stop it, or give this one its own ledger.url"
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, str(os.getpid()).encode())
+        was_logging = os.read(self._descriptor, 64).endswith(LOGGING)
+        self.lacks_log = was_logging and not _log_of(path).exists()
+        """Whether the last process to hold it ended with a log beside the file that is not there now."""
+        self._say(b"")
+
+    def logs(self) -> None:
+        """Say that from now on what is written is in the log first."""
+        self._say(LOGGING)
 
     def release(self) -> None:
         """Let others write. The lock file stays: removing it would race with whoever waits for it."""
+        os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
+
+    def _say(self, more: bytes) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, str(os.getpid()).encode() + more)
 
 
 if sys.platform == "win32":
@@ -82,12 +100,26 @@ def open_for_writing(config: LedgerConfig) -> tuple[Path, FileLock, sqlite3.Conn
     with explained(path):
         lock = FileLock(path)
         try:
+            if lock.lacks_log:
+                log.warning(
+                    "%s was in use when its last process ended, and its log %s is missing: unless another program has"
+                    " opened the file since, and so folded the log in, what was written last is lost",
+                    path,
+                    _log_of(path).name,
+                )
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             _prepare(path)
-            return path, lock, _writer(path, config.durability)
+            connection = _writer(path, config.durability)
+            if _log_of(path).exists():
+                lock.logs()
+            return path, lock, connection
         except BaseException:
             lock.release()
             raise
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def read_only(path: Path) -> str:

@@ -49,7 +49,9 @@ class BatchReader:
         counts = answer.get("request_counts")
         # Ended without an answer, it is billed nothing; with one, its results say.
         void = answer.get("processing_status") == "ended" and isinstance(counts, dict) and counts.get("succeeded") == 0
-        self._reading = Reading(finished=void, failed=void, work=Work(name, due_s=BATCH_S))
+        # The SDK reads results where the batch says they are, which is not here: so they are asked for.
+        work = Work(name, due_s=BATCH_S, poll=f"/v1/messages/batches/{name}/results")
+        self._reading = Reading(finished=void, failed=void, work=work)
 
     def event(self, payload: bytes) -> bool:  # noqa: ARG002 - a batch is one document
         return True

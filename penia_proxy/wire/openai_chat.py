@@ -69,11 +69,12 @@ class ChatReader:
         for choice in dicts(choices):
             self._chunk = chunk
             self._add(choice.get("delta"))
-            self.passed.add(choice.get("text"))
-            index = choice.get("index")
+            if text := choice.get("text"):
+                self.passed.add(text)
+            index, reason = choice.get("index"), choice.get("finish_reason")
             if isinstance(index, int):
-                (self._running.discard if choice.get("finish_reason") else self._running.add)(index)
-            self._ended = self._ended or bool(choice.get("finish_reason"))
+                (self._running.discard if reason else self._running.add)(index)
+            self._ended = self._ended or bool(reason)
         # Some streams repeat a growing usage in every chunk (Perplexity, vLLM where asked): with the end it is final.
         self._final = self._final or ((self._ended or not choices) and bool(self._parts))
         return not (self._strip and choices == [] and chunk.get("usage") is not None)
@@ -109,8 +110,10 @@ class ChatReader:
         if isinstance(tier, str):
             self._tier = tier
         report = usage_at(answer, self._family.usage_at)
+        if report is None:  # as in all chunks but one
+            return
         usage = usage_of(report, self._family)
-        if report is not None and usage is not None:
+        if usage is not None:
             self._parts = parts_of(answer, None, usage, self._family)
             self._report = report
 
@@ -118,7 +121,8 @@ class ChatReader:
         if not isinstance(message, dict):
             return
         for name in ("content", "refusal", "reasoning_content", "reasoning"):
-            self.passed.add(message.get(name))
+            if text := message.get(name):
+                self.passed.add(text)
         for tool in dicts(message.get("tool_calls")):
             function = tool.get("function") or tool.get("custom")
             if isinstance(function, dict):

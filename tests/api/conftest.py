@@ -20,6 +20,7 @@ from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import Config
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.shapes import BudgetStates
 from tests.api.client import Api, MovedClock
@@ -80,6 +81,7 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
         prices=prices,
         hub=hub,
         started_monotonic=clock.monotonic(),
+        jumps=Jumps(clock),
         config_loaded_at=clock.now(),
         reload=unchanged,
     )

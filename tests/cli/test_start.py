@@ -65,6 +65,18 @@ def test_refuses_to_run_without_asserts(tmp_path: Path, command: str) -> None:
     assert "python -O" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_refuses_to_run_without_the_parser_in_c(tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With aiohttp's fallback, which reads requests less strictly, the gateway does not start."""
+    monkeypatch.setenv("AIOHTTP_NO_EXTENSIONS", "1")
+
+    done = _python("-m", "penia_proxy", command, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "AIOHTTP_NO_EXTENSIONS" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", ["serve", "check", "verify"])
 async def test_a_wrong_configuration(run: Run, tmp_path: Path, command: str) -> None:
     """A configuration that cannot be used is explained with file and line on stderr: exit code 2."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.http.conftest import start  # noqa: F401 - a fixture of theirs, here too
+
 Row = Callable[..., None]
 _ROWS = pytest.StashKey[list[tuple[str, str, str]]]()
 

@@ -32,12 +32,15 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             script: Script | None = None,
             providers: dict[str, dict[str, Any]] | None = None,
             server: dict[str, Any] | None = None,
+            ledger: dict[str, Any] | None = None,
         ) -> Running:
             sandbox = await stack.enter_async_context(running_sandbox(script))
             names = providers if providers is not None else {"openai": {}, "anthropic": {}}
             config = Config(
                 server=ServerConfig(**{"port": 0, "drain_seconds": 2, **(server or {})}),
-                ledger=LedgerConfig(url=f"sqlite:///{tmp_path / f'penia{len(started)}.db'}", durability="normal"),
+                ledger=LedgerConfig(
+                    url=f"sqlite:///{tmp_path / f'penia{len(started)}.db'}", durability="normal", **(ledger or {})
+                ),
                 providers={
                     name: ProviderConfig(
                         **{"base_url": sandbox.url_of(settings.get("format", name)), "format": name, **settings}

@@ -105,15 +105,14 @@ async def test_answers_and_bill(start: Start, before: Opened, way: Way, case: st
 
 
 def refusals(*kinds: str) -> list[Any]:
-    """Return every (refusal, kind, stream, mode) of these kinds."""
+    """Return every (refusal, kind, stream, mode) of these kinds; in one mode what is refused alike in all."""
     return [
         pytest.param(refusal, kind, stream, mode, id=f"{name} {kind} {mode}{' stream' * stream}")
         for name, refusal in REFUSALS.items()
         for kind in kinds
-        for stream in (False, True)
-        for mode in (
-            ("sync",) if WAYS[refusal.way].sync_only else ("async", "sync") if kind == kinds[0] else ("async",)
-        )
+        for brief in (kind in ("unpriced", "unbounded"),)
+        for stream in ((False,) if brief else (False, True))
+        for mode in modes(WAYS[refusal.way], brief=brief)
     ]
 
 

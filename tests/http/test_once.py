@@ -113,8 +113,7 @@ async def test_a_form_sent_again_is_the_same(start: Start) -> None:
 
 async def test_without_a_store_an_id_cannot_be_promised(start: Start) -> None:
     """Where other calls pass although the ledger cannot write, one that is to be made once is refused."""
-    penia = await start()
-    object.__setattr__(penia.gateway.config.ledger, "on_store_failure", "allow")
+    penia = await start(ledger={"on_store_failure": "allow"})
     with closing(sqlite3.connect(path_of(penia), isolation_level=None)) as other:
         penia.gateway.ledger._writer._connection.execute("PRAGMA busy_timeout = 5")
         other.execute("BEGIN EXCLUSIVE")

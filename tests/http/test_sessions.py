@@ -289,6 +289,7 @@ async def test_a_session_in_which_nothing_began_costs_nothing(start: Start) -> N
     async with opened(penia, REALTIME) as socket:
         await until(socket, "session.created")
         assert penia.gateway.ledger.holds_open == 1
+    await released(penia)
     async with opened(penia, LIVE) as socket:
         await socket.send_str(json.dumps({"setup": {"model": "models/gemini-live-2.5-flash"}}))
         assert "setupComplete" in json.loads((await socket.receive()).data)

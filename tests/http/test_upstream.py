@@ -551,6 +551,35 @@ async def test_places_are_bounded_and_waited_for() -> None:
         await until(lambda: played.closed == 2)
 
 
+async def test_a_place_that_nobody_takes_any_more_goes_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever leaves in the step in which it would have been its turn does not keep the others waiting."""
+    go = asyncio.Event()
+
+    async def play(played: Provider, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await played.request(reader)
+            await go.wait()
+            writer.write(OK)
+
+    client = LeanClient(connections_max=1)
+    async with provider(play) as played:
+        first, left, last = [asyncio.create_task(sent(client, played.url, body=b"{}")) for _ in range(3)]
+        await until(lambda: len(played.requests) == 1)
+        pool = client._pools[played.url.origin()]
+        freed = pool.freed
+
+        def freed_and_left(connection: Any) -> None:
+            freed(connection)
+            left.cancel()
+
+        monkeypatch.setattr(pool, "freed", freed_and_left)
+        go.set()
+
+        assert [await whole(await asked) for asked in (first, last)] == [b"ok", b"ok"]
+        assert left.cancelled()
+    await client.close()
+
+
 async def test_a_place_whose_connection_fails_goes_to_the_next(ours: LeanClient) -> None:
     """Neither a call that is hung up on nor one that leaves keeps a place."""
     client = LeanClient(connections_max=1)

@@ -397,6 +397,29 @@ async def test_anthropics_batch_is_recorded_once(provider: Desk, start: Start) -
     assert (record["record_id"], await held(penia)) == ("made", 0)
 
 
+async def test_results_that_are_read_elsewhere_are_asked_for(
+    provider: Desk, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anthropic's SDK reads them at the address that the batch names, past the gateway."""
+    monkeypatch.setattr(works, "POLL_S_MIN", 0.01)
+    penia = await before(provider, start, "anthropic", budgets=BUDGET)
+    usage = {"input_tokens": 1000, "output_tokens": 100, "service_tier": "batch"}
+    message = {"type": "message", "model": "claude-haiku-4-5-20251001", "content": [], "usage": usage}
+    ok = {"custom_id": "1", "result": {"type": "succeeded", "message": message}}
+    provider.says("POST /v1/messages/batches", {"id": "msgbatch_1", "processing_status": "in_progress"})
+    params = {"model": "claude-haiku-4-5", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
+    made = {"requests": [{"custom_id": "1", "params": params}]}
+    await call(penia, "POST /anthropic/v1/messages/batches", made, X_Penia_Request_Id="made")
+    results = "GET /v1/messages/batches/msgbatch_1/results"
+    while not provider.asked[results]:  # there are none yet
+        await asyncio.sleep(0.01)
+    assert await held(penia) > 0
+    provider.says(results, orjson.dumps(ok))
+    while penia.gateway.ledger.holds_open:
+        await asyncio.sleep(0.01)
+    assert (await penia.record("made") or {})["cost"] == pytest.approx((1000 * 1e-6 + 100 * 5e-6) / 2, abs=1e-12)
+
+
 def operation(**members: Any) -> dict[str, Any]:
     return {"name": "batches/b1", "metadata": {"model": "models/gemini-2.5-flash"}, **members}
 

@@ -33,6 +33,18 @@ def open_as_nobody(url: str) -> None:
         open_for_writing(LedgerConfig(url=url))
 
 
+def open_and_die(path: str) -> None:
+    """Open a hold on disk, and end without a word."""
+    asyncio.run(_open_and_die(path))
+
+
+async def _open_and_die(path: str) -> None:
+    ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), SystemClock())
+    await ledger.save_budget(budget())
+    await ledger.reserve(hold("r_1"))
+    os._exit(1)
+
+
 async def _run(path: Path, said: Path, tag: str, started: Event) -> None:
     ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), SystemClock())
     await ledger.recover()

@@ -181,6 +181,29 @@ async def test_a_newer_file_is_refused(path: Path, config: LedgerConfig, clock: 
     await refused(path, "written by a newer Penia")
 
 
+def killed_with(path: Path) -> None:
+    """Leave a file as a process that was killed does: with its log beside it."""
+    child = multiprocessing.get_context("spawn").Process(target=killed.open_and_die, args=(str(path),))
+    child.start()
+    child.join()
+    assert path.with_name("penia.db-wal").stat().st_size > 0
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_missing_log_is_told(
+    path: Path, config: LedgerConfig, clock: StillClock, caplog: pytest.LogCaptureFixture, *, is_there: bool
+) -> None:
+    """After a crash what was acknowledged last is in the log: where that is gone the start says so, once."""
+    killed_with(path)
+    if not is_there:
+        path.with_name("penia.db-wal").unlink()
+    for _ in range(2):
+        await (await Ledger.open(config, clock)).close()
+
+    assert caplog.text.count("its log penia.db-wal is missing") == (0 if is_there else 1)
+    assert examine(config.url).differences == []
+
+
 async def test_a_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
     """The place for a file is made by people."""
     await refused(tmp_path / "nowhere" / "penia.db", "check that its directory exists")
