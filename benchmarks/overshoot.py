@@ -125,8 +125,7 @@ async def run(rule: str, limit_nanos: int, seed: int, card: RateCard) -> Outcome
                         await answer.read()
                         return answer.status
 
-                for _ in range(HISTORY):
-                    await ask()
+                await asyncio.gather(*(ask() for _ in range(HISTORY)))
                 before = billed_nanos(sandbox, card)
                 (budget,) = gateway.book
                 limited = {"total_limit": float(Decimal(before + limit_nanos) / 10**9)}

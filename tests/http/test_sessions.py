@@ -569,7 +569,7 @@ async def test_a_side_that_answers_no_ping_is_taken_for_gone(
     start: Start, monkeypatch: pytest.MonkeyPatch, deaf: str
 ) -> None:
     """Neither side says anything, and one of them not even that it is there."""
-    monkeypatch.setattr(sockets, "KEEPALIVE_S", 0.1)
+    monkeypatch.setattr(sockets, "KEEPALIVE_S", 1.0)
     pinged = asyncio.Event()
     gone = asyncio.Event()
 
