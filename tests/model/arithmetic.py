@@ -1,0 +1,155 @@
+"""
+What the books must say.
+
+Its one job: holds and records as two plain lists, and sums over them, which a reader can check by hand. Rules: nothing
+is kept that could be summed; of the product it uses the values of `Budget` and where its calendar's windows begin and
+end (those have a test of their own, tests/unit/test_windows.py).
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from fnmatch import fnmatchcase
+from functools import cache
+
+from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.engine import Ask
+from penia_proxy.budget.windows import Calendar, Window, WindowKey
+
+
+@dataclass
+class Open:
+    """A hold."""
+
+    at: datetime
+    amounts: dict[str, int]
+    """By the budgets that apply, most specific first: what each holds."""
+    amount: int
+    """The largest; the expected cost where no budget applies."""
+    key: str | None = None
+    """The name under which its bill comes later."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A record."""
+
+    name: str
+    at: datetime
+    budgets: tuple[str, ...]
+    cost: int | None
+    basis: str
+    corrects: str | None = None
+    key: str | None = None
+    guess: bool = False
+    """Whether a bill that comes later corrects it."""
+
+
+@dataclass
+class Sums:
+    """What one budget's window has seen."""
+
+    spent: int = 0
+    held: int = 0
+    requests: int = 0
+    unpriced: int = 0
+
+
+@cache
+def windows(calendar: Calendar, at: datetime) -> tuple[Window, ...]:
+    return calendar.windows(at)
+
+
+@dataclass
+class Arithmetic:
+    """Everything that has happened, as lists."""
+
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    open: dict[str, Open] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+
+    def sums(self) -> dict[WindowKey, Sums]:
+        """Add everything up, per budget and window."""
+        found: dict[WindowKey, Sums] = {}
+        for hold in self.open.values():
+            for name, amount in hold.amounts.items():
+                for key in self.keys(name, hold.at):
+                    found.setdefault(key, Sums()).held += amount
+        for line in self.lines:
+            for name in line.budgets:
+                for key in self.keys(name, line.at):
+                    sums = found.setdefault(key, Sums())
+                    sums.spent += line.cost or 0
+                    sums.requests += line.corrects is None
+                    sums.unpriced += line.basis == "unpriced"
+        return found
+
+    def keys(self, name: str, at: datetime) -> list[WindowKey]:
+        return [WindowKey(name, one.period, one.start) for one in windows(self.budgets[name].calendar, at)]
+
+    def covering(self, component: str, model: str, tags: dict[str, str]) -> list[Budget]:
+        """Return the budgets that apply, most specific first; of equals, the oldest."""
+        found = [
+            budget
+            for budget in self.budgets.values()
+            if budget.is_active
+            and _any_of(budget.spec.scope.components, component)
+            and _any_of(budget.spec.scope.models, model)
+            and all(fnmatchcase(tags.get(tag, ""), glob) for tag, glob in budget.spec.scope.tags.items())
+        ]
+        return sorted(found, key=lambda budget: (-_asks(budget), budget.created_at))
+
+    def amount(self, budget: Budget, ask: Ask) -> int:
+        """Return what a budget holds of a call."""
+        bounded = budget.spec.overrun == "never" and ask.most_nanos is not None
+        return (ask.most_nanos if bounded else ask.expected_nanos) or 0
+
+    def refused(self, budget: Budget, ask: Ask, at: datetime) -> set[str]:
+        """Return why a budget refuses a call; nothing where it does not."""
+        spec = budget.spec
+        if spec.shadow:
+            return set()
+        why = set()
+        if (
+            ask.expected_nanos is None
+            and (spec.unpriced or ("block" if spec.enforcement == "block" else "")) == "block"
+        ):
+            why.add("unpriced_model")
+        if spec.enforcement != "block":
+            return why
+        if ask.expected_nanos is not None and ask.most_nanos is None and spec.overrun == "never":
+            why.add("unbounded_call")
+        amount, sums = self.amount(budget, ask), self.sums()
+        for key in self.keys(budget.budget_id, at):
+            limit, seen = budget.limits.get(key.period), sums.get(key, Sums())
+            if limit is not None and seen.spent + seen.held + amount > limit:
+                why.add("budget_exceeded" if seen.spent + amount > limit else "budget_busy")
+        return why
+
+    def end(self, name: str, cost: int | None, basis: str, *, key: str | None = None, guess: bool = False) -> None:
+        """Turn a hold into a record."""
+        hold = self.open.pop(name)
+        self.write(Line(name, hold.at, tuple(hold.amounts), cost, basis, key=key, guess=guess))
+
+    def write(self, line: Line) -> None:
+        """Add a record; of two with one key, the second goes without."""
+        if line.key is not None and self.billed(line.key):
+            line = Line(**{**vars(line), "key": None})
+        self.lines.append(line)
+
+    def line(self, name: str) -> Line | None:
+        return next((line for line in self.lines if line.name == name), None)
+
+    def corrected(self, line: Line) -> bool:
+        return any(other.corrects == line.name for other in self.lines)
+
+    def billed(self, key: str) -> Line | None:
+        return next((line for line in self.lines if line.key == key), None)
+
+
+def _any_of(globs: tuple[str, ...] | list[str], name: str) -> bool:
+    return not globs or any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _asks(budget: Budget) -> int:
+    scope = budget.spec.scope
+    return bool(scope.components) + bool(scope.models) + bool(scope.providers) + len(scope.tags)
