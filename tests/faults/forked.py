@@ -1,0 +1,103 @@
+"""
+A gateway that is killed and started again, hundreds of times.
+
+Its one job: `penia serve` in a process of its own that need not import everything first: it is forked off a process
+that has. From there on it is the same start, on the same file, as anybody's.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import random
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+import penia_proxy.app  # noqa: F401 - what a start needs, once for all of them
+from penia_proxy.budget.tokens import load_vocabulary
+from penia_proxy.cli.serve import serve
+
+load_vocabulary()
+
+CONFIG = """
+server: {{port: {port}, drain_seconds: 5}}
+ledger: {{url: "sqlite:///{folder}/penia.db", durability: full}}
+providers:
+  openai: {{base_url: "{upstream}", format: openai{more}}}
+  anthropic: {{base_url: "{upstream}", format: anthropic{more}}}
+budgets:
+  - {{name: Strict, daily_limit: 100, enforcement: block, overrun: never}}
+"""
+TALK: dict[str, Any] = {"model": "gpt-4o-mini", "max_tokens": 30, "messages": [{"role": "user", "content": "hi"}]}
+CHAT = "openai/v1/chat/completions"
+
+
+def context() -> Any:
+    """Return what starts processes without importing again."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])
+    return processes
+
+
+def _serve(config: str, said: str) -> None:
+    descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    serve(Path(config))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Home:
+    """A folder with a gateway's configuration and ledger; one process at a time lives in it."""
+
+    def __init__(self, folder: Path, upstream: str, more: str = "") -> None:
+        folder.mkdir(exist_ok=True)
+        self.said = folder / "said"
+        self.ledger = folder / "penia.db"
+        self._config = folder / "config.yaml"
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.port = port
+        self._config.write_text(CONFIG.format(port=port, folder=folder, upstream=upstream, more=more))
+
+    @property
+    def ledger_url(self) -> str:
+        return f"sqlite:///{self.ledger}"
+
+    @contextmanager
+    def started(self) -> Iterator[BaseProcess]:
+        """Start a gateway; it is killed at the end if it still runs."""
+        process: BaseProcess = context().Process(target=_serve, args=(str(self._config), str(self.said)), daemon=True)
+        process.start()
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.join()
+
+    async def ready(self, session: aiohttp.ClientSession) -> None:
+        """Return once the gateway takes calls."""
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(f"{self.url}/ready"):
+                    return
+            await asyncio.sleep(0.01)
+
+
+def dice() -> random.Random:
+    """Return chance, by a seed that a failing test shows."""
+    seed = random.randrange(2**32)
+    sys.stdout.write(f"seed {seed}\n")
+    return random.Random(seed)

@@ -1,0 +1,33 @@
+"""Every row of the fault matrix is proven by a test, or says why it is not."""
+
+import ast
+from pathlib import Path
+
+from tests.faults.matrix import BY_NAME, MATRIX
+
+TESTS = Path(__file__).parent.parent
+
+
+def marked() -> set[str]:
+    """Return the rows that tests are marked with."""
+    calls = (
+        node
+        for path in TESTS.rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "fault"
+    )
+    return {argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)}
+
+
+def test_each_row_has_a_test_or_a_reason() -> None:
+    """None is left out quietly, and no mark names a row that is not there."""
+    proven = marked()
+
+    assert proven <= BY_NAME.keys()
+    assert [row.name for row in MATRIX if row.name not in proven and not row.not_here] == []
+
+
+def test_a_row_is_there_once() -> None:
+    """What must be true is said of each that is tried."""
+    assert len(BY_NAME) == len(MATRIX)
+    assert [row.name for row in MATRIX if row.name in marked() and not row.afterwards] == []
