@@ -1,8 +1,8 @@
 """
 A gateway that is killed and started again, hundreds of times.
 
-Its one job: `penia serve` in a process of its own that need not import everything first: it is forked off a process
-that has. From there on it is the same start, on the same file, as anybody's.
+Its one job: `penia serve` in a process of its own, forked off one that has imported it (`warm`). From there on it is
+the same start, on the same file, as anybody's.
 """
 
 import asyncio
@@ -20,11 +20,6 @@ from typing import Any
 
 import aiohttp
 
-import penia_proxy.app  # noqa: F401 - what a start needs, once for all of them
-from penia_proxy.budget.tokens import load_vocabulary
-from penia_proxy.cli.serve import serve
-
-load_vocabulary()
 
 CONFIG = """
 server: {{port: {port}, drain_seconds: 5}}
@@ -42,11 +37,14 @@ CHAT = "openai/v1/chat/completions"
 def context() -> Any:
     """Return what starts processes without importing again."""
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload([__name__])
+    processes.set_forkserver_preload(["tests.faults.warm"])
     return processes
 
 
-def _serve(config: str, said: str) -> None:
+def serving(config: str, said: str) -> None:
+    """Run `penia serve`; what it says is appended to a file."""
+    from penia_proxy.cli.serve import serve
+
     descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for standard in (1, 2):
         os.dup2(descriptor, standard)
@@ -79,7 +77,7 @@ class Home:
     @contextmanager
     def started(self) -> Iterator[BaseProcess]:
         """Start a gateway; it is killed at the end if it still runs."""
-        process: BaseProcess = context().Process(target=_serve, args=(str(self._config), str(self.said)), daemon=True)
+        process: BaseProcess = context().Process(target=serving, args=(str(self._config), str(self.said)), daemon=True)
         process.start()
         try:
             yield process

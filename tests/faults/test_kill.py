@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -37,7 +38,7 @@ async def sandbox(log: Path) -> AsyncIterator[str]:
     """Run a provider in a process that no kill reaches."""
     port = free_port()
     arguments = ("-m", "penia_proxy.sandbox", "--port", str(port), "--log", str(log))
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=DEVNULL)
     assert process.stdout is not None
     await process.stdout.readline()
     try:
@@ -133,7 +134,7 @@ async def test_every_call_the_provider_saw_has_one_record_after_any_kill(tmp_pat
                 with home.started() as gateway:
                     await found_whole(session, home, provider, tally)
                     callers = [asyncio.create_task(caller(session, home.url, numbers)) for _ in range(CONCURRENT)]
-                    await asyncio.sleep(moments.uniform(0.05, 0.5))
+                    await asyncio.sleep(moments.uniform(0.05, 0.9))
                     gateway.kill()
                     await asyncio.gather(*callers)
             with home.started() as gateway:
