@@ -44,7 +44,9 @@ def head(status: str = "200 OK", **headers: str) -> bytes:
 def chunked(*pieces: bytes, **headers: str) -> bytes:
     """Return a whole answer of these chunks."""
     sent = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces if piece)
-    return head(**{"Transfer_Encoding": "chunked", "Content_Type": "text/event-stream", **headers}) + sent + b"0\r\n\r\n"
+    return (
+        head(**{"Transfer_Encoding": "chunked", "Content_Type": "text/event-stream", **headers}) + sent + b"0\r\n\r\n"
+    )
 
 
 class Line:

@@ -75,6 +75,16 @@ def test_an_explicit_zero_is_a_count() -> None:
     assert usage_of({"prompt_tokens": 7, "completion_tokens": 0}) == Usage(input=7)
 
 
+@pytest.mark.parametrize("report", [{"prompt_tokens": 7}, {"prompt_tokens": 7, "completion_tokens": None}])
+def test_half_a_usage_is_none(report: dict[str, Any]) -> None:
+    """What leaves out the output of an answer that has some is not believed: it would be free."""
+    written = {"choices": [{"message": {"content": "hello"}}], "usage": report}
+    for answer, complete in ((written, False), ({**written, "choices": []}, True)):
+        _, read = reading(json.dumps(answer).encode(), call(), stream=False)
+
+        assert (read.complete, bool(read.parts)) == (complete, complete)
+
+
 def test_the_answer_names_model_and_tier() -> None:
     """The price comes from what was served."""
     answer = {"model": "gpt-4o-mini-2024-07-18", "service_tier": "priority", "usage": USAGE, "choices": []}
