@@ -7,7 +7,8 @@ Its one job: to be imported there, once.
 import gc
 
 import penia_proxy.app
-import penia_proxy.cli.serve  # noqa: F401
+import penia_proxy.cli.serve
+import tests.ledger.killed  # noqa: F401
 from penia_proxy.budget.tokens import load_vocabulary
 
 load_vocabulary()
