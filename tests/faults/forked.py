@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
+from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,9 @@ class Home:
         return f"sqlite:///{self.ledger}"
 
     @contextmanager
-    def started(self) -> Iterator[BaseProcess]:
+    def started(self) -> Iterator[Process]:
         """Start a gateway; it is killed at the end if it still runs."""
-        process: BaseProcess = context().Process(target=serving, args=(str(self._config), str(self.said)), daemon=True)
+        process: Process = context().Process(target=serving, args=(str(self._config), str(self.said)), daemon=True)
         process.start()
         try:
             yield process

@@ -34,9 +34,8 @@ EVERY = 29
 
 
 def post(name: str, *, path: str = CHAT) -> bytes:
-    return (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Penia-Request-Id: {name}\r\nConnection: close\r\nContent-Length: {len(BODY)}\r\n\r\n"
-    ).encode() + BODY
+    lines = (f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"X-Penia-Request-Id: {name}", "Connection: close")
+    return "\r\n".join((*lines, f"Content-Length: {len(BODY)}", "", "")).encode() + BODY
 
 
 @asynccontextmanager

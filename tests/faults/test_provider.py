@@ -234,7 +234,7 @@ async def test_usage_of_any_kind(scripted: Scripted, rounds: Rounds) -> None:
 
 @pytest.mark.fault("U9")
 async def test_bytes_of_any_kind(scripted: Scripted, rounds: Rounds) -> None:
-    """Garbage between events, odd ends of lines, and any split: the same bytes, and the same bill where there is one."""
+    """Garbage between events, odd ends of lines, and any split: the same bytes, and the same bill."""
     noise = bytes(range(256)) * 40
     said = {
         "garbage before": noise.replace(b"\n", b"") + b"\n\n" + WORDS + BILL + END,

@@ -151,18 +151,21 @@ async def through(
         row(name, 1, f"{answered} calls before it; refused while it lasts, all {made} recorded after it")
 
 
+@pytest.mark.fault("D1")
 @pytest.mark.parametrize("policy", ["block", "allow"])
 async def test_a_full_disk(small_disk: Path, start: Start, policy: str, row: Callable[..., None]) -> None:
     """No byte is left: holds are refused, settlements wait, and are written when there is room."""
     await through(start, policy, full_disk, row, f"disk full (tmpfs), on_store_failure: {policy}")
 
 
+@pytest.mark.fault("D1")
 @pytest.mark.parametrize("policy", ["block", "allow"])
 async def test_a_database_that_may_not_grow(start: Start, policy: str) -> None:
     """The same where nobody may mount a disk."""
     await through(start, policy, full_file)
 
 
+@pytest.mark.fault("D3")
 @pytest.mark.parametrize("policy", ["block", "allow"])
 async def test_a_locked_database(start: Start, policy: str, row: Callable[..., None]) -> None:
     """Another program holds the lock for longer than a write waits."""
@@ -185,6 +188,7 @@ def of_a_newer_version(path: Path) -> None:
         file.commit()
 
 
+@pytest.mark.fault("D4")
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -7,7 +7,7 @@ Its one job: to be imported there, once.
 import gc
 
 import penia_proxy.app
-import penia_proxy.cli.serve
+import penia_proxy.cli.serve  # noqa: F401
 import tests.ledger.killed  # noqa: F401
 from penia_proxy.budget.tokens import load_vocabulary
 

@@ -34,6 +34,7 @@ CHAT = "/openai/v1/chat/completions"
 OK = b'{"model": "gpt-4o-mini", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}'
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize(
     ("path", "body", "status", "code"),
     [
@@ -87,6 +88,7 @@ async def test_a_refusal_shows_the_figures_that_led_to_it(start: Start) -> None:
     await untouched(penia)
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize("how", ["length", "chunked"])
 async def test_a_body_beyond_the_limit(start: Start, how: str) -> None:
     """413, whether it says its length or not."""
@@ -104,6 +106,7 @@ async def test_a_body_beyond_the_limit(start: Start, how: str) -> None:
     await untouched(penia)
 
 
+@pytest.mark.fault("C3")
 async def test_a_body_that_does_not_come(start: Start) -> None:
     """A caller that sends half a body is answered after the time allowed, not kept for ever."""
     penia = await start(server={"body_timeout_s": 0.2})
@@ -117,6 +120,7 @@ async def test_a_body_that_does_not_come(start: Start) -> None:
     await untouched(penia)
 
 
+@pytest.mark.fault("C5")
 @pytest.mark.parametrize(
     "target",
     [

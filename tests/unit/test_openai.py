@@ -44,6 +44,7 @@ def test_cached_reasoning_and_audio_are_taken_out_of_the_totals() -> None:
     assert usage.total == 150
 
 
+@pytest.mark.fault("U8")
 @pytest.mark.parametrize(
     "report",
     [
@@ -75,6 +76,7 @@ def test_an_explicit_zero_is_a_count() -> None:
     assert usage_of({"prompt_tokens": 7, "completion_tokens": 0}) == Usage(input=7)
 
 
+@pytest.mark.fault("U8")
 @pytest.mark.parametrize("report", [{"prompt_tokens": 7}, {"prompt_tokens": 7, "completion_tokens": None}])
 def test_half_a_usage_is_none(report: dict[str, Any]) -> None:
     """What leaves out the output of an answer that has some is not believed: it would be free."""
