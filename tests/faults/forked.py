@@ -20,7 +20,6 @@ from typing import Any
 
 import aiohttp
 
-
 CONFIG = """
 server: {{port: {port}, drain_seconds: 5}}
 ledger: {{url: "sqlite:///{folder}/penia.db", durability: full}}

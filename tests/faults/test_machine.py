@@ -15,7 +15,6 @@ import pytest
 
 from penia_proxy.ledger.verify import examine
 from penia_proxy.sandbox import running_sandbox
-from penia_proxy.sandbox.faults import Behaviour
 from tests.faults.forked import CHAT, TALK, Home
 from tests.faults.table import Rounds
 from tests.gateways import KEYS, Running, Start
@@ -52,6 +51,13 @@ async def _calls(penia: Running, count: int) -> list[int]:
     return [(await penia.chat()).status for _ in range(count)]
 
 
+def burning(processor: int) -> "subprocess.Popen[bytes]":
+    """Take all there is of a processor."""
+    burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    os.sched_setaffinity(burner.pid, {processor})
+    return burner
+
+
 @pytest.mark.fault("X2")
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a processor")
 async def test_a_processor_that_others_use(tmp_path: Path, rounds: Rounds) -> None:
@@ -65,10 +71,8 @@ async def test_a_processor_that_others_use(tmp_path: Path, rounds: Rounds) -> No
             assert gateway.pid is not None
             os.sched_setaffinity(gateway.pid, {processor})
             os.setpriority(os.PRIO_PROCESS, gateway.pid, 5)
-            burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+            burners = [burning(processor) for _ in range(2)]
             try:
-                for burner in burners:
-                    os.sched_setaffinity(burner.pid, {processor})
 
                 async def call(number: int) -> int:
                     body = {**TALK, "stream": number % 2 == 0}
@@ -93,6 +97,13 @@ async def test_a_processor_that_others_use(tmp_path: Path, rounds: Rounds) -> No
 CLOSED = "closed"
 
 
+def serving(config: Path, out: str, log: str) -> "subprocess.Popen[bytes]":
+    """Run a gateway with its streams sent elsewhere."""
+    redirect = " ".join(f"{number}>{'&-' if to == CLOSED else to}" for number, to in ((1, out), (2, log)))
+    command = f'exec "$0" -m penia_proxy serve -c "$1" {redirect}'
+    return subprocess.Popen(["/bin/sh", "-c", command, sys.executable, str(config)])
+
+
 @pytest.mark.fault("X4")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize(("out", "log"), [("/dev/full", "/dev/full"), (CLOSED, CLOSED)])
@@ -100,9 +111,7 @@ async def test_nowhere_to_write_to(tmp_path: Path, out: str, log: str) -> None:
     """A full disk under the log, or a terminal that is gone: it starts, serves, logs a reload, and ends with 0."""
     async with running_sandbox() as sandbox, aiohttp.ClientSession() as session:
         home = Home(tmp_path, sandbox.url)
-        redirect = " ".join(f"{number}>{'&-' if to == CLOSED else to}" for number, to in ((1, out), (2, log)))
-        command = f'exec "$0" -m penia_proxy serve -c "$1" {redirect}'
-        process = subprocess.Popen(["/bin/sh", "-c", command, sys.executable, str(tmp_path / "config.yaml")])
+        process = serving(tmp_path / "config.yaml", out, log)
         try:
             ready = asyncio.create_task(home.ready(session))
             while not ready.done():
