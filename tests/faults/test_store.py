@@ -223,7 +223,7 @@ async def test_a_ledger_that_cannot_be_used_stops_the_start(
 @pytest.mark.fault("D2")
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system limits the files of a process that runs")
 async def test_writes_that_fail(tmp_path: Path, rounds: Rounds) -> None:
-    """The system lets no file grow beyond 100 kB, which the ledger's log is: 503 while it lasts, and nothing is lost."""
+    """The system lets no file grow beyond 100 kB, which the ledger's log is: 503, and nothing is lost."""
     import resource  # which some systems lack
 
     async with running_sandbox() as sandbox, aiohttp.ClientSession() as session:
