@@ -143,12 +143,7 @@ MATRIX = (
         "slower, and it adds up",
         "too little memory: a limit on it is the container's, and the kernel then kills (K8)",
     ),
-    Row(
-        "X3",
-        "an alert's receiver hangs",
-        "",
-        "alerts go to the log and the live feed only; nothing that is sent elsewhere is built",
-    ),
+    Row("X3", "a receiver of alerts that hangs", "neither calls nor other receivers wait for it"),
     Row("X4", "stdout and stderr full, or closed", "served as ever"),
 )
 

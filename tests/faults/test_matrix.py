@@ -31,3 +31,10 @@ def test_a_row_is_there_once() -> None:
     """What must be true is said of each that is tried."""
     assert len(BY_NAME) == len(MATRIX)
     assert [row.name for row in MATRIX if row.name in marked() and not row.afterwards] == []
+
+
+def test_the_table_that_is_published_has_these_rows() -> None:
+    """What docs/reliability.md says was tried is what is tried."""
+    published = (TESTS.parent / "docs" / "reliability.md").read_text()
+
+    assert [row.name for row in MATRIX if f"| {row.name} | {row.fault} | {row.afterwards} |" not in published] == []
