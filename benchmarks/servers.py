@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,15 @@ class Server:
         except OSError:
             return 0.0
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        """Return the memory it has in use."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split(maxsplit=1)[0]) / 1024
+
+    def open_files(self) -> int:
+        """Return how many files and sockets it has open."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
 
 def free_port() -> int:
@@ -75,7 +84,7 @@ def process(name: str, port: int, *command: str, core: int, env: dict[str, str] 
 
 
 CONFIG = """
-server: {{port: {port}, upstream_client: {client}}}
+server: {{port: {port}, upstream_client: {client}{limits}}}
 ledger: {{url: "sqlite:///{db}", durability: {durability}}}
 providers: {{openai: {{base_url: "{upstream}", format: openai}}}}
 budgets:
@@ -85,11 +94,23 @@ budgets:
 
 @contextmanager
 def penia(
-    name: str, db: Path, upstream: str, *, durability: str = "full", client: str = "lean", budgets: int = 1
+    name: str,
+    db: Path,
+    upstream: str,
+    *,
+    durability: str = "full",
+    client: str = "lean",
+    budgets: int = 1,
+    limits: Mapping[str, int] | None = None,
 ) -> Iterator[Server]:
-    """Run the gateway with a blocking budget over everything, and ``budgets`` - 1 over one component each."""
+    """
+    Run the gateway with a blocking budget over everything, and ``budgets`` - 1 over one component each.
+
+    ``limits``: further members of its ``server`` section.
+    """
     port = free_port()
-    text = CONFIG.format(port=port, db=db, durability=durability, upstream=upstream, client=client)
+    more = "".join(f", {name}: {value}" for name, value in (limits or {}).items())
+    text = CONFIG.format(port=port, db=db, durability=durability, upstream=upstream, client=client, limits=more)
     text += "".join(
         f"  - {{name: B{number}, daily_limit: 1000000, enforcement: block, overrun: never,"
         f" scope: {{components: [c{number}]}}}}\n"
