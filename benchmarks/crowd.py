@@ -28,6 +28,8 @@ from benchmarks.servers import Server, penia, pin, provider
 SOCKETS, STREAMS, SECONDS = 10_000, 2_000, 45
 """Long enough for a heartbeat of every client, which comes after 30 s."""
 EVERY_S = 0.05
+EVENT_S_MAX = 30.0
+"""After which an event that has not come will not come."""
 PROBED = 7
 """The component whose calls are timed; component 1, which has a budget of its own, never calls."""
 GROUP = 100
@@ -51,6 +53,13 @@ class Probe:
         self._port = port
         self._socket = socket
         self._payload = request_bytes(Ask(), PATH, PROBED)
+        self._arrived: asyncio.Queue[float] = asyncio.Queue()
+
+    async def listen(self) -> None:
+        """Note when events come; all the time, as who does not read answers no heartbeat."""
+        async for message in self._socket:
+            if json.loads(message.data)["type"] == "usage":
+                self._arrived.put_nowait(time.perf_counter())
 
     async def run(self, row: Row, seconds: float) -> None:
         """Fill in a row's times."""
@@ -64,9 +73,7 @@ class Probe:
                 raise RuntimeError(f"not answered: {head[:200]!r}")
             await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]))
             row.calls_s.append(time.perf_counter() - began)
-            while (await self._socket.receive_json())["type"] != "usage":
-                pass
-            row.events_s.append(time.perf_counter() - began)
+            row.events_s.append(await asyncio.wait_for(self._arrived.get(), EVENT_S_MAX) - began)
             await asyncio.sleep(max(0.0, began + EVERY_S - time.perf_counter()))
         writer.close()
 
@@ -89,6 +96,7 @@ class Crowd:
         async with self._session.ws_connect(f"{self._url}/ws") as socket:
             await socket.send_json({"type": "subscribe", "channels": ["usage"], "components": [f"c{PROBED}"]})
             self._probe = Probe(self._server.port, socket)
+            listening = asyncio.create_task(self._probe.listen())
             await self._look("nothing else", seconds / 3)
             began = time.perf_counter()
             clients, refused = await join(self._server.port, sockets, await self._quiet())
@@ -101,6 +109,7 @@ class Crowd:
                 self.wrong.append(f"{lost} WebSockets were closed")
             if told := sum(client.messages > 1 for client in clients):  # the acknowledgement is one
                 self.wrong.append(f"{told} idle WebSockets were told what they had not asked for")
+            listening.cancel()
             for client in clients:
                 client.hang_up()
         await self._agree()
