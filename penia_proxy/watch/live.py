@@ -33,6 +33,10 @@ Json = dict[str, Any]
 _log = logging.getLogger(__name__)
 
 
+_TYPES: dict[Channel, str] = {"budget_updates": "budget_update", "alerts": "alert", "usage": "usage"}
+"""The type of a channel's messages."""
+
+
 @dataclass(frozen=True, slots=True)
 class LiveLimits:
     """How much the live feed may take."""
@@ -191,7 +195,7 @@ class LiveHub:
     def _publish(
         self, channel: Channel, key: str, data: Json, budget_ids: tuple[str, ...], component: str | None
     ) -> None:
-        kind = "budget_update" if channel == "budget_updates" else channel
+        kind = _TYPES[channel]
         self._seq += 1
         event = _Event(self._seq, channel, key, budget_ids, component, self.text(kind, self._seq, {"data": data}))
         if len(self._ring) == self._ring.maxlen:
