@@ -125,15 +125,16 @@ def project(
     if at <= start:
         return Projection(spent_nanos, spent_nanos, spent_nanos, None, shaped=False)
     if shape is None:
-        pace, line = spent_nanos / (at - start), None
+        pace, line, spread = spent_nanos / (at - start), None, SPREAD_UNKNOWN
+        usual, days = end - at, max(1.0, (end - at) / DAY_HOURS)
     else:
-        usual = shape.between(start, at)
         trusted = TRUSTED_DAYS * sum(shape.by_hour)
-        pace, line = (spent_nanos + trusted) / (usual + trusted), shape
-    rest = pace * (line.between(at, end) if line else end - at)
-    spread = line.spread if line else SPREAD_UNKNOWN
-    # Days differ each for itself, so that of many the sum differs less.
-    swing = rest * min(1.0, TEN_TO_NINETY * spread / math.sqrt(max(1.0, (end - at) / DAY_HOURS)))
+        pace, line, spread = (spent_nanos + trusted) / (shape.between(start, at) + trusted), shape, shape.spread
+        usual = shape.between(at, end)
+        days = usual / sum(shape.by_hour)
+    rest = pace * usual
+    # Hours and days differ each for itself, so that of many the sum differs less, and of few more.
+    swing = rest * min(1.0, TEN_TO_NINETY * spread / math.sqrt(days)) if days > 0 else 0.0
     exhausted = None
     if limit_nanos is not None and spent_nanos > limit_nanos:
         exhausted = start + (at - start) * limit_nanos / spent_nanos
