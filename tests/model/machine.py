@@ -419,7 +419,8 @@ class Money(World):
         if how == "failed":
             self.released(name)
         else:
-            self.unconfirmed(name, key=key)
+            # Of a work without a price that ended, nothing more is awaited.
+            self.unconfirmed(name, key=key, guess=how == "overdue")
 
     @rule(
         name=st.sampled_from(("p_1", "p_2", "p_3", "of a call")),

@@ -241,7 +241,7 @@ PLANTED = (
         "a restart spares what waits",
         "A bill that is awaited when the process stops is not booked, and nothing says so.",
         works.Works.close,
-        'await waiting.hold.settle_unconfirmed("pending", once_key=key)',
-        "await waiting.hold.release()",
+        'await hold.settle_unconfirmed("pending", once_key=key)',
+        "await hold.release()",
     ),
 )
