@@ -121,7 +121,7 @@ class Arithmetic:
         amount, sums = self.amount(budget, ask), self.sums()
         for key in self.keys(budget.budget_id, at):
             limit, seen = budget.limits.get(key.period), sums.get(key, Sums())
-            if limit is not None and seen.spent + seen.held + amount > limit:
+            if ask.most_nanos != 0 and limit is not None and seen.spent + seen.held + amount > limit:
                 why.add("budget_exceeded" if seen.spent + amount > limit else "budget_busy")
         return why
 

@@ -57,8 +57,8 @@ PLANTED = (
         "off by one",
         "A call that meets its limit exactly is refused.",
         engine.judge_leg,
-        "if used > limit:",
-        "if used >= limit:",
+        "if used > limit and",
+        "if used >= limit and",
     ),
     Planted(
         "held is not looked at",

@@ -143,6 +143,8 @@ class World(RuleBasedStateMachine):
             budget = self.said.budgets[budget_id]
             for key in self.said.keys(budget_id, hold.at):
                 limit = budget.limits.get(key.period)
+                if not hold.amounts[budget_id]:
+                    continue  # there is always room for what costs nothing
                 if limit is None or not budget.refuses:
                     self.roofs.pop(key, None)
                 else:
