@@ -64,8 +64,9 @@ ends = st.tuples(
     tokens,
     works,
 )
+Steps = list[tuple[bool, int]]
 growing = st.lists(
-    st.tuples(st.just(True), st.integers(0, 1)) | st.tuples(st.just(False), st.integers(-3, 12)), min_size=1
+    st.tuples(st.just(True), st.integers(0, 1)) | st.tuples(st.just(False), st.integers(-3, 12)), max_size=2
 )
 """What a stream comes to: so much more than is held, or all that there is room for and perhaps a little more."""
 limited = st.fixed_dictionaries({}, optional={f"{period}_limit": limits for period in PERIODS})
@@ -211,11 +212,13 @@ class Money(World):
 
     # By callers.
 
-    @rule(calls=st.lists(st.tuples(components, tokens, tokens, st.none() | ends), min_size=1, max_size=4))
-    def calls(self, calls: list[tuple[str, int, int, End | None]]) -> None:
-        """Ask for ordinary calls, one after another, and let them leave; some end at once."""
-        for component, expected, more, end in calls:
+    @rule(calls=st.lists(st.tuples(components, tokens, tokens, growing, st.none() | ends), min_size=1, max_size=4))
+    def calls(self, calls: list[tuple[str, int, int, Steps, End | None]]) -> None:
+        """Ask for ordinary calls, one after another, and let them leave; some grow, some end at once."""
+        for component, expected, more, steps, end in calls:
             name = self.asks(PRICED, component, Ask(expected, expected + more, least_nanos=expected // 2))
+            if name:
+                self.does_outgrow(name, steps)
             if name and end:
                 self.does_end(name, *end)
 
@@ -313,9 +316,12 @@ class Money(World):
 
     @precondition(lambda self: self.pick(0, State.SENT) is not None)
     @rule(which=which, steps=growing)
-    def outgrows(self, which: int, steps: list[tuple[bool, int]]) -> None:
-        """Let a stream come to more than is held, some times: held in all budgets that let it, or in none."""
-        name = self.picked(which, State.SENT)
+    def outgrows(self, which: int, steps: Steps) -> None:
+        """Let a stream come to more than is held, some times."""
+        self.does_outgrow(self.picked(which, State.SENT), steps)
+
+    def does_outgrow(self, name: str, steps: Steps) -> None:
+        """Hold more of a call in all budgets that let it grow, or in none."""
         holding, hold = self.holds[name], self.said.open[name]
         for to_the_brim, more in steps:
             held = holding.growing_nanos
@@ -332,6 +338,7 @@ class Money(World):
                 if budget_id not in hold.cut:
                     self.exceeded(budget_id, hold.at, amount - hold.amounts[budget_id])
             hold.amounts, hold.amount = grown, max(hold.amount, *grown.values())
+            assert [leg.amount_nanos for leg in holding.verdict.legs] == list(grown.values()), "what has grown"
 
     @precondition(lambda self: self.pick(0, State.HELD, State.SENT) is not None)
     @rule(which=which, end=ends)
