@@ -15,6 +15,17 @@ COMPONENT = re.compile(r"[A-Za-z0-9._:/ @+-]{1,128}")
 """A component's, task type's or tag's name at the proxy's edge, where it travels in a header."""
 
 
+_BYTES = 16
+_DRAWN_AT_A_TIME = 256
+_drawn: list[str] = []
+"""Random bits for ids to come: asking the system gives Python's lock away, and a busy ledger has it for a while."""
+
+
 def new_id(prefix: str) -> str:
     """Return ``prefix_`` and 128 random bits in hex, e.g. ``r_9f…`` for a record, ``b_…`` for a budget."""
-    return f"{prefix}_{os.urandom(16).hex()}"
+    try:
+        bits = _drawn.pop()
+    except IndexError:
+        bits, *more = (os.urandom(_BYTES).hex() for _ in range(_DRAWN_AT_A_TIME))
+        _drawn.extend(more)
+    return f"{prefix}_{bits}"

@@ -10,7 +10,6 @@ input for free.
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import partial
 from typing import Literal
 
@@ -254,6 +253,8 @@ def plain_cost(size: Size, card: RateCard | None, usage: Usage) -> int | None:
 
 
 def _plain(size: Size, card: RateCard, input_tokens: int, output_tokens: int) -> int:
+    if size.requests == 1:
+        return card.expected(input_tokens, output_tokens, service_tier=size.service_tier, speed=size.speed)
     # Each request of a batch is priced by its own length.
     each = (math.ceil(input_tokens / size.requests), math.ceil(output_tokens / size.requests))
     return card.expected(*each, service_tier=size.service_tier, speed=size.speed) * size.requests
@@ -262,9 +263,11 @@ def _plain(size: Size, card: RateCard, input_tokens: int, output_tokens: int) ->
 def _expected(size: Size, card: RateCard, known: Known, tokens_in: int, tokens_out: int) -> int:
     if (presumed := size.presumed_with(tokens_out)) is not None:
         return card.price(presumed).total_nanos
-    # What single calls teach of caches says nothing of a batch.
-    factor = Fraction(known.cost_factor) if size.requests == 1 else 1
-    return math.ceil(_plain(size, card, tokens_in, tokens_out) * factor)
+    plain = _plain(size, card, tokens_in, tokens_out)
+    if size.requests != 1:  # what single calls teach of caches says nothing of a batch
+        return plain
+    numerator, denominator = known.cost_factor.as_integer_ratio()
+    return -(-plain * numerator // denominator)
 
 
 def _most(size: Size, card: RateCard, input_bound: int, output_bound: int) -> int:

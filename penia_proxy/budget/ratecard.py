@@ -140,7 +140,7 @@ class RateCard:
         """Price a usage. Never raises: a count that cannot be is taken as 0 or COUNT_MAX."""
         inputs, clamped_in = _believed(_inputs(usage))
         outputs, clamped_out = _believed(_outputs(usage))
-        bands = self._bands[self._context(usage)]
+        bands = self._bands[self._context(usage.service_tier, usage.speed, usage.inference_geo, usage.search_size)]
         total_in = sum(inputs)
         band = bands[0]
         for candidate in bands[1:]:
@@ -242,17 +242,19 @@ class RateCard:
     ) -> int:
         """Return what plain text costs, uncached, at the tier and speed asked for, in nano-dollars, rounded up."""
         usage_in, usage_out = max(0, input_tokens), max(0, output_tokens)
-        bands = self._bands[self._context(Usage(service_tier=service_tier, speed=speed))]
+        bands = self._bands[self._context(service_tier, speed)]
         band = next((band for band in reversed(bands) if usage_in > band.above), bands[0])
         cost = (band.input[0] or 0) * usage_in + (band.output[0] or 0) * usage_out + band.request
         return -(-cost // self._denominator)
 
-    def _context(self, usage: Usage) -> Context:
+    def _context(
+        self, tier: str | None, speed: str | None, geo: str | None = None, search: str | None = None
+    ) -> Context:
         return Context(
-            usage.service_tier if usage.service_tier in self._tiers else None,
-            usage.speed if usage.speed in self._speeds else None,
-            usage.inference_geo if usage.inference_geo in self._geos else None,
-            usage.search_size if usage.search_size in self._searches else None,
+            tier if tier in self._tiers else None,
+            speed if speed in self._speeds else None,
+            geo if geo in self._geos else None,
+            search if search in self._searches else None,
         )
 
     def _tiers_allowed(self, service_tier: str | None) -> set[str | None]:

@@ -53,12 +53,11 @@ class Answering:
         drains: Drains | None,
     ) -> None:
         """``drains`` None: hang up on the provider when the caller leaves."""
-        self.works = works
+        self._works = works
         self._downstream = downstream
         self._stamp = stamp
         self._clock = clock
         self._drains = drains
-        self._first_byte_at: float | None = None
         self._growth: Growth | None = None
         self._booked: Booked
 
@@ -81,7 +80,7 @@ class Answering:
             await hold.release()
             return await pass_through(self._downstream, answer, self._stamp)
         meter = meter_of(call, head_of(answer))
-        self._booked = Booked(self, hold, call, meter)
+        self._booked = Booked(self._works, self._stamp, hold, call, meter)
         decoder = decoder_for(answer.headers.get("Content-Encoding"))
         if meter.streams:
             self._growth = Growth(hold, call, meter)
@@ -188,13 +187,8 @@ class Answering:
         head(response.headers, answer, self._stamp)
 
     def _seen_first_byte(self) -> None:
-        if self._first_byte_at is None:
-            self._first_byte_at = self._clock.monotonic()
-
-    @property
-    def ttft_ms(self) -> float | None:
-        """Milliseconds from the request to the first byte of the answer's body."""
-        return self._stamp.since_start_ms(self._first_byte_at)
+        if self._booked.first_byte_at is None:
+            self._booked.first_byte_at = self._clock.monotonic()
 
     async def _caller_left(self, answer: Answer, decoder: Decoder) -> None:
         if self._drains is not None and self._drains.room:
@@ -218,23 +212,30 @@ class Answering:
 class Booked:
     """Books one answer, once."""
 
-    def __init__(self, answering: Answering, hold: Holding, call: Call, meter: Meter) -> None:
-        self._answering = answering
+    def __init__(self, works: CallWorks, stamp: Stamp, hold: Holding, call: Call, meter: Meter) -> None:
+        self._works = works
+        self._stamp = stamp
         self._hold = hold
         self._call = call
         self.meter = meter
+        self.first_byte_at: float | None = None
+        """The monotonic instant of the first byte of the answer's body."""
         self.cost_nanos: int | None = None
+
+    @property
+    def _ttft_ms(self) -> float | None:
+        return self._stamp.since_start_ms(self.first_byte_at)
 
     async def truncated(self, used: tuple[str | None, Usage]) -> None:
         """Settle what was used of an answer that we ended."""
-        claimed = await self._answering.works.claim(self.meter.reading(), self._hold)
+        claimed = await self._works.claim(self.meter.reading(), self._hold)
         if claimed.is_booked:
             await self._hold.release()
             return
         await self._hold.settle(
             self._hold.bill((used,), "partial"),
             status="truncated",
-            ttft_ms=self._answering.ttft_ms,
+            ttft_ms=self._ttft_ms,
             once_key=claimed.key,
         )
 
@@ -248,7 +249,7 @@ class Booked:
         if not ended:
             self.meter.end()
         reading = self.meter.reading()
-        works = self._answering.works
+        works = self._works
         works.note(reading)
         if await works.waits(reading, self._hold):
             return
@@ -259,7 +260,7 @@ class Booked:
             reading,
             end,
             is_stream=self.meter.streams and readable,
-            ttft_ms=self._answering.ttft_ms,
+            ttft_ms=self._ttft_ms,
             metadata=metadata,
             claim=partial(works.claim, reading, self._hold),
         )

@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 
 from penia_proxy.budget.estimate import STEP_TOKENS
+from penia_proxy.budget.output_ratio import Written
 from penia_proxy.budget.usage import Usage
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.holding import Holding
@@ -94,7 +95,7 @@ class Growth:
         reading = self._meter.reading()
         if self._hold.truncates and reading.complete and reading.parts:
             await self._count()
-            self._hold.learn_output(counted=self._passed_tokens, reported=reading.parts[0][1].output)
+            self._hold.learn_output(self._written, reported=reading.parts[0][1].output)
 
     async def _cost(self, output_tokens: int) -> int | None:
         model, usage = await self._known()
@@ -130,13 +131,16 @@ class Growth:
     @property
     def _output_tokens(self) -> int:
         """What has passed, in the provider's tokens."""
-        return math.ceil(self._passed_tokens * self._hold.output_ratio)
+        return self._hold.output_tokens(self._written)
 
     @property
-    def _passed_tokens(self) -> int:
-        """What has passed, as we count; what is beyond the text that is kept in memory is taken to be like what is."""
+    def _written(self) -> Written:
+        """What has passed; what is beyond the text that is kept in memory is taken to be like what is."""
         growing = self._meter.growing
         counted = self._counted + self._tail_tokens
-        if growing is None or growing.passed.bytes == growing.passed.kept_bytes:
-            return counted
-        return math.ceil(counted * growing.passed.bytes / max(growing.passed.kept_bytes, 1))
+        if growing is None:
+            return Written(counted, self._pieces)
+        passed = growing.passed
+        if passed.bytes != passed.kept_bytes:
+            counted = math.ceil(counted * passed.bytes / max(passed.kept_bytes, 1))
+        return Written(counted, passed.pieces)

@@ -21,7 +21,7 @@ from penia_proxy.budget.bill import Bill, CardOf, bill_of
 from penia_proxy.budget.calibration import ESTIMATE, Calibration, Outcome
 from penia_proxy.budget.engine import Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
-from penia_proxy.budget.output_ratio import OutputRatio
+from penia_proxy.budget.output_ratio import OutputRatio, Written
 from penia_proxy.budget.record import Hold, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import BATCH_TIER, CostBasis, Usage
@@ -84,6 +84,8 @@ class Books:
     """Called after a record is durable; must not raise."""
     touched: Callable[[tuple[str, ...]], None]
     """Called with the budgets whose held or spent moved."""
+    judged: Callable[[Verdict], None]
+    """Called with every verdict that is final; must not raise."""
     calibration: Calibration
     ratio: OutputRatio = field(default_factory=OutputRatio)
 
@@ -190,14 +192,13 @@ class Holding:
         self._books.touched(verdict.budget_ids)
         return True
 
-    @property
-    def output_ratio(self) -> float:
-        """What a count of this model's text comes to, in the provider's tokens."""
-        return self._books.ratio.of(self._held.provider, self._held.model)
+    def output_tokens(self, written: Written) -> int:
+        """Return what so much of this model's output comes to, in the provider's tokens."""
+        return self._books.ratio.tokens(self._held.provider, self._held.model, written)
 
-    def learn_output(self, *, counted: int, reported: int) -> None:
-        """Take what a whole answer reported against what was counted of it."""
-        self._books.ratio.observe(self._held.provider, self._held.model, counted=counted, reported=reported)
+    def learn_output(self, written: Written, *, reported: int) -> None:
+        """Take what a whole answer reported against what passed of it."""
+        self._books.ratio.observe(self._held.provider, self._held.model, written, reported=reported)
 
     async def recounted(self) -> Estimate:
         """Return the estimate with the request's text counted."""
@@ -327,6 +328,7 @@ class Holding:
                 await self._books.counters.release(verdict.legs)
             self.estimate = await held.recount()
             verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
+        self._books.judged(verdict)
         if verdict.kind == "block":
             raise refusal_of(verdict)
         return verdict

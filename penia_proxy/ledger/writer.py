@@ -29,6 +29,8 @@ QUEUE_MAX = 10_000
 """Moves that wait before new holds are refused; settlements are never refused, and there is at most one per hold."""
 COMPANY_S = 0.002
 """A few calls' worth of disk writes."""
+GATHER_S = 0.001
+"""How long a busy loop may go on to add to what is handed over."""
 PASSED_OVER_MAX = 3
 """How often what nobody waits for is overtaken before it goes with the next."""
 BACKOFF_S_MIN = 0.05
@@ -69,7 +71,8 @@ class Writer:
         self._known = known
         self._loop = asyncio.get_running_loop()
         self._gathered: list[Ticket] = []
-        """What was asked for in this step of the loop."""
+        """What was asked for since the loop was last without new moves."""
+        self._gather_until = 0.0
         self._queue: SimpleQueue[list[Ticket]] = SimpleQueue()
         self._keeping: list[Ticket] = []
         """The thread's: what nobody waits for."""
@@ -97,9 +100,8 @@ class Writer:
             done.set_exception(StoreUnavailable("the ledger is closed"))
             return done
         if not self._gathered:
-            # In its next step the loop hands everything over at once: waking the thread for the first of many moves
-            # would make it a transaction of its own.
-            self._loop.call_soon(self._hand_over)
+            self._gather_until = self._loop.time() + GATHER_S
+            self._loop.call_soon(self._gather, 1)
         self._gathered.append(Ticket(move, done))
         self.depth += 1
         return done
@@ -111,6 +113,18 @@ class Writer:
         self._queue.put([])  # the thread may be waiting for a move
         await asyncio.to_thread(self._thread.join)
         await asyncio.sleep(0)  # its last answers are on their way
+
+    def _gather(self, known: int) -> None:
+        """
+        Hand over what there is once a step of the loop has brought nothing more.
+
+        Waking the thread for the first of many moves would make it a transaction of its own; a loop with nothing else
+        to do gets here at once.
+        """
+        if known < len(self._gathered) and self._loop.time() < self._gather_until:
+            self._loop.call_soon(self._gather, len(self._gathered))
+        else:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         if self._gathered:

@@ -8,6 +8,7 @@ the body.
 """
 
 import json
+from collections.abc import Callable
 from json.decoder import scanstring  # type: ignore[attr-defined]  # what json's own scanner uses; stable since 2.7
 from typing import Any, NoReturn
 
@@ -22,8 +23,16 @@ OBJECTS_MAX = 200_000
 """Objects accepted in one body: forty times a request of 5,000 messages. A body of nothing else holds everybody up."""
 
 
-class _Objects:
-    """Builds the objects of one body."""
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object. Raises InvalidRequest where a key stands twice."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise InvalidRequest("The body has an object with duplicate keys; parsers differ about which one counts.")
+    return members
+
+
+class _Counted:
+    """Builds the objects of a body that may have too many."""
 
     def __init__(self) -> None:
         self._left = OBJECTS_MAX
@@ -33,17 +42,19 @@ class _Objects:
         self._left -= 1
         if self._left < 0:
             raise InvalidRequest(f"The body has more than {OBJECTS_MAX} objects.")
-        members = dict(pairs)
-        if len(members) != len(pairs):
-            raise InvalidRequest("The body has an object with duplicate keys; parsers differ about which one counts.")
-        return members
+        return _unique(pairs)
 
 
 def _no_constant(name: str) -> NoReturn:
     raise InvalidRequest(f"The body has {name}, which is not JSON.")
 
 
+def _strict(build: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=build, parse_constant=_no_constant)
+
+
 _DECODER = json.JSONDecoder()
+_STRICT = _strict(_unique)
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -51,7 +62,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise InvalidRequest("The body is empty; a JSON object is needed.")
     try:
-        decoder = json.JSONDecoder(object_pairs_hook=_Objects().build, parse_constant=_no_constant)
+        decoder = _STRICT if body.count(b"{") <= OBJECTS_MAX else _strict(_Counted().build)
         value = decoder.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InvalidRequest("The body is not UTF-8.") from error

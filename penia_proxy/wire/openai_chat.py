@@ -112,7 +112,7 @@ class ChatReader:
         report = usage_at(answer, self._family.usage_at)
         if report is None:  # as in all chunks but one
             return
-        usage = usage_of(report, self._family)
+        usage = usage_of(report, self._family, self._tier)
         if usage is not None:
             self._parts = parts_of(answer, None, usage, self._family)
             self._report = report

@@ -22,8 +22,12 @@ COST_USD_MAX = 1_000_000
 Parts = tuple[tuple[str | None, Usage], ...]
 
 
-def usage_of(report: object, family: Family = OPENAI) -> Usage | None:
-    """Return the usage of a ``usage`` object of chat or embeddings, None where there is none to believe."""
+def usage_of(report: object, family: Family = OPENAI, service_tier: str | None = None) -> Usage | None:
+    """
+    Return the usage of a ``usage`` object of chat or embeddings, None where there is none to believe.
+
+    ``service_tier`` is what the answer says of it outside.
+    """
     if not isinstance(report, dict):
         return None
     if family.total_is_input:
@@ -60,6 +64,7 @@ def usage_of(report: object, family: Family = OPENAI) -> Usage | None:
         output_audio=audio_out,
         output_image=image_out,
         search_size=_search_size(report),
+        service_tier=service_tier,
     )
 
 

@@ -9,6 +9,7 @@ docs.x.ai/developers/advanced-api-usage/regions.
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 EVERYWHERE = "global"
@@ -18,6 +19,7 @@ _HOSTS = re.compile(r"(?:([a-z0-9-]+)\.api\.(?:openai\.com|x\.ai)|([a-z]{2})-api
 """``eu.api.openai.com``, ``us.api.x.ai``, ``us-api.together.ai``."""
 
 
+@lru_cache(maxsize=256)
 def region_of(base_url: str, configured: str | None = None, asked: str | None = None) -> str | None:
     """Return the region of a call: what its path asks for, what the configuration says, or what the address names."""
     found = _HOSTS.fullmatch(urlsplit(base_url).hostname or "")

@@ -54,13 +54,14 @@ def json_of(data: bytes) -> Any:
 class Passed:
     """Collects output text as it passes: its bytes all, its characters up to a bound."""
 
-    __slots__ = ("_pieces", "bytes", "kept_bytes")
+    __slots__ = ("_kept", "bytes", "kept_bytes", "pieces")
 
     def __init__(self) -> None:
         self.bytes = 0
         self.kept_bytes = 0
         """Of the text that is kept."""
-        self._pieces: list[str] = []
+        self.pieces = 0
+        self._kept: list[str] = []
 
     def add(self, text: object) -> None:
         """Take a piece; what is no string is nothing."""
@@ -68,15 +69,16 @@ class Passed:
             return
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         self.bytes += size
+        self.pieces += 1
         if self.kept_bytes < PASSED_BYTES_MAX:
-            self._pieces.append(text)
+            self._kept.append(text)
             self.kept_bytes += size
 
     @property
     def text(self) -> str:
         """The text kept."""
-        return "".join(self._pieces)
+        return "".join(self._kept)
 
     def since(self, piece: int) -> list[str]:
         """Return the pieces kept from this one on."""
-        return self._pieces[piece:]
+        return self._kept[piece:]
