@@ -25,22 +25,22 @@ Usual = Callable[[datetime], float]
 
 
 def office(at: datetime) -> float:
-    """People who work by day, hardly on weekends."""
+    """Return what people cost who work by day, hardly on weekends."""
     return (1.0 if 8 <= at.hour < 18 else 0.02) * (0.1 if at.weekday() >= 5 else 1.0)
 
 
 def nightly(at: datetime) -> float:
-    """A job at two in the morning, and little besides."""
+    """Return what a job at two in the morning costs, and little besides."""
     return 8.0 if at.hour == 2 else 0.1
 
 
 def steady(_at: datetime) -> float:
-    """Agents that never sleep."""
+    """Return what agents cost that never sleep."""
     return 0.4
 
 
 def growing(at: datetime) -> float:
-    """The office, a tenth more each week."""
+    """Return what the office costs, a tenth more each week."""
     weeks: float = (at - MONDAY) / timedelta(weeks=1)
     return office(at) * 1.1**weeks
 
