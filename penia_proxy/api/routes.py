@@ -13,7 +13,19 @@ from typing import Any
 
 from aiohttp import web
 
-from penia_proxy.api import budgets, check, configuration, estimates, health, posting, prices, reports, summary, usage
+from penia_proxy.api import (
+    budgets,
+    check,
+    configuration,
+    estimates,
+    health,
+    posting,
+    prices,
+    reports,
+    repricing,
+    summary,
+    usage,
+)
 from penia_proxy.api.docs import Docs
 from penia_proxy.api.endpoint import Endpoint, guarded, serve
 from penia_proxy.api.live import LiveSocket
@@ -30,6 +42,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *usage.ENDPOINTS,
     *reports.ENDPOINTS,
     *prices.ENDPOINTS,
+    *repricing.ENDPOINTS,
     *estimates.ENDPOINTS,
     *configuration.ENDPOINTS,
     *health.ENDPOINTS,

@@ -22,9 +22,6 @@ from penia_proxy.ids import new_id
 
 Parts = tuple[tuple[str | None, Usage], ...]
 
-GUESSED = frozenset({"unconfirmed", "estimated", "partial"})
-"""The bases that an exact bill corrects."""
-
 
 @dataclass(frozen=True, slots=True)
 class Payer:
@@ -71,11 +68,6 @@ async def charge(
         await _append(books, replace(record, record_id=new_id("r")))
 
 
-def is_guess(record: UsageRecord) -> bool:
-    """Whether an exact bill corrects the record: its own was not stated."""
-    return record.cost_basis in GUESSED or record.status == "crashed"
-
-
 async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -> None:
     """Append the difference between what was guessed and the bill; twice is once. Raises StoreUnavailable."""
     if bill.cost_nanos is None:
@@ -89,7 +81,7 @@ async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -
             guess,
             record_id="a_" + hashlib.sha256(once_key.encode()).hexdigest()[:32],
             usage=bill.usage.minus(guess.usage),
-            cost_basis=bill.basis,
+            cost_basis="repriced" if guess.cost_basis == "unpriced" else bill.basis,
             cost_nanos=bill.cost_nanos - (guess.cost_nanos or 0),
             input_cost_nanos=input_cost,
             status="ok",

@@ -22,7 +22,7 @@ from penia_proxy.budget.calibration import ESTIMATE, Calibration, Outcome
 from penia_proxy.budget.engine import Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
 from penia_proxy.budget.output_ratio import OutputRatio, Written
-from penia_proxy.budget.record import Hold, UsageRecord
+from penia_proxy.budget.record import REGION, Hold, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import BATCH_TIER, CostBasis, Usage
 from penia_proxy.clock import Clock
@@ -110,6 +110,8 @@ class Held:
     """Where the caller chose the request id: see `Ledger.fingerprint`."""
     recount: Callable[[], Awaitable[Estimate]]
     """Estimate again with the text's tokens counted; asked for only when the cheap estimate does not fit."""
+    place: str | None = None
+    """Where the request's path says that it is processed, which may have a price of its own."""
 
 
 class Holding:
@@ -251,6 +253,8 @@ class Holding:
         remarks = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
             remarks["model_requested"] = held.model
+        if held.place is not None:
+            remarks[REGION] = held.place
         is_one = bill.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
         if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
             remarks[ESTIMATE] = self._learned(bill)

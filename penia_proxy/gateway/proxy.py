@@ -355,6 +355,7 @@ class Proxy:
             cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
             fingerprint=fingerprint,
             recount=recount,
+            place=call.region,
         )
 
     def _known(self, call: Call, caller: Caller, upstream: Upstream) -> Known:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from penia_proxy.budget.bill import Bill
 from penia_proxy.errors import PeniaError
 from penia_proxy.gateway.booking import stated
-from penia_proxy.gateway.charging import Payer, charge, correct, is_guess
+from penia_proxy.gateway.charging import Payer, charge, correct
 from penia_proxy.gateway.holding import Books, Holding
 from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.wire.call import Noted, Reading, Work
@@ -159,7 +159,7 @@ class Works:
         bill = await _priced(lambda: payer.bill(reading.parts), reading)
         if earlier is None:
             await charge(self._books, payer, bill, once_key=key)
-        elif is_guess(earlier):
+        elif earlier.is_guess:
             await correct(self._books, earlier, bill, key)
 
     async def _poll(self, key: str, payer: Payer, ask: Ask) -> None:

@@ -22,6 +22,7 @@ from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.file import FileLock, open_for_writing
+from penia_proxy.ledger.history import History
 from penia_proxy.ledger.moves import Append, Barrier, Defer, Expire, Extend, Release, Reserve, SaveBudget, Settle
 from penia_proxy.ledger.queries import PastCall, Queries, reading
 from penia_proxy.ledger.summary import Summaries
@@ -53,6 +54,7 @@ class Ledger:
         self._closed = False
         self.queries = Queries(engine)
         self.summaries = Summaries(engine)
+        self.history = History(engine)
 
     @classmethod
     async def open(cls, config: LedgerConfig, clock: Clock) -> "Ledger":

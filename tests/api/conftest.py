@@ -61,6 +61,10 @@ async def unchanged() -> tuple[str, ...]:
     return ()
 
 
+async def same_prices() -> None:
+    """Read nothing again."""
+
+
 @pytest.fixture
 async def services(config: Config, clock: MovedClock, prices: PriceBook) -> AsyncIterator[Services]:
     """Everything the API needs, without a gateway."""
@@ -84,6 +88,7 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
         jumps=Jumps(clock),
         config_loaded_at=clock.now(),
         reload=unchanged,
+        refresh=same_prices,
     )
     await hub.close()
     await ledger.close()
