@@ -1,7 +1,7 @@
 """
 Test `penia prices` against a real gateway, and on a real file without one.
 
-Its one job: the command's ways to the ledger, and what a kill in the middle of it leaves. Rule: real processes and files.
+Its one job: the command's ways to the ledger, and what a kill in its middle leaves. Rule: real processes and files.
 """
 
 import asyncio
