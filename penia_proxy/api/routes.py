@@ -21,10 +21,12 @@ from penia_proxy.api import (
     health,
     posting,
     prices,
+    recommend,
     reports,
     repricing,
     summary,
     usage,
+    what_if,
 )
 from penia_proxy.api.docs import Docs
 from penia_proxy.api.endpoint import Endpoint, guarded, serve
@@ -43,6 +45,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *reports.ENDPOINTS,
     *prices.ENDPOINTS,
     *repricing.ENDPOINTS,
+    *recommend.ENDPOINTS,
+    *what_if.ENDPOINTS,
     *estimates.ENDPOINTS,
     *configuration.ENDPOINTS,
     *health.ENDPOINTS,

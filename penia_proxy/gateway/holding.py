@@ -10,7 +10,7 @@ queued, not awaited.
 
 import logging
 from asyncio import Future
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime  # noqa: TC003 - annotates an attribute
 from enum import StrEnum
@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 
 from penia_proxy.budget.bill import Bill, CardOf, bill_of
 from penia_proxy.budget.calibration import ESTIMATE, Calibration, Outcome
-from penia_proxy.budget.engine import Counters, Engine, Verdict
+from penia_proxy.budget.engine import Ask, Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
 from penia_proxy.budget.output_ratio import OutputRatio, Written
 from penia_proxy.budget.record import REGION, Hold, UsageRecord
@@ -110,8 +110,10 @@ class Held:
     """Where the caller chose the request id: see `Ledger.fingerprint`."""
     recount: Callable[[], Awaitable[Estimate]]
     """Estimate again with the text's tokens counted; asked for only when the cheap estimate does not fit."""
-    place: str | None = None
+    place: str | None
     """Where the request's path says that it is processed, which may have a price of its own."""
+    cheaper: Callable[[Estimate], Mapping[str, Ask]]
+    """Return what the call may cost at other models that can do it and cost less; asked for only when it is refused."""
 
 
 class Holding:
@@ -326,7 +328,8 @@ class Holding:
             self.estimate = await held.recount()
             verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
         if verdict.kind == "block":
-            raise refusal_of(verdict)
+            instead = await self._books.engine.cheapest_that_fits(facts, held.cheaper(self.estimate), self.admitted_at)
+            raise refusal_of(replace(verdict, cheaper=instead))
         return verdict
 
     async def _make_durable(self) -> None:

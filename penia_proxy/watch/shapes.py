@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from penia_proxy.budget.book import BudgetBook
-from penia_proxy.budget.engine import Counters, LegVerdict
+from penia_proxy.budget.engine import Cheaper, Counters, LegVerdict
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.windows import WindowKey
@@ -109,3 +109,8 @@ def word_json(word: LegVerdict) -> Json:
         "window_end": None if word.window.end is None else iso(word.window.end),
         "verdict": word.kind,
     }
+
+
+def cheaper_json(cheaper: Cheaper | None) -> Json | None:
+    """Return the model that would fit instead, as refusals and checks show it (api.md §1)."""
+    return None if cheaper is None else {"model": cheaper.model, "estimated_cost": usd(cheaper.amount_nanos)}
