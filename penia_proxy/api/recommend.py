@@ -223,6 +223,7 @@ def _advise(services: Services, body: RecommendBody, work: Work, now: datetime) 
 def _needs(body: RecommendBody, usages: Sequence[Usage]) -> Needs:
     """Return what was asked for, and what the calls show that they need."""
     shown = {
+        "reasoning": any(usage.reasoning for usage in usages),
         "vision": any(usage.input_image or usage.cache_read_image for usage in usages),
         "audio_input": any(usage.input_audio or usage.cache_read_audio for usage in usages),
         "audio_output": any(usage.output_audio for usage in usages),

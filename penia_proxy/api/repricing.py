@@ -29,7 +29,6 @@ from penia_proxy.errors import Conflict, InvalidRequest, StoreUnavailable
 from penia_proxy.ledger.history import Happened
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter
-from penia_proxy.watch.shapes import record_json
 
 RECORDS_MAX = 2_000
 """Looked at by one request: about a third of a second."""
@@ -207,8 +206,8 @@ async def reprice(call: Call[Nothing, RepriceBody]) -> dict[str, Any]:
 
     async def counted(record: UsageRecord) -> None:
         await services.counters.charge(record, services.engine.named(record.budget_ids))
-        services.hub.usage(record_json(record), record.budget_ids, record.component)
-        services.hub.touch(record.budget_ids)
+        services.announcer.published(record)
+        services.announcer.touched(record.budget_ids)
 
     async def one_by_one() -> dict[str, Any]:
         async with services.repricing:

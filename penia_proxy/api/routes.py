@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from penia_proxy.api import (
+    alerts,
     budgets,
     check,
     configuration,
@@ -48,6 +49,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *recommend.ENDPOINTS,
     *what_if.ENDPOINTS,
     *estimates.ENDPOINTS,
+    *alerts.ENDPOINTS,
     *configuration.ENDPOINTS,
     *health.ENDPOINTS,
 )

@@ -24,8 +24,11 @@ from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock
 from penia_proxy.config import Config
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.alerts import Alerts
+from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
+from penia_proxy.watch.notify import Notifier
 from penia_proxy.wire.regions import region_of
 
 T = TypeVar("T")
@@ -72,6 +75,9 @@ class Services:
     book: BudgetBook
     prices: PriceBook
     hub: LiveHub
+    alerts: Alerts
+    notifier: Notifier
+    announcer: Announcer
     started_monotonic: float
     jumps: Jumps
     config_loaded_at: datetime

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
 APPEND_ONLY = ("usage_records", "charges", "audit_log")
@@ -187,7 +187,8 @@ rollups = Table(
 alerts = Table(
     "alerts",
     metadata,
-    Column("alert_id", Text, primary_key=True),
+    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    Column("alert_id", Text, nullable=False, unique=True),
     Column("budget_id", Text, ForeignKey("budgets.budget_id"), nullable=True),
     _text("alert_type"),
     _maybe("threshold_percent", _Real),
@@ -198,8 +199,36 @@ alerts = Table(
     Column("is_dismissed", Boolean, nullable=False),
     Column("acknowledged", Boolean, nullable=False),
     _text("created_at"),
+    _text("resolved_at", null=True),
+    _text("window_start", null=True),
+    _text("window_end", null=True),
+    Column("once_key", Text, nullable=False, unique=True),  # what happened: however often it is seen, it is one alert
     Column("details", JSON, nullable=False),
-    Index("alerts_newest", "created_at"),
+    Index("alerts_budget", "budget_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("notification_id", Text, primary_key=True),  # the same at each attempt
+    Column("alert_id", Text, ForeignKey("alerts.alert_id"), nullable=False),
+    _text("channel"),
+    _text("state"),  # pending, sent or dead
+    _count("attempts"),
+    _text("due_at"),
+    _text("last_error", null=True),
+    _text("created_at"),
+    _text("sent_at", null=True),
+    Index("notifications_due", "state", "due_at"),
+    Index("notifications_alert", "alert_id"),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", JSON, nullable=False),
 )
 
 audit_log = Table(
