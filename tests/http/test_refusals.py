@@ -217,14 +217,18 @@ async def test_a_budgets_name_cannot_forge_a_header(start: Start) -> None:
 async def test_a_refusal_says_what_would_fit(start: Start) -> None:
     """The cheapest model that does the same is in the refusal; asked for instead, it passes."""
     penia = await start(budgets=({"name": "Strict", "daily_limit": 0.005, "enforcement": "block"},))
-    body = {"model": "gpt-4o", "max_tokens": 3_000, "messages": [{"role": "user", "content": "hi"}]}
+    body = {"model": "gpt-4o", "max_completion_tokens": 3_000, "messages": [{"role": "user", "content": "hi"}]}
     status, refused, _ = await post(penia, CHAT, json.dumps(body).encode())
     cheaper = refused["error"]["penia"]["cheaper"]
     assert (status, penia.sandbox.calls) == (402, [])
     assert cheaper["estimated_cost"] < 0.005 < refused["error"]["penia"]["estimated_cost"]
 
     status, _, headers = await post(penia, CHAT, json.dumps({**body, "model": cheaper["model"]}).encode())
-    assert (status, float(headers["X-Penia-Estimated-Cost"])) == (200, cheaper["estimated_cost"])
+    # The other name is longer by some bytes, each of which may be a token.
+    assert (status, float(headers["X-Penia-Estimated-Cost"])) == (
+        200,
+        pytest.approx(cheaper["estimated_cost"], rel=0.02),
+    )
 
 
 async def test_a_refusal_guesses_nothing(start: Start) -> None:
