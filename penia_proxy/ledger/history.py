@@ -103,10 +103,13 @@ def backward(asked: RecordFilter, limit: int) -> Select[Any]:
 
 
 async def _corrections(connection: AsyncConnection, calls: list[UsageRecord]) -> list[RowMapping]:
-    if not calls:
-        return []
+    return list((await connection.execute(correcting(calls))).mappings()) if calls else []
+
+
+def correcting(calls: list[UsageRecord]) -> Select[Any]:
+    """Return the statement of the corrections of calls, which are in the order of time."""
     columns = usage_records.c
-    statement = (
+    return (
         select(usage_records)
         .where(
             # Their own model and basis may be others than the call's.
@@ -117,7 +120,6 @@ async def _corrections(connection: AsyncConnection, calls: list[UsageRecord]) ->
         )
         .order_by(columns.seq)
     )
-    return list((await connection.execute(statement)).mappings())
 
 
 async def _read(connection: AsyncConnection, rows: list[RowMapping]) -> list[UsageRecord]:
