@@ -29,6 +29,7 @@ from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.notify import Notifier
+from penia_proxy.watch.projections import Projections
 from penia_proxy.wire.regions import region_of
 
 T = TypeVar("T")
@@ -77,6 +78,7 @@ class Services:
     hub: LiveHub
     alerts: Alerts
     notifier: Notifier
+    projections: Projections
     announcer: Announcer
     started_monotonic: float
     jumps: Jumps

@@ -18,6 +18,9 @@ REGION = "region"
 GUESSED = frozenset({"unconfirmed", "estimated", "partial"})
 """The bases that an exact bill corrects."""
 
+PRICELESS = frozenset({"free", "unpriced"})
+"""The bases that say what a model costs, and not how its usage is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:
@@ -99,7 +102,7 @@ class UsageRecord:
     @property
     def is_guess(self) -> bool:
         """Whether an exact bill corrects the record: its own was not stated."""
-        return self.cost_basis in GUESSED or self.status == "crashed"
+        return self.cost_basis in GUESSED or (self.cost_basis in PRICELESS and self.status != "ok")
 
     def amounts(self) -> Amounts:
         """Return what the record adds to the windows it counts in."""
