@@ -176,3 +176,25 @@ async def test_tips_are_what_the_calls_show(
 async def test_a_wrong_question_is_refused(api: Api, body: dict[str, Any]) -> None:
     """What cannot be meant is a 422."""
     assert (await api.post("/prices/recommend", body)).status == 422
+
+
+async def test_a_tier_stays_at_its_provider(api: Api, services: Services) -> None:
+    """A dearer tier is compared where the provider has it, and the standard price elsewhere."""
+    house = services.config.providers["house"]
+    providers = {
+        "house": house,
+        "google": house.model_copy(update={"format": "google", "prices": "google", "models": {}}),
+    }
+    services.config = services.config.model_copy(update={"providers": providers})
+    dear = [replace(usage, service_tier="priority") for usage in USAGES]
+    await called(services, dear)
+
+    body = (await api.post("/prices/recommend", {"component": "rhetor", "limit": 100})).body
+
+    found = {(item["provider"], item["model"]): item["estimated_cost"] for item in body["items"]}
+    assert cost(services, "gpt-4o-mini", dear) > cost(services, "gpt-4o-mini", USAGES)
+    assert found["house", "gpt-4o-mini"] == pytest.approx(usd(cost(services, "gpt-4o-mini", dear)) / 8, abs=1e-9)
+    card = services.card("google", "gemini-2.5-flash", services.clock.now())
+    assert card is not None
+    standard = sum(card.price(usage).total_nanos for usage in USAGES)
+    assert found["google", "gemini-2.5-flash"] == pytest.approx(usd(standard) / 8, abs=1e-9)
