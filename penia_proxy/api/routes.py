@@ -22,9 +22,12 @@ from penia_proxy.api import (
     health,
     posting,
     prices,
+    recommend,
     reports,
+    repricing,
     summary,
     usage,
+    what_if,
 )
 from penia_proxy.api.docs import Docs
 from penia_proxy.api.endpoint import Endpoint, guarded, serve
@@ -42,6 +45,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *usage.ENDPOINTS,
     *reports.ENDPOINTS,
     *prices.ENDPOINTS,
+    *repricing.ENDPOINTS,
+    *recommend.ENDPOINTS,
+    *what_if.ENDPOINTS,
     *estimates.ENDPOINTS,
     *alerts.ENDPOINTS,
     *configuration.ENDPOINTS,

@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from penia_proxy import __version__
-from penia_proxy.cli import budgets, check, demo, estimates, exits, replay, serve, status, usage, verify
+from penia_proxy.cli import (
+    budgets,
+    check,
+    demo,
+    estimates,
+    exits,
+    prices,
+    recommend,
+    replay,
+    serve,
+    status,
+    usage,
+    verify,
+)
 from penia_proxy.cli.client import GatewayError
 from penia_proxy.errors import ConfigError, StoreUnavailable
 
@@ -37,7 +50,9 @@ app.command()(replay.replay)
 app.command()(status.status)
 app.command()(usage.usage)
 app.command()(estimates.estimates)
+app.command()(recommend.recommend)
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(prices.app, name="prices")
 
 
 def _version(wanted: bool) -> None:
