@@ -70,6 +70,8 @@ growing = st.lists(
 )
 """What a stream comes to: so much more than is held, or all that there is room for and perhaps a little more."""
 limited = st.fixed_dictionaries({}, optional={f"{period}_limit": limits for period in PERIODS})
+met = st.fixed_dictionaries({"total_limit": st.integers(30, 150)}, optional={"daily_limit": limits})
+"""Limits that calls come to, and that do not refuse all of them."""
 calendars = st.fixed_dictionaries(
     {
         "timezone": st.sampled_from(
@@ -133,7 +135,7 @@ class Money(World):
 
     @initialize(
         first=st.tuples(limited, calendars),
-        second=st.tuples(limited, calendars),
+        second=st.tuples(met, calendars),
         overruns=st.sampled_from((("never", "finish"), ("finish", "truncate"), ("never", "truncate"))),
     )
     def two_budgets(self, first: Any, second: Any, overruns: tuple[str, str]) -> None:
@@ -420,6 +422,9 @@ class Money(World):
             keys = [hold.key for hold in self.said.open.values()]
         if of != "anything":
             named = next((key.partition(":")[2] for key in keys if key), named)
+        self.states(named, count, model)
+
+    def states(self, named: str, count: int, model: str) -> None:
         name = self.new_name("t")
         told = self.process.works.told(payer(caller(name, WEB)), stated(model, count, Work(named)))
         self.run(told)
@@ -447,9 +452,9 @@ class Money(World):
         return tuple(budget.budget_id for budget in self.said.covering(component, model, {}))
 
     @precondition(lambda self: self.pick(0, State.DEFERRED) is not None)
-    @rule(which=which, how=st.sampled_from(("failed", "finished", "overdue")))
-    def never_billed(self, which: int, how: str) -> None:
-        """End a work without a bill: it failed and is free, or it costs what was held."""
+    @rule(which=which, how=st.sampled_from(("failed", "finished", "overdue", "overdue")), count=st.none() | tokens)
+    def never_billed(self, which: int, how: str, count: int | None) -> None:
+        """End a work without a bill: it failed and is free, or it costs what was held, until a bill comes after all."""
         name = self.picked(which, State.DEFERRED)
         key = self.said.open[name].key or ""
         if how == "overdue":
@@ -462,6 +467,8 @@ class Money(World):
         else:
             # Of a work without a price that ended, nothing more is awaited.
             self.unconfirmed(name, key=key, guess=how == "overdue")
+        if how == "overdue" and count is not None:
+            self.states(key.partition(":")[2], count, PRICED)
 
     @rule(
         name=st.sampled_from(("p_1", "p_2", "p_3", "of a call")),
@@ -495,9 +502,10 @@ class Money(World):
     # By whoever runs the process.
 
     @precondition(lambda self: self.lives < LIVES_MAX and self.said.open)
-    @rule()
-    def restarted(self) -> None:
-        """Stop and start: calls in flight are abandoned, bills that are awaited are booked at what is held."""
+    @rule(count=st.none() | tokens)
+    def restarted(self, count: int | None) -> None:
+        """Stop and start: calls in flight are abandoned; what is awaited is booked at what is held, then billed."""
+        waited = [hold.key for hold in self.said.open.values() if hold.key]
         while self.pick(0, State.HELD, State.SENT):
             self.ended(0, ("abandoned", 0, ""))
         self.run(self.process.stop())
@@ -505,6 +513,8 @@ class Money(World):
             self.unconfirmed(name, key=self.said.open[name].key)
         self.lives += 1
         self.starts(Process(self.process.file, self.clock))
+        for key in waited if count is not None else ():
+            self.states(key.partition(":")[2], count or 0, PRICED)
 
     @precondition(lambda self: self.lives < LIVES_MAX and self.said.open)
     @rule(unwritten=st.lists(st.tuples(which, st.booleans()), max_size=3))
