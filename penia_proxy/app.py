@@ -24,6 +24,7 @@ from penia_proxy.budget.budget import budget_of
 from penia_proxy.budget.calibration import Calibration
 from penia_proxy.budget.engine import Engine
 from penia_proxy.budget.estimate import OutputHabit
+from penia_proxy.budget.grants import Approval
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.tokens import load_vocabulary
@@ -41,8 +42,10 @@ from penia_proxy.gateway.session import SessionClient
 from penia_proxy.gateway.stamp import SERVER
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.approvals import Approvals
 from penia_proxy.watch.jumps import LOOK_S, Jumps
 from penia_proxy.watch.live import LiveHub, LiveLimits
+from penia_proxy.watch.refusing import Refusing
 from penia_proxy.watch.shapes import BudgetStates, record_json
 from penia_proxy.wire.dialects import DIALECTS
 
@@ -91,6 +94,7 @@ class Gateway:
         self.habit = OutputHabit()
         self.calibration = Calibration()
         self.ledger: Ledger
+        self.approvals: Approvals
         self.prices: PriceBook
         self.hub: LiveHub
         self._runner: web.ServerRunner
@@ -144,6 +148,7 @@ class Gateway:
         await self._control.cleanup()
         await self._services.finished()
         await self._client.close()
+        self.approvals.flush()
         await self.ledger.close()
 
     async def reload(self) -> tuple[str, ...]:
@@ -195,8 +200,12 @@ class Gateway:
                 budget = budget_of(spec, budget_id=new_id("b"), created_at=now, updated_at=now)
                 await self.ledger.save_budget(budget)
                 known.append(budget)
+        rulings = await self.ledger.rulings.in_force(self.clock.now())
         for budget in known:
-            self.book.put(budget)
+            grants, denials = rulings.get(budget.budget_id, ((), ()))
+            self.book.put(replace(budget, grants=tuple(grants), denials=tuple(denials)))
+        self.approvals = Approvals(self.ledger, self.clock, self._asked)
+        self.approvals.load(await self.ledger.rulings.pending(self.clock.now()))
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
         self.counters.load(await self.ledger.tallies(self.clock.now()))
@@ -242,6 +251,7 @@ class Gateway:
             reload=self.reload,
             habit=self.habit,
             calibration=self.calibration,
+            approvals=self.approvals,
         )
 
     def _data_plane(self) -> Proxy:
@@ -255,6 +265,7 @@ class Gateway:
             published=self._publish,
             touched=self.hub.touch,
             calibration=self.calibration,
+            refusing=Refusing(self.approvals),
         )
         return Proxy(self._upstreams(self.config.providers), self.prices, books, self.config.server)
 
@@ -281,6 +292,10 @@ class Gateway:
             return await self._to_control(request)
         finally:
             self._forms -= 1
+
+    def _asked(self, approval: Approval) -> None:
+        """Tell whoever listens that a budget waits for somebody's approval; once for each request."""
+        self.hub.touch([approval.budget_id])
 
     def _publish(self, record: UsageRecord) -> None:
         if self.hub.listening:

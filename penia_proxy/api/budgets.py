@@ -7,6 +7,7 @@ acknowledgement. A budget is never deleted, because records name it.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -174,7 +175,7 @@ async def _create(services: Services, budget: Budget) -> None:
         if sum(1 for _ in services.book) >= BUDGETS_MAX:
             raise Conflict(f"There are {BUDGETS_MAX} budgets; no more are kept.")
         await services.ledger.save_budget(budget, {"actor": ACTOR, "action": "create"})
-        _in_force(services, budget)
+        in_force(services, budget)
 
 
 async def _change(services: Services, path: Mapping[str, str], changes: Mapping[str, Any]) -> Budget:
@@ -189,11 +190,12 @@ async def _change(services: Services, path: Mapping[str, str], changes: Mapping[
             await services.ledger.save_budget(after, audit)
         else:
             await move_windows(services, before, after, audit)
-        _in_force(services, after)
+        in_force(services, after)
         return after
 
 
-def _in_force(services: Services, budget: Budget) -> None:
+def in_force(services: Services, budget: Budget) -> None:
+    """Let verdicts and whoever listens have what the ledger has just acknowledged."""
     services.book.put(budget)
     services.hub.touch([budget.budget_id])
 
@@ -222,9 +224,10 @@ def changed(before: Budget, changes: Mapping[str, Any], now: datetime) -> Budget
     is_active = before.is_active if changes.get("is_active") is None else changes["is_active"]
     if spec == before.spec and is_active == before.is_active:
         return before
-    return budget_of(
+    after = budget_of(
         spec, budget_id=before.budget_id, created_at=before.created_at, updated_at=now, is_active=is_active
     )
+    return replace(after, grants=before.grants, denials=before.denials)
 
 
 _PATH = "/api/v1/budgets"

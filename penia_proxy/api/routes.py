@@ -13,7 +13,20 @@ from typing import Any
 
 from aiohttp import web
 
-from penia_proxy.api import budgets, check, configuration, estimates, health, posting, prices, reports, summary, usage
+from penia_proxy.api import (
+    approvals,
+    budgets,
+    check,
+    configuration,
+    estimates,
+    grants,
+    health,
+    posting,
+    prices,
+    reports,
+    summary,
+    usage,
+)
 from penia_proxy.api.docs import Docs
 from penia_proxy.api.endpoint import Endpoint, guarded, serve
 from penia_proxy.api.live import LiveSocket
@@ -25,6 +38,8 @@ from penia_proxy.errors import MethodNotAllowed, NotFound
 ENDPOINTS: tuple[Endpoint, ...] = (
     *budgets.ENDPOINTS,
     *summary.ENDPOINTS,
+    *grants.ENDPOINTS,
+    *approvals.ENDPOINTS,
     *check.ENDPOINTS,
     *posting.ENDPOINTS,
     *usage.ENDPOINTS,

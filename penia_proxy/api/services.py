@@ -24,6 +24,7 @@ from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock
 from penia_proxy.config import Config
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.approvals import Approvals
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.wire.regions import region_of
@@ -54,6 +55,8 @@ class Services:
     started_monotonic: float
     jumps: Jumps
     config_loaded_at: datetime
+    approvals: Approvals
+    """The open requests for approval; the gateway's."""
     reload: Callable[[], Awaitable[tuple[str, ...]]]
     """Read the configuration again; return the names of what changed. Raises ConfigError, having changed nothing."""
     config_error: str | None = None

@@ -32,7 +32,8 @@ class PeriodSummary(Shown):
     period: PeriodName
     spent: float
     held: float
-    limit: float | None
+    limit: Annotated[float | None, Field(description="the budget's own, and what was granted to this window")]
+    granted: float
     remaining: Annotated[float | None, Field(description="limit − spent − held; below zero after an overrun")]
     usage_percent: Annotated[float | None, Field(description="spent of limit, 0–100 and beyond")]
     total_cost: float
@@ -82,7 +83,7 @@ def periods_of(budget: Budget, asked: PeriodName | None) -> list[PeriodName]:
 
 def element(budget: Budget, window: Window, tally: Tally, now: datetime) -> dict[str, Any]:
     """Return one element of a summary."""
-    limit = budget.limits.get(window.period)
+    limit, own = budget.limits_at(now).get(window.period), budget.limits.get(window.period)
     spent, held = tally.spent_nanos, tally.held_nanos
     remaining = None if limit is None else usd(limit - spent - held)
     share = _share(spent, limit)
@@ -94,6 +95,7 @@ def element(budget: Budget, window: Window, tally: Tally, now: datetime) -> dict
         "spent": usd(spent),
         "held": usd(held),
         "limit": usd_or_none(limit),
+        "granted": 0.0 if limit is None or own is None else usd(limit - own),
         "remaining": remaining,
         "usage_percent": None if share is None else share * 100,
         "total_cost": usd(spent),

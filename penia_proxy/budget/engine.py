@@ -6,7 +6,7 @@ Rules: everything that decides is here and pure; where the figures live (`Counte
 every budget and figure that led to it. Must not know HTTP, the ledger, or the time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
@@ -17,12 +17,13 @@ from penia_proxy.budget.money import usd_text
 from penia_proxy.budget.record import Tally, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.windows import Window, WindowKey
+from penia_proxy.config import Period
 
 AMOUNT_MAX = 2**63 - 1
 """More than any amount."""
 
 VerdictKind = Literal["allow", "warn", "block"]
-BlockCode = Literal["budget_exceeded", "budget_busy", "unpriced_model", "unbounded_call"]
+BlockCode = Literal["budget_exceeded", "approval_required", "budget_busy", "unpriced_model", "unbounded_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ class Leg:
     budget: Budget
     windows: tuple[Window, ...]
     amount_nanos: int
+    at: datetime
+    """The call's instant: what its windows may spend is what they may spend then."""
+    limits: Mapping[Period, int]
+    """`Budget.limits_at` that instant."""
     code: BlockCode | None = None
     """Set where the amount itself cannot be had; the figures then do not matter."""
     least_nanos: int | None = None
@@ -67,7 +72,7 @@ class Leg:
         """Return what is left in the window that has the least; ``AMOUNT_MAX`` where none has a limit."""
         room = AMOUNT_MAX
         for window, tally in zip(self.windows, tallies, strict=True):
-            limit = self.budget.limits.get(window.period)
+            limit = self.limits.get(window.period)
             if limit is not None:
                 room = min(room, limit - tally.spent_nanos - tally.held_nanos)
         return room
@@ -173,15 +178,16 @@ class Counters(Protocol):
 
 def leg_of(budget: Budget, ask: Ask, at: datetime) -> Leg:
     """Return what this budget holds for a call, by its `overrun` and `unpriced` rules."""
-    windows = budget.calendar.windows(at)
+    windows, limits = budget.calendar.windows(at), budget.limits_at(at)
     if ask.expected_nanos is None:
-        return Leg(budget, windows, 0, None if budget.unpriced == "allow" else "unpriced_model")
+        return Leg(budget, windows, 0, at, limits, None if budget.unpriced == "allow" else "unpriced_model")
     overrun = budget.overrun
+    least = ask.least_nanos if overrun == "truncate" else None
     if overrun == "finish" or (overrun == "truncate" and ask.grows):
-        return Leg(budget, windows, ask.expected_nanos, None, ask.least_nanos if overrun == "truncate" else None)
+        return Leg(budget, windows, ask.expected_nanos, at, limits, None, least)
     if ask.most_nanos is None:
-        return Leg(budget, windows, ask.expected_nanos, "unbounded_call" if budget.blocks else None)
-    return Leg(budget, windows, ask.most_nanos, None, ask.least_nanos if overrun == "truncate" else None)
+        return Leg(budget, windows, ask.expected_nanos, at, limits, "unbounded_call" if budget.blocks else None)
+    return Leg(budget, windows, ask.most_nanos, at, limits, None, least)
 
 
 def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
@@ -193,14 +199,16 @@ def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
     """
     words: list[LegVerdict] = []
     for window, tally in zip(leg.windows, tallies, strict=True):
-        limit = leg.budget.limits.get(window.period)
+        limit = leg.limits.get(window.period)
         if limit is None:
             continue
         used = tally.spent_nanos + tally.held_nanos + leg.amount_nanos
         code: BlockCode | None = leg.code
         if used > limit:
             # Also where the call's own price is unknown: a limit that is used up is used up for it as well.
-            code = "budget_exceeded" if tally.spent_nanos + leg.amount_nanos > limit else "budget_busy"
+            code = "budget_busy"
+            if tally.spent_nanos + leg.amount_nanos > limit:
+                code = _exceeded(leg, window)
         kind = _kind(leg.budget, code, warned=used >= limit * leg.budget.warn_at and used > 0)
         words.append(
             LegVerdict(leg.budget, window, kind, code, limit, tally.spent_nanos, tally.held_nanos, leg.amount_nanos)
@@ -209,6 +217,12 @@ def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
         kind = _kind(leg.budget, leg.code, warned=False)
         words.append(LegVerdict(leg.budget, leg.windows[-1], kind, leg.code, None, 0, 0, leg.amount_nanos))
     return words
+
+
+def _exceeded(leg: Leg, window: Window) -> BlockCode:
+    if leg.budget.spec.enforcement == "approve" and not leg.budget.denies(window.period, leg.at):
+        return "approval_required"
+    return "budget_exceeded"
 
 
 def _kind(budget: Budget, code: BlockCode | None, *, warned: bool) -> VerdictKind:
@@ -228,13 +242,21 @@ def blocks(words: Iterable[LegVerdict]) -> bool:
     return any(word.kind == "block" for word in words)
 
 
+_CURES = {"approval_required": 1, "budget_busy": 2}
+"""What cures a refusal: somebody's word, or a moment's waiting. Of several the one that is cured least decides."""
+
+
 def verdict_of(legs: Sequence[Leg], words: Sequence[LegVerdict], ask: Ask) -> Verdict:
-    """Sum the words up. A refusal is *busy* only when every budget that refuses is."""
+    """
+    Sum the words up.
+
+    A refusal is *busy* only when every budget that refuses is, and asks for approval only where that would help.
+    """
     amount = max((leg.amount_nanos for leg in legs), default=ask.expected_nanos or 0)
     refusing = [word for word in words if word.kind == "block"]
     if refusing:
-        final = [word for word in refusing if word.code != "budget_busy"] or refusing
-        return Verdict("block", final[0].code, _sentence(final[0], ask), amount, tuple(legs), tuple(words))
+        final = min(refusing, key=lambda word: _CURES.get(word.code or "", 0))
+        return Verdict("block", final.code, _sentence(final, ask), amount, tuple(legs), tuple(words))
     warning = [word for word in words if word.kind == "warn"]
     if warning:
         return Verdict("warn", None, _sentence(warning[0], ask), amount, tuple(legs), tuple(words))
@@ -255,8 +277,11 @@ def _sentence(word: LegVerdict, ask: Ask) -> str:
     )
     if word.code == "budget_busy":
         return f"{name} is busy: {figures}. It fits once calls in flight settle."
+    if word.code == "approval_required":
+        return f"{name} needs somebody's approval for this call: {figures}."
     if word.code == "budget_exceeded":
-        return f"{name} is exhausted for this call: {figures}."
+        denied = " More was asked for, and denied." if word.budget.spec.enforcement == "approve" else ""
+        return f"{name} is exhausted for this call: {figures}.{denied}"
     return f"{name} is close to its limit: {figures}."
 
 

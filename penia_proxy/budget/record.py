@@ -38,6 +38,8 @@ class Hold:
     """Set where the bill comes after the answer: see `UsageRecord.once_key`."""
     fingerprint: str | None = None
     """Of what was asked, where the caller chose the id: tells a repetition from another request of the same id."""
+    words: str | None = None
+    """What the verdict was made of: see `penia_proxy.budget.words`."""
 
 
 class Amounts(NamedTuple):
@@ -87,6 +89,8 @@ class UsageRecord:
     Where more than one answer can state this bill: the provider as configured, a colon, and its own name of the work
     (``openai:resp_…``). No two records have the same.
     """
+    words: str | None = None
+    """What the verdict was made of, where there was one: see `penia_proxy.budget.words`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def amounts(self) -> Amounts:

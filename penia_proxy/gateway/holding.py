@@ -25,13 +25,15 @@ from penia_proxy.budget.output_ratio import OutputRatio, Written
 from penia_proxy.budget.record import Hold, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import BATCH_TIER, CostBasis, Usage
+from penia_proxy.budget.words import text_of
 from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.recounting import counting_may_help, is_short
-from penia_proxy.gateway.refusal import refusal_of
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.approvals import Asking
+from penia_proxy.watch.refusing import Refusing
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class Books:
     touched: Callable[[tuple[str, ...]], None]
     """Called with the budgets whose held or spent moved."""
     calibration: Calibration
+    refusing: Refusing
     ratio: OutputRatio = field(default_factory=OutputRatio)
 
 
@@ -123,6 +126,7 @@ class Holding:
         self.verdict: Verdict
         self._first_nanos = 0
         """What was held at first."""
+        self._words = ""
         self.admitted_at: datetime
 
     async def __aenter__(self) -> Self:
@@ -130,6 +134,7 @@ class Holding:
         self.admitted_at = self._books.clock.now()
         self.verdict = await self._admit()
         self._first_nanos = self.verdict.amount_nanos
+        self._words = text_of(self.verdict)
         try:
             await self._make_durable()
         except BaseException:
@@ -286,6 +291,7 @@ class Holding:
             metadata=metadata,
             latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
             tags=held.caller.tags,
+            words=self._words,
         )
 
     def _learned(self, bill: Bill) -> dict[str, Any]:
@@ -322,7 +328,7 @@ class Holding:
             self.estimate = await held.recount()
             verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
         if verdict.kind == "block":
-            raise refusal_of(verdict)
+            raise self._books.refusing.error(verdict, Asking(facts, held.caller.request_id, self.admitted_at))
         return verdict
 
     async def _make_durable(self) -> None:
@@ -342,6 +348,7 @@ class Holding:
             output_tokens_estimated=self.estimate.output_tokens,
             pricing_version=held.pricing_version,
             fingerprint=held.fingerprint,
+            words=self._words,
         )
         try:
             # Cancelled, the ledger itself undoes a commit that lands all the same.

@@ -16,14 +16,17 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.grants import Approval, Grant
 from penia_proxy.budget.record import Hold, Tally, UsageRecord
 from penia_proxy.budget.windows import WindowKey
+from penia_proxy.budget.words import Refusal
 from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.file import FileLock, open_for_writing
 from penia_proxy.ledger.moves import Append, Barrier, Defer, Expire, Extend, Release, Reserve, SaveBudget, Settle
 from penia_proxy.ledger.queries import PastCall, Queries, reading
+from penia_proxy.ledger.rulings import Decide, ForgetRefusals, Give, KeepRefusal, Rulings, SaveApproval
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
 from penia_proxy.ledger.writer import Writer
@@ -53,6 +56,7 @@ class Ledger:
         self._closed = False
         self.queries = Queries(engine)
         self.summaries = Summaries(engine)
+        self.rulings = Rulings(engine)
 
     @classmethod
     async def open(cls, config: LedgerConfig, clock: Clock) -> "Ledger":
@@ -180,6 +184,26 @@ class Ledger:
         ``audit`` names ``actor`` and ``action`` (anything else is kept as details); old and new spec are added.
         """
         await asyncio.shield(self._writer.submit(SaveBudget(budget, audit, self._clock.now())))
+
+    async def give(self, grant: Grant, actor: str) -> None:
+        """Keep a grant, and who gave it."""
+        await asyncio.shield(self._writer.submit(Give(grant, actor)))
+
+    def save_approval(self, approval: Approval) -> "asyncio.Future[None]":
+        """Keep a request for approval, or how often it was made since; queued in this step."""
+        return self._writer.submit(SaveApproval(approval))
+
+    async def decide(self, approval: Approval, grant: Grant | None, actor: str) -> None:
+        """Keep the answer to a request. Raises Conflict for one that was answered."""
+        await asyncio.shield(self._writer.submit(Decide(approval, grant, actor)))
+
+    def keep_refusal(self, refusal: Refusal) -> "asyncio.Future[None]":
+        """Keep a refusal; queued in this step. Fails where the database does: it is not tried again."""
+        return self._writer.submit(KeepRefusal(refusal))
+
+    def forget_refusals(self) -> "asyncio.Future[None]":
+        """Drop the refusals that are too old or too many; queued in this step."""
+        return self._writer.submit(ForgetRefusals(self._clock.now()))
 
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""

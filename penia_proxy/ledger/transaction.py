@@ -173,6 +173,11 @@ class Transaction:
         if audit is not None:
             self._connection.execute(sql.INSERT_AUDIT, _audit_row(budget, before, audit, at))
 
+    def run(self, statement: str, parameters: Mapping[str, Any]) -> int:
+        """Write at once what is seldom written, after what was gathered; return how many rows that touched."""
+        self._flush()
+        return self._connection.execute(statement, parameters).rowcount
+
     def commit(self) -> None:
         """Make it durable, then known."""
         self._flush()

@@ -20,6 +20,7 @@ from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import Config
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.approvals import Approvals
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.shapes import BudgetStates
@@ -83,6 +84,7 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
         started_monotonic=clock.monotonic(),
         jumps=Jumps(clock),
         config_loaded_at=clock.now(),
+        approvals=Approvals(ledger, clock, lambda approval: hub.touch([approval.budget_id])),
         reload=unchanged,
     )
     await hub.close()

@@ -71,8 +71,8 @@ PLANTED = (
         "never holds what is expected",
         "A budget that must never be overrun holds no more than one that may be.",
         engine.leg_of,
-        "return Leg(budget, windows, ask.most_nanos, None,",
-        "return Leg(budget, windows, ask.expected_nanos, None,",
+        "return Leg(budget, windows, ask.most_nanos,",
+        "return Leg(budget, windows, ask.expected_nanos,",
     ),
     Planted(
         "all or one",
