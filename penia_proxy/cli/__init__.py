@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from penia_proxy import __version__
-from penia_proxy.cli import budgets, check, demo, estimates, exits, replay, serve, status, usage, verify
+from penia_proxy.cli import approvals, budgets, check, demo, estimates, exits, replay, serve, status, usage, verify
 from penia_proxy.cli.client import GatewayError
 from penia_proxy.errors import ConfigError, StoreUnavailable
 
@@ -38,6 +38,7 @@ app.command()(status.status)
 app.command()(usage.usage)
 app.command()(estimates.estimates)
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(approvals.app, name="approvals")
 
 
 def _version(wanted: bool) -> None:

@@ -33,7 +33,7 @@ OPTIONS: Mapping[str, Any] = {
     "provider": _option(list[str], "Scope", "GLOB", "Cover these providers only; may be repeated."),
     "model": _option(list[str], "Scope", "GLOB", "Cover these models only; may be repeated."),
     "tag": _option(list[str], "Scope", "NAME=GLOB", "Cover calls with this tag only; may be repeated."),
-    "enforcement": _option(str, "Rules", "track|warn|block", "What happens at a limit."),
+    "enforcement": _option(str, "Rules", "track|warn|block|approve", "What happens at a limit."),
     "overrun": _option(str, "Rules", "never|finish", "never: hold the most that a call can cost."),
     "unpriced": _option(str, "Rules", "block|warn|allow", "What happens to a model without a price."),
     "shadow": _option(bool, "Rules", None, "Say what would be blocked; block nothing.", "--shadow/--no-shadow"),
@@ -206,7 +206,7 @@ def _limits(budget: Mapping[str, Any]) -> list[str]:
 
 def _rule(budget: Mapping[str, Any]) -> str:
     rule: str = budget["enforcement"]
-    if rule == "block":
+    if rule in ("block", "approve"):
         rule += f", {budget['overrun']}"
     return rule + (", shadow" if budget["shadow"] else "") + ("" if budget["is_active"] else ", inactive")
 

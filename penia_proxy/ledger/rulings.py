@@ -40,7 +40,7 @@ SAVE_APPROVAL = sql.text_of(
 )
 DECIDE = sql.text_of(
     update(approvals)
-    .where(approvals.c.approval_id == bindparam("its_id"), approvals.c.state == "pending")
+    .where(approvals.c.approval_id == bindparam("its_id"), approvals.c.state == bindparam("state_before"))
     .values({name: bindparam(name) for name in ("state", "decided_at", "reason")})
 )
 INSERT_REFUSAL = sql.text_of(sql.insert_into(refusals, "seq"))
@@ -91,7 +91,7 @@ class Decide:
     def apply(self, to: Transaction) -> None:
         row = _approval_row(self.approval)
         decision = {name: row[name] for name in ("state", "decided_at", "reason")}
-        if not to.run(DECIDE, {"its_id": self.approval.approval_id, **decision}):
+        if not to.run(DECIDE, {"its_id": self.approval.approval_id, "state_before": "pending", **decision}):
             raise Conflict("This request was answered before.")
         if self.grant is not None:
             to.run(INSERT_GRANT, _grant_row(self.grant))

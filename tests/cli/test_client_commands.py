@@ -22,7 +22,15 @@ def _free_port() -> int:
 
 
 @pytest.mark.parametrize(
-    "command", [("status",), ("usage",), ("estimates",), ("budgets", "list"), ("budgets", "set", "x", "--daily", "1")]
+    "command",
+    [
+        ("status",),
+        ("usage",),
+        ("estimates",),
+        ("budgets", "list"),
+        ("budgets", "set", "x", "--daily", "1"),
+        ("approvals", "list"),
+    ],
 )
 async def test_no_gateway(run: Run, command: tuple[str, ...]) -> None:
     """Where nothing listens, each command says how to start a gateway, and fails."""
