@@ -17,6 +17,7 @@ from typing import Self, cast
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from penia_proxy.api.endpoint import error_response
+from penia_proxy.api.open_holds import OpenHolds
 from penia_proxy.api.routes import add_routes
 from penia_proxy.api.services import Services
 from penia_proxy.budget.book import BudgetBook
@@ -45,6 +46,7 @@ from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.approvals import Approvals
 from penia_proxy.watch.jumps import LOOK_S, Jumps
 from penia_proxy.watch.live import LiveHub, LiveLimits
+from penia_proxy.watch.refusals import Refusals
 from penia_proxy.watch.refusing import Refusing
 from penia_proxy.watch.shapes import BudgetStates, record_json
 from penia_proxy.wire.dialects import DIALECTS
@@ -95,6 +97,8 @@ class Gateway:
         self.calibration = Calibration()
         self.ledger: Ledger
         self.approvals: Approvals
+        self.refusals: Refusals
+        self.refusing: Refusing
         self.prices: PriceBook
         self.hub: LiveHub
         self._runner: web.ServerRunner
@@ -205,6 +209,8 @@ class Gateway:
             grants, denials = rulings.get(budget.budget_id, ((), ()))
             self.book.put(replace(budget, grants=tuple(grants), denials=tuple(denials)))
         self.approvals = Approvals(self.ledger, self.clock, self._asked)
+        self.refusals = Refusals(self.ledger, self.clock)
+        self.refusing = Refusing(self.approvals, self.refusals)
         self.approvals.load(await self.ledger.rulings.pending(self.clock.now()))
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
@@ -233,7 +239,7 @@ class Gateway:
         await self._runner.setup()
         self._listener = Listener(server, self.config.server)
         await self._listener.open()
-        self._watching = asyncio.create_task(_watch(self._services.jumps))
+        self._watching = asyncio.create_task(_watch(self._services))
 
     def _control_plane(self) -> Services:
         return Services(
@@ -252,6 +258,16 @@ class Gateway:
             habit=self.habit,
             calibration=self.calibration,
             approvals=self.approvals,
+            refusals=self.refusals,
+            holds=OpenHolds(
+                self.engine,
+                self.counters,
+                self.ledger,
+                self.clock,
+                self.refusing,
+                published=self._publish,
+                touched=self.hub.touch,
+            ),
         )
 
     def _data_plane(self) -> Proxy:
@@ -265,7 +281,7 @@ class Gateway:
             published=self._publish,
             touched=self.hub.touch,
             calibration=self.calibration,
-            refusing=Refusing(self.approvals),
+            refusing=self.refusing,
         )
         return Proxy(self._upstreams(self.config.providers), self.prices, books, self.config.server)
 
@@ -302,10 +318,11 @@ class Gateway:
             self.hub.usage(record_json(record), record.budget_ids, record.component)
 
 
-async def _watch(jumps: Jumps) -> None:
-    told_at = 0
+async def _watch(services: Services) -> None:
+    jumps, told_at = services.jumps, 0
     while True:
         await asyncio.sleep(LOOK_S)
+        await services.unbroken(services.holds.sweep())
         jump_s = jumps.look()
         if jump_s is not None and jumps.count >= told_at:
             told_at = 2 * jumps.count  # a clock that stands still jumps without end

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
+from penia_proxy.api.open_holds import OpenHolds
 from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.calibration import Calibration
 from penia_proxy.budget.engine import Counters, Engine
@@ -27,6 +28,7 @@ from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.approvals import Approvals
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
+from penia_proxy.watch.refusals import Refusals
 from penia_proxy.wire.regions import region_of
 
 T = TypeVar("T")
@@ -57,6 +59,10 @@ class Services:
     config_loaded_at: datetime
     approvals: Approvals
     """The open requests for approval; the gateway's."""
+    refusals: Refusals
+    """What was refused; the gateway's."""
+    holds: OpenHolds
+    """Of calls that components make without the gateway."""
     reload: Callable[[], Awaitable[tuple[str, ...]]]
     """Read the configuration again; return the names of what changed. Raises ConfigError, having changed nothing."""
     config_error: str | None = None

@@ -64,7 +64,7 @@ def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBa
 
 
 def correction_of(guess: UsageRecord, bill: Bill, record_id: str) -> UsageRecord:
-    """Return the record of the difference between what was guessed and the bill; one without a price leaves the guess."""
+    """Return the record of the difference between a guess and the bill; without a price, the guess stays."""
     input_cost = None
     if bill.input_cost_nanos is not None:
         input_cost = bill.input_cost_nanos - (guess.input_cost_nanos or 0)

@@ -77,8 +77,9 @@ class UsageRecord:
     streamed: bool = False
     status: str = "ok"
     """``ok``, ``cut`` (the provider's stream broke), ``disconnected`` (the client left), ``error`` (the provider
-    sent an error after output began), ``timeout``, ``crashed`` (expired at a start), ``expired`` (its holder did not say in time), ``pending`` (its bill did not come
-    in time), ``truncated`` (ended where a budget had no room for more)."""
+    sent an error after output began), ``timeout``, ``crashed`` (expired at a start), ``expired`` (its
+    holder did not say in time), ``pending`` (its bill did not come in time), ``truncated`` (ended where a budget had no
+    room for more)."""
     latency_ms: float | None = None
     ttft_ms: float | None = None
     """Time to the first byte of the answer's body."""

@@ -36,13 +36,13 @@ class Words:
 
     kind: VerdictKind
     reason: str
-    words: tuple[Word, ...]
-    """In the order in which the budgets were asked: most specific first."""
+    budgets: tuple[tuple[str, tuple[Word, ...]], ...]
+    """Each budget that applied, most specific first, with its words: none where nothing limits it."""
 
 
 def text_of(verdict: Verdict) -> str:
     """Return the text to keep."""
-    words = [
+    said = [
         (
             word.budget.budget_id,
             word.window.period,
@@ -56,21 +56,26 @@ def text_of(verdict: Verdict) -> str:
         )
         for word in verdict.words
     ]
-    return orjson.dumps((verdict.kind, verdict.reason, words)).decode()
+    speaking = {words[0] for words in said}
+    if len(speaking) == len(verdict.legs):
+        return orjson.dumps((verdict.kind, verdict.reason, said)).decode()
+    silent = [(budget_id,) for budget_id in verdict.budget_ids if budget_id not in speaking]
+    order = verdict.budget_ids.index
+    entries = sorted([*said, *silent], key=lambda entry: order(entry[0]))
+    return orjson.dumps((verdict.kind, verdict.reason, entries)).decode()
 
 
 def words_of(text: str | None) -> Words | None:
     """Return what was kept; None where nothing was, or where another version wrote it."""
     try:
-        kind, reason, words = orjson.loads(text or "")
-        return Words(
-            kind,
-            reason,
-            tuple(
-                Word(budget_id, period, datetime.fromtimestamp(start, UTC), *said)
-                for budget_id, period, start, *said in words
-            ),
-        )
+        kind, reason, entries = orjson.loads(text or "")
+        budgets: dict[str, list[Word]] = {}
+        for budget_id, *said in entries:
+            words = budgets.setdefault(budget_id, [])
+            if said:
+                period, start, *figures = said
+                words.append(Word(budget_id, period, datetime.fromtimestamp(start, UTC), *figures))
+        return Words(kind, reason, tuple((budget_id, tuple(words)) for budget_id, words in budgets.items()))
     except (ValueError, TypeError):
         return None
 

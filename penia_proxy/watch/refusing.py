@@ -18,6 +18,7 @@ from penia_proxy.errors import (
     UnpricedModel,
 )
 from penia_proxy.watch.approvals import Approvals, Asking
+from penia_proxy.watch.refusals import Refusals
 
 _BY_CODE: dict[str, type[CallerError]] = {
     error.code: error for error in (BudgetExceeded, ApprovalRequired, BudgetBusy, UnpricedModel, UnboundedCall)
@@ -36,11 +37,13 @@ class Refused:
 class Refusing:
     """What every refusal by a budget goes through."""
 
-    def __init__(self, approvals: Approvals) -> None:
+    def __init__(self, approvals: Approvals, refusals: Refusals) -> None:
         self._approvals = approvals
+        self._refusals = refusals
 
     def error(self, verdict: Verdict, asking: Asking) -> CallerError:
         """Return the error that a blocking verdict is."""
         code = verdict.code or BudgetExceeded.code
         approval_id = self._approvals.ask(verdict, asking) if code == ApprovalRequired.code else None
+        self._refusals.keep(verdict, code, asking, approval_id)
         return _BY_CODE[code](verdict.reason, detail=Refused(verdict, approval_id))

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from penia_proxy.api.open_holds import OpenHolds
 from penia_proxy.api.routes import add_routes
 from penia_proxy.api.services import Services
 from penia_proxy.budget.book import BudgetBook
@@ -23,7 +24,9 @@ from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.approvals import Approvals
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
-from penia_proxy.watch.shapes import BudgetStates
+from penia_proxy.watch.refusals import Refusals
+from penia_proxy.watch.refusing import Refusing
+from penia_proxy.watch.shapes import BudgetStates, record_json
 from tests.api.client import Api, MovedClock
 
 
@@ -72,19 +75,32 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
     counters.load(await ledger.tallies(clock.now()))
     states = BudgetStates(book, counters, clock)
     hub = LiveHub(states.of, states.ids, clock)
+    approvals = Approvals(ledger, clock, lambda approval: hub.touch([approval.budget_id]))
+    refusals = Refusals(ledger, clock)
+    engine = Engine(book, counters)
     yield Services(
         config=config,
         clock=clock,
         ledger=ledger,
         counters=counters,
-        engine=Engine(book, counters),
+        engine=engine,
         book=book,
         prices=prices,
         hub=hub,
         started_monotonic=clock.monotonic(),
         jumps=Jumps(clock),
         config_loaded_at=clock.now(),
-        approvals=Approvals(ledger, clock, lambda approval: hub.touch([approval.budget_id])),
+        approvals=approvals,
+        refusals=refusals,
+        holds=OpenHolds(
+            engine,
+            counters,
+            ledger,
+            clock,
+            Refusing(approvals, refusals),
+            published=lambda record: hub.usage(record_json(record), record.budget_ids, record.component),
+            touched=hub.touch,
+        ),
         reload=unchanged,
     )
     await hub.close()

@@ -122,7 +122,7 @@ async def test_budgets_from_creation_to_deactivation(run: Run, url: str) -> None
         "tags": {"team": "search"},
     }
     assert (agents["enforcement"], agents["overrun"], agents["timezone"]) == ("block", "never", "Europe/Berlin")
-    assert [one["name"] for one in left] == ["Default"]
+    assert [one["name"] for one in left] == ["Default", "Nightly"]
 
 
 async def test_wrong_fields_are_listed(run: Run, url: str) -> None:
