@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, create_model
 
+from penia_proxy.api.advice import Warned, warnings_of
 from penia_proxy.api.calendars import move_windows
 from penia_proxy.api.endpoint import Call, Endpoint, violation, wrong_field
 from penia_proxy.api.fields import Filter, Line, Metadata, Nothing, Page, Paged, Sent, Shown
@@ -59,6 +60,7 @@ BudgetChange = create_model(
     budget_id=(str | None, None),
     created_at=(str | None, None),
     updated_at=(str | None, None),
+    warnings=(list[Any] | None, None),
 )
 
 
@@ -87,6 +89,12 @@ class BudgetShown(Shown):
     created_at: datetime
     updated_at: datetime
     metadata: dict[str, Any]
+
+
+class BudgetWritten(BudgetShown):
+    """A budget that was just written, and what is odd about it."""
+
+    warnings: list[Warned]
 
 
 class BudgetDeactivated(BudgetShown):
@@ -150,7 +158,7 @@ async def create_budget(call: Call[Nothing, BudgetBody]) -> dict[str, Any]:
     spec = BudgetSpec.model_validate(call.body.model_dump(exclude_unset=True))
     budget = budget_of(spec, budget_id=new_id("b"), created_at=now, updated_at=now)
     await call.services.unbroken(_create(call.services, budget))
-    return budget_json(budget)
+    return {**budget_json(budget), "warnings": await warnings_of(call.services, budget)}
 
 
 async def get_budget(call: Call[Nothing, Nothing]) -> dict[str, Any]:
@@ -161,7 +169,8 @@ async def get_budget(call: Call[Nothing, Nothing]) -> dict[str, Any]:
 async def change_budget(call: Call[Nothing, BaseModel]) -> dict[str, Any]:
     """Change what is named of a budget."""
     changes = {name: getattr(call.body, name) for name in call.body.model_fields_set}
-    return budget_json(await call.services.unbroken(_change(call.services, call.path, changes)))
+    budget = await call.services.unbroken(_change(call.services, call.path, changes))
+    return {**budget_json(budget), "warnings": await warnings_of(call.services, budget)}
 
 
 async def deactivate_budget(call: Call[Nothing, Nothing]) -> dict[str, Any]:
@@ -246,7 +255,7 @@ ENDPOINTS = (
         handler=create_budget,
         tag="budgets",
         body=BudgetBody,
-        response=BudgetShown,
+        response=BudgetWritten,
         status=201,
         errors=(Conflict, StoreUnavailable),
     ),
@@ -263,7 +272,7 @@ ENDPOINTS = (
         handler=change_budget,
         tag="budgets",
         body=BudgetChange,
-        response=BudgetShown,
+        response=BudgetWritten,
         errors=(Conflict, StoreUnavailable),
     ),
     Endpoint(

@@ -189,6 +189,8 @@ def _tell(budget: dict[str, Any], done: str, *, as_json: bool) -> None:
     out = display.console()
     out.print(display.name(f"{budget['name']} ({budget['budget_id']}) {done}"), soft_wrap=True)
     out.print(display.name("  " + summed_up(budget)), soft_wrap=True)
+    for warning in budget["warnings"]:
+        out.print(display.name(f"  note: {warning['message']}"), soft_wrap=True)
 
 
 def summed_up(budget: Mapping[str, Any]) -> str:

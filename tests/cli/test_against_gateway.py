@@ -131,4 +131,4 @@ async def test_wrong_fields_are_listed(run: Run, url: str) -> None:
 
     assert outcome.code == 1
     assert {line.split(":")[0].strip() for line in outcome.err.splitlines()[1:]} == {"daily_limit", "timezone"}
-    assert len(json.loads((await run("budgets", "list", "--json", "--url", url)).out)) == 1
+    assert len(json.loads((await run("budgets", "list", "--json", "--url", url)).out)) == 2
