@@ -9,7 +9,7 @@ instant is said by `Budget.limits_at` and nobody else.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from penia_proxy.budget.grants import Denial, Grant, is_within
 from penia_proxy.budget.money import nanos_of_usd
@@ -18,6 +18,9 @@ from penia_proxy.budget.windows import Calendar
 from penia_proxy.config import BudgetSpec, Overrun, Period, Unpriced
 
 PERIODS: tuple[Period, ...] = ("hourly", "daily", "weekly", "monthly", "total")
+
+SET_BACK_MAX = timedelta(days=3)
+"""How long rulings of a window that is over are kept: a clock that is corrected may be in that window again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,16 @@ class Budget:
         )
 
     def ruled(self, ruling: Grant | Denial, at: datetime) -> "Budget":
-        """Return the budget with one more grant or denial, and without those whose windows are over."""
-        grants, denials = self._rulings_within(at)
+        """Return the budget with one more grant or denial, and without those whose windows are long over."""
+        grants = tuple(one for one in self.grants if self._may_count(one.granted_at, one.period, at))
+        denials = tuple(one for one in self.denials if self._may_count(one.denied_at, one.period, at))
         if isinstance(ruling, Grant):
             return replace(self, grants=(*grants, ruling), denials=denials)
         return replace(self, grants=grants, denials=(*denials, ruling))
+
+    def _may_count(self, ruled_at: datetime, period: Period, at: datetime) -> bool:
+        end = self.calendar.window(period, ruled_at).end
+        return end is None or end > at - SET_BACK_MAX
 
     def grants_within(self, at: datetime) -> tuple[Grant, ...]:
         """Return the grants of the windows that contain an instant, expired ones included."""

@@ -16,6 +16,7 @@ from types import CodeType, FunctionType
 from penia_proxy import app
 from penia_proxy.api import budgets, calendars, posting
 from penia_proxy.budget import engine, record
+from penia_proxy.budget.grants import Grant
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.gateway import charging, works
 from penia_proxy.gateway.holding import Holding
@@ -178,8 +179,36 @@ PLANTED = (
         "the change of a limit is not in force",
         "A lowered limit is shown, kept on disk, and not obeyed before the next start.",
         budgets._change,
-        "_in_force(services, after)",
+        "in_force(services, after)",
         "pass",
+    ),
+    Planted(
+        "a grant is for ever",
+        "What was granted to a day is there on the next one, too.",
+        Grant.counts,
+        "return unexpired and is_within(self.granted_at, self.period, calendar, at)",
+        "return unexpired",
+    ),
+    Planted(
+        "a grant does not expire",
+        "What was granted for an hour counts until the window is over.",
+        Grant.counts,
+        "self.expires_at is None or at < self.expires_at",
+        "True",
+    ),
+    Planted(
+        "grants are forgotten",
+        "After a start a budget has its own limit alone.",
+        app.Gateway._load_books,
+        "grants=tuple(grants)",
+        "grants=()",
+    ),
+    Planted(
+        "a changed limit takes the grants away",
+        "Who changes a budget undoes what was granted to it.",
+        budgets.changed,
+        "grants=before.grants",
+        "grants=()",
     ),
     Planted(
         "windows move under calls",

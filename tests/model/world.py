@@ -140,7 +140,7 @@ class World(RuleBasedStateMachine):
         for budget_id in hold.amounts:
             budget = self.said.budgets[budget_id]
             for key in self.said.keys(budget_id, hold.at):
-                limit = budget.limits.get(key.period)
+                limit = self.said.limit(budget, key.period, hold.at)
                 if limit is None or not budget.refuses:
                     self.roofs.pop(key, None)
                 else:

@@ -58,12 +58,14 @@ async def test_a_grant_moves_with_the_budgets_calendar() -> None:
 
 
 async def test_rulings_of_windows_that_are_over_are_dropped() -> None:
-    """A budget does not carry every grant it ever had."""
+    """A budget does not carry every grant it ever had, only those that a corrected clock could be among again."""
     given = budget().ruled(grant(), AT).ruled(Denial("daily", AT), AT)
 
-    after = given.ruled(grant(granted_at=AT + 24 * HOUR), AT + 24 * HOUR)
+    soon = given.ruled(grant(granted_at=AT + 24 * HOUR), AT + 24 * HOUR)
+    late = given.ruled(grant(granted_at=AT + 99 * HOUR), AT + 99 * HOUR)
 
-    assert (len(after.grants), after.denials) == (1, ())
+    assert (len(soon.grants), len(soon.denials)) == (2, 1)
+    assert (len(late.grants), late.denials) == (1, ())
 
 
 async def test_a_denial_ends_with_its_window_or_with_a_grant() -> None:
