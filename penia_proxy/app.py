@@ -25,9 +25,7 @@ from penia_proxy.budget.budget import budget_of
 from penia_proxy.budget.calibration import Calibration
 from penia_proxy.budget.engine import Engine
 from penia_proxy.budget.estimate import OutputHabit
-from penia_proxy.budget.grants import Approval
 from penia_proxy.budget.prices import PriceBook
-from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.tokens import load_vocabulary
 from penia_proxy.clock import Clock, SystemClock
 from penia_proxy.config import RESERVED_NAMES, Config, ProviderConfig, changes
@@ -43,12 +41,15 @@ from penia_proxy.gateway.session import SessionClient
 from penia_proxy.gateway.stamp import SERVER
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.ledger import Ledger
-from penia_proxy.watch.approvals import Approvals
+from penia_proxy.watch.alerts import Alerts
+from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import LOOK_S, Jumps
 from penia_proxy.watch.live import LiveHub, LiveLimits
-from penia_proxy.watch.refusals import Refusals
+from penia_proxy.watch.notify import Notifier
+from penia_proxy.watch.projections import Projections
 from penia_proxy.watch.refusing import Refusing
-from penia_proxy.watch.shapes import BudgetStates, record_json
+from penia_proxy.watch.settings import alert_settings
+from penia_proxy.watch.shapes import BudgetStates
 from penia_proxy.wire.dialects import DIALECTS
 
 log = logging.getLogger(__name__)
@@ -96,11 +97,13 @@ class Gateway:
         self.habit = OutputHabit()
         self.calibration = Calibration()
         self.ledger: Ledger
-        self.approvals: Approvals
-        self.refusals: Refusals
-        self.refusing: Refusing
         self.prices: PriceBook
         self.hub: LiveHub
+        self.notifier: Notifier
+        self.projections: Projections
+        self.alerts: Alerts
+        self.announcer: Announcer
+        self.refusing: Refusing
         self._runner: web.ServerRunner
         self._control: web.AppRunner
         self._started_monotonic = clock.monotonic()
@@ -119,11 +122,14 @@ class Gateway:
             states = BudgetStates(self.book, self.counters, self.clock)
             live = LiveLimits(clients_max=self.config.server.max_live_clients)
             self.hub = LiveHub(states.of, states.ids, self.clock, limits=live)
+            await self._watch_over()
             self._client = LeanClient() if self.config.server.upstream_client == "lean" else SessionClient()
             try:
                 await self._listen()
             except BaseException:
                 await self._client.close()
+                await self.alerts.stop()
+                await self.notifier.stop()
                 raise
         except BaseException:
             await self.ledger.close()
@@ -152,7 +158,9 @@ class Gateway:
         await self._control.cleanup()
         await self._services.finished()
         await self._client.close()
-        self.approvals.flush()
+        self.refusing.stop()
+        await self.alerts.stop()
+        await self.notifier.stop()
         await self.ledger.close()
 
     async def reload(self) -> tuple[str, ...]:
@@ -167,11 +175,14 @@ class Gateway:
                 changed = changes(self.config, config)
                 prices = await asyncio.to_thread(_prices_of, config)
                 upstreams = self._upstreams(config.providers)
+                alerts = await alert_settings(self.ledger, config.alerts)
             except ConfigError as error:
                 self._services.config_error = problem = "; ".join(str(error).splitlines())
                 log.error("the configuration stays as it was: %s", problem)  # noqa: TRY400 - the operator's, not ours
                 raise
             self._take(config, prices, upstreams)
+            self.alerts.take(alerts)
+            self.notifier.take(alerts)
         log.info("the configuration was read again; changed: %s", ", ".join(changed) or "nothing")
         return changed
 
@@ -208,10 +219,6 @@ class Gateway:
         for budget in known:
             grants, denials = rulings.get(budget.budget_id, ((), ()))
             self.book.put(replace(budget, grants=tuple(grants), denials=tuple(denials)))
-        self.approvals = Approvals(self.ledger, self.clock, self._asked)
-        self.refusals = Refusals(self.ledger, self.clock)
-        self.refusing = Refusing(self.approvals, self.refusals)
-        self.approvals.load(await self.ledger.rulings.pending(self.clock.now()))
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
         self.counters.load(await self.ledger.tallies(self.clock.now()))
@@ -219,6 +226,27 @@ class Gateway:
             self.habit.observe(past.component, past.model, past.output_tokens)
             if past.outcome is not None:
                 self.calibration.observe(past.provider, past.model, past.outcome)
+
+    async def _watch_over(self) -> None:
+        """Begin to raise alerts and to send what there is to be sent."""
+        settings = await alert_settings(self.ledger, self.config.alerts)
+        self.notifier = Notifier(self.ledger, self.clock, settings)
+        self.projections = Projections(self.ledger)
+        self.alerts = Alerts(
+            self.book,
+            self.counters,
+            self.ledger,
+            self.hub,
+            self.clock,
+            settings,
+            self.notifier,
+            self.projections,
+        )
+        self.announcer = Announcer(self.hub, self.alerts)
+        self.refusing = Refusing(self.ledger, self.clock, self.announcer.asked)
+        await self.refusing.start()
+        await self.alerts.start()
+        self.notifier.start()
 
     async def _listen(self) -> None:
         app = web.Application()
@@ -251,23 +279,18 @@ class Gateway:
             book=self.book,
             prices=self.prices,
             hub=self.hub,
+            alerts=self.alerts,
+            notifier=self.notifier,
+            projections=self.projections,
+            announcer=self.announcer,
             started_monotonic=self._started_monotonic,
             jumps=Jumps(self.clock),
             config_loaded_at=self.clock.now(),
             reload=self.reload,
             habit=self.habit,
             calibration=self.calibration,
-            approvals=self.approvals,
-            refusals=self.refusals,
-            holds=OpenHolds(
-                self.engine,
-                self.counters,
-                self.ledger,
-                self.clock,
-                self.refusing,
-                published=self._publish,
-                touched=self.hub.touch,
-            ),
+            refusing=self.refusing,
+            holds=OpenHolds(self.engine, self.counters, self.ledger, self.clock, self.refusing, self.announcer),
         )
 
     def _data_plane(self) -> Proxy:
@@ -278,8 +301,9 @@ class Gateway:
             clock=self.clock,
             habit=self.habit,
             config=self.config.ledger,
-            published=self._publish,
-            touched=self.hub.touch,
+            published=self.announcer.published,
+            touched=self.announcer.touched,
+            judged=self.announcer.judged,
             calibration=self.calibration,
             refusing=self.refusing,
         )
@@ -308,14 +332,6 @@ class Gateway:
             return await self._to_control(request)
         finally:
             self._forms -= 1
-
-    def _asked(self, approval: Approval) -> None:
-        """Tell whoever listens that a budget waits for somebody's approval; once for each request."""
-        self.hub.touch([approval.budget_id])
-
-    def _publish(self, record: UsageRecord) -> None:
-        if self.hub.listening:
-            self.hub.usage(record_json(record), record.budget_ids, record.component)
 
 
 async def _watch(services: Services) -> None:

@@ -77,7 +77,7 @@ async def list_approvals(call: Call[ApprovalsQuery, Nothing]) -> dict[str, Any]:
     """List requests for approval, newest first."""
     services, query = call.services, call.query
     now = services.clock.now()
-    services.approvals.flush()
+    services.refusing.approvals.flush()
     await services.ledger.caught_up()
     found = await services.ledger.rulings.approvals(query.state, now, page=query.page, limit=query.limit)
     return {
@@ -115,7 +115,7 @@ async def _approve(services: Services, approval_id: str, body: ApproveBody) -> d
         grant = grant_of(budget, approval.period, amount, now, reason, body.expires_at, approval_id)
         approval = await _decide(services, approval, "approved", now, body.reason, grant)
         in_force(services, budget.ruled(grant, now))
-        services.approvals.answered(approval)
+        services.refusing.approvals.answered(approval)
     shown = await _json(services, approval, now)
     return {**shown, "grant": grant_json(grant, budget, now)}
 
@@ -126,7 +126,7 @@ async def _deny(services: Services, approval_id: str, body: DenyBody) -> dict[st
         approval, budget = await _open(services, approval_id, now)
         approval = await _decide(services, approval, "denied", now, body.reason, None)
         in_force(services, budget.ruled(Denial(approval.period, now), now))
-        services.approvals.answered(approval)
+        services.refusing.approvals.answered(approval)
     return await _json(services, approval, now)
 
 
@@ -155,9 +155,9 @@ async def _decide(
 
 
 async def _named(services: Services, approval_id: str) -> Approval:
-    services.approvals.flush()
+    services.refusing.approvals.flush()
     await services.ledger.caught_up()
-    approval = services.approvals.find(approval_id) or await services.ledger.rulings.approval(approval_id)
+    approval = services.refusing.approvals.find(approval_id) or await services.ledger.rulings.approval(approval_id)
     if approval is None:
         raise NotFound("There is no request for approval with this id.")
     return approval

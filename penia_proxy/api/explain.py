@@ -129,7 +129,7 @@ async def list_refusals(call: Call[RefusalsQuery, Nothing]) -> dict[str, Any]:
         "total": found.total,
         "page": query.page,
         "limit": query.limit,
-        "not_kept": services.refusals.not_kept,
+        "not_kept": services.refusing.refusals.not_kept,
     }
 
 

@@ -26,6 +26,7 @@ from penia_proxy.budget.words import text_of
 from penia_proxy.clock import Clock
 from penia_proxy.errors import Conflict, NotFound, Overloaded
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.approvals import Asking
 from penia_proxy.watch.refusing import Refusing
 
@@ -85,17 +86,14 @@ class OpenHolds:
         ledger: Ledger,
         clock: Clock,
         refusing: Refusing,
-        published: Callable[[UsageRecord], None],
-        touched: Callable[[tuple[str, ...]], None],
+        announcer: Announcer,
     ) -> None:
-        """Tell ``published`` each record that is durable, and ``touched`` the budgets that moved; neither may raise."""
         self._engine = engine
         self._counters = counters
         self._ledger = ledger
         self._clock = clock
         self._refusing = refusing
-        self._published = published
-        self._touched = touched
+        self._announcer = announcer
         self._open: dict[str, OpenHold] = {}
         self._deadlines: list[tuple[float, str]] = []
         self._released: dict[str, None] = {}
@@ -117,6 +115,7 @@ class OpenHolds:
                 raise Overloaded(f"{HOLDS_MAX} holds are open; settle or release some.")
             at = self._clock.now()
             verdict = await self._engine.reserve(wanted.facts, wanted.ask, at)
+            self._announcer.judged(verdict)
             if verdict.kind == "block":
                 raise self._refusing.error(verdict, Asking(wanted.facts, wanted.hold_id, at))
             hold = _hold(wanted, verdict, at)
@@ -126,7 +125,7 @@ class OpenHolds:
                 await self._counters.release(verdict.legs)
                 raise
             finally:
-                self._touched(verdict.budget_ids)
+                self._announcer.touched(verdict.budget_ids)
             started = self._clock.monotonic()
             deadline = started + wanted.ttl_s
             expires_at = at + timedelta(seconds=wanted.ttl_s)
@@ -165,7 +164,7 @@ class OpenHolds:
             opened = self._open.pop(hold_id, None)
             if opened is not None:
                 await self._counters.release(opened.verdict.legs)
-                self._touched(opened.verdict.budget_ids)
+                self._announcer.touched(opened.verdict.budget_ids)
                 self._released[hold_id] = None
                 if len(self._released) > RELEASED_MAX:
                     del self._released[next(iter(self._released))]
@@ -216,9 +215,9 @@ class OpenHolds:
             metadata=remarks,
         )
         await self._counters.settle(opened.verdict.legs, record)
-        self._touched(hold.budget_ids)
+        self._announcer.touched(hold.budget_ids)
         await asyncio.shield(self._ledger.settle(record))
-        self._published(record)
+        self._announcer.published(record)
         return record
 
     async def _correct(self, record: UsageRecord, bill: Bill, fingerprint: str) -> tuple[UsageRecord, bool]:
@@ -226,8 +225,8 @@ class OpenHolds:
         kept, created = await self._ledger.append(correction_of(record, bill, f"a_{digest}"), fingerprint)
         if created:
             await self._counters.charge(kept, self._engine.named(kept.budget_ids))
-            self._published(kept)
-            self._touched(kept.budget_ids)
+            self._announcer.published(kept)
+            self._announcer.touched(kept.budget_ids)
         return kept, created
 
     async def _recorded(self, hold_id: str) -> UsageRecord:

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from penia_proxy.api import (
+    alerts,
     approvals,
     budgets,
     check,
@@ -50,6 +51,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *reports.ENDPOINTS,
     *prices.ENDPOINTS,
     *estimates.ENDPOINTS,
+    *alerts.ENDPOINTS,
     *configuration.ENDPOINTS,
     *health.ENDPOINTS,
 )

@@ -25,10 +25,13 @@ from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock
 from penia_proxy.config import Config
 from penia_proxy.ledger.ledger import Ledger
-from penia_proxy.watch.approvals import Approvals
+from penia_proxy.watch.alerts import Alerts
+from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
-from penia_proxy.watch.refusals import Refusals
+from penia_proxy.watch.notify import Notifier
+from penia_proxy.watch.projections import Projections
+from penia_proxy.watch.refusing import Refusing
 from penia_proxy.wire.regions import region_of
 
 T = TypeVar("T")
@@ -54,13 +57,15 @@ class Services:
     book: BudgetBook
     prices: PriceBook
     hub: LiveHub
+    alerts: Alerts
+    notifier: Notifier
+    projections: Projections
+    announcer: Announcer
     started_monotonic: float
     jumps: Jumps
     config_loaded_at: datetime
-    approvals: Approvals
-    """The open requests for approval; the gateway's."""
-    refusals: Refusals
-    """What was refused; the gateway's."""
+    refusing: Refusing
+    """What every refusal goes through, and has asked for; the gateway's."""
     holds: OpenHolds
     """Of calls that components make without the gateway."""
     reload: Callable[[], Awaitable[tuple[str, ...]]]

@@ -6,6 +6,7 @@ The configuration: `schema` says what it is, `load` reads config.yaml and the en
 Rule: everybody else imports from here; only `document` is imported by name, by whoever reads another file of people's.
 """
 
+from penia_proxy.config.alerts import AlertsConfig, EmailConfig, WebhookConfig
 from penia_proxy.config.aws import AwsConfig
 from penia_proxy.config.changes import changes
 from penia_proxy.config.load import DEFAULT_FILE, load_config
@@ -39,11 +40,13 @@ __all__ = [
     "KNOWN_FORMATS",
     "RESERVED_NAMES",
     "USD_MAX",
+    "AlertsConfig",
     "AuthConfig",
     "AwsConfig",
     "BudgetSpec",
     "Config",
     "CountersConfig",
+    "EmailConfig",
     "Enforcement",
     "LedgerConfig",
     "Limit",
@@ -56,6 +59,7 @@ __all__ = [
     "ServerConfig",
     "TimeoutsConfig",
     "Unpriced",
+    "WebhookConfig",
     "Weekday",
     "changes",
     "load_config",

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from penia_proxy.config.address import base_url_problem, is_plain
+from penia_proxy.config.alerts import AlertsConfig
 from penia_proxy.config.aws import AwsConfig, region_in
 from penia_proxy.config.section import Amount, Count, Seconds, Section
 from penia_proxy.config.server import ServerConfig
@@ -292,6 +293,7 @@ class Config(Section):
     providers: dict[ProviderName, ProviderConfig] = Field(default_factory=dict)
     budgets: tuple[BudgetSpec, ...] = ()
     pricing: PricingConfig = PricingConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:

@@ -86,6 +86,8 @@ class Books:
     """Called after a record is durable; must not raise."""
     touched: Callable[[tuple[str, ...]], None]
     """Called with the budgets whose held or spent moved."""
+    judged: Callable[[Verdict], None]
+    """Called with every verdict that is final; must not raise."""
     calibration: Calibration
     refusing: Refusing
     ratio: OutputRatio = field(default_factory=OutputRatio)
@@ -153,6 +155,11 @@ class Holding:
             await self.release()
         elif self._state is State.SENT:
             await self.settle_unconfirmed("error")
+
+    @property
+    def started(self) -> float:
+        """The monotonic instant at which the call came, or in a session began."""
+        return self._held.started
 
     @property
     def ended(self) -> bool:
@@ -327,6 +334,7 @@ class Holding:
                 await self._books.counters.release(verdict.legs)
             self.estimate = await held.recount()
             verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
+        self._books.judged(verdict)
         if verdict.kind == "block":
             raise self._books.refusing.error(verdict, Asking(facts, held.caller.request_id, self.admitted_at))
         return verdict

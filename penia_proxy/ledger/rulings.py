@@ -62,8 +62,8 @@ class Give:
     actor: str
 
     def apply(self, to: Transaction) -> None:
-        to.run(INSERT_GRANT, _grant_row(self.grant))
-        to.run(sql.INSERT_AUDIT, _audit_row(self.grant, self.actor))
+        to.execute(INSERT_GRANT, _grant_row(self.grant))
+        to.execute(sql.INSERT_AUDIT, _audit_row(self.grant, self.actor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class SaveApproval:
     approval: Approval
 
     def apply(self, to: Transaction) -> None:
-        to.run(SAVE_APPROVAL, _approval_row(self.approval))
+        to.execute(SAVE_APPROVAL, _approval_row(self.approval))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,11 @@ class Decide:
     def apply(self, to: Transaction) -> None:
         row = _approval_row(self.approval)
         decision = {name: row[name] for name in ("state", "decided_at", "reason")}
-        if not to.run(DECIDE, {"its_id": self.approval.approval_id, "state_before": "pending", **decision}):
+        if not to.execute(DECIDE, {"its_id": self.approval.approval_id, "state_before": "pending", **decision}):
             raise Conflict("This request was answered before.")
         if self.grant is not None:
-            to.run(INSERT_GRANT, _grant_row(self.grant))
-        to.run(
+            to.execute(INSERT_GRANT, _grant_row(self.grant))
+        to.execute(
             sql.INSERT_AUDIT,
             {
                 "at": row["decided_at"],
@@ -118,7 +118,7 @@ class KeepRefusal:
     def apply(self, to: Transaction) -> None:
         refusal = self.refusal
         row = {name: getattr(refusal, name) for name in Refusal.__dataclass_fields__}
-        to.run(INSERT_REFUSAL, {**row, "at": iso(refusal.at)})
+        to.execute(INSERT_REFUSAL, {**row, "at": iso(refusal.at)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class ForgetRefusals:
     at: datetime
 
     def apply(self, to: Transaction) -> None:
-        to.run(FORGET_REFUSALS, {"most": REFUSALS_MAX, "before": iso(self.at - REFUSALS_AGE)})
+        to.execute(FORGET_REFUSALS, {"most": REFUSALS_MAX, "before": iso(self.at - REFUSALS_AGE)})
 
 
 class Listed(NamedTuple):

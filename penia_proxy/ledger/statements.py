@@ -12,12 +12,24 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy import Table, bindparam, delete, func, select, true, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement, and_
 
 from penia_proxy.ledger.rows import MEASURES, TALLIED
-from penia_proxy.ledger.schema import audit_log, budgets, charges, holds, rollups, secrets, spend, usage_records
+from penia_proxy.ledger.schema import (
+    alerts,
+    audit_log,
+    budgets,
+    charges,
+    holds,
+    notifications,
+    rollups,
+    secrets,
+    settings,
+    spend,
+    usage_records,
+)
 
 _DIALECT = sqlite.dialect(paramstyle="named")
 _BY_POSITION = sqlite.dialect(paramstyle="qmark")
@@ -115,6 +127,26 @@ CHARGED = text_of(
 """What one budget was charged, oldest first: its counters are made of nothing else."""
 
 FIND_SECRET = text_of(select(secrets.c.value).where(secrets.c.name == bindparam("name")))
+
+INSERT_ALERT = text_of(insert_into(alerts, "seq").on_conflict_do_nothing())
+RESOLVE_ALERT = text_of(
+    update(alerts)
+    .where(alerts.c.alert_id == bindparam("its_id"), alerts.c.resolved_at.is_(None))
+    .values(resolved_at=bindparam("at"))
+)
+DISMISS_ALERT = text_of(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(is_dismissed=true()))
+ACKNOWLEDGE_ALERT = text_of(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(acknowledged=true()))
+INSERT_NOTIFICATION = text_of(insert_into(notifications).on_conflict_do_nothing())
+UPDATE_NOTIFICATION = text_of(
+    update(notifications)
+    .where(notifications.c.notification_id == bindparam("its_id"))
+    .values({name: bindparam(name) for name in ("state", "attempts", "due_at", "last_error", "sent_at")})
+)
+SAVE_SETTING = text_of(
+    (_setting := insert_into(settings)).on_conflict_do_update(
+        index_elements=["name"], set_={"value": _setting.excluded["value"]}
+    )
+)
 
 BUDGETS = text_of(select(budgets))
 FIND_BUDGET = text_of(select(budgets.c.spec, budgets.c.is_active).where(budgets.c.budget_id == bindparam("budget_id")))

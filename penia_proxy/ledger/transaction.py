@@ -173,8 +173,8 @@ class Transaction:
         if audit is not None:
             self._connection.execute(sql.INSERT_AUDIT, _audit_row(budget, before, audit, at))
 
-    def run(self, statement: str, parameters: Mapping[str, Any]) -> int:
-        """Write at once what is seldom written, after what was gathered; return how many rows that touched."""
+    def execute(self, statement: str, parameters: Mapping[str, Any]) -> int:
+        """Run a statement that is seldom needed, after what was gathered; return how many rows it changed."""
         self._flush()
         return self._connection.execute(statement, parameters).rowcount
 

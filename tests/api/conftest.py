@@ -21,12 +21,14 @@ from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import Config
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.ledger.ledger import Ledger
-from penia_proxy.watch.approvals import Approvals
+from penia_proxy.watch.alerts import Alerts
+from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
-from penia_proxy.watch.refusals import Refusals
+from penia_proxy.watch.notify import Notifier
+from penia_proxy.watch.projections import Projections
 from penia_proxy.watch.refusing import Refusing
-from penia_proxy.watch.shapes import BudgetStates, record_json
+from penia_proxy.watch.shapes import BudgetStates
 from tests.api.client import Api, MovedClock
 
 
@@ -75,8 +77,13 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
     counters.load(await ledger.tallies(clock.now()))
     states = BudgetStates(book, counters, clock)
     hub = LiveHub(states.of, states.ids, clock)
-    approvals = Approvals(ledger, clock, lambda approval: hub.touch([approval.budget_id]))
-    refusals = Refusals(ledger, clock)
+    notifier = Notifier(ledger, clock, config.alerts)
+    projections = Projections(ledger)
+    alerts = Alerts(book, counters, ledger, hub, clock, config.alerts, notifier, projections)
+    await alerts.start()
+    notifier.start()
+    announcer = Announcer(hub, alerts)
+    refusing = Refusing(ledger, clock, announcer.asked)
     engine = Engine(book, counters)
     yield Services(
         config=config,
@@ -87,23 +94,20 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
         book=book,
         prices=prices,
         hub=hub,
+        alerts=alerts,
+        notifier=notifier,
+        projections=projections,
+        announcer=announcer,
         started_monotonic=clock.monotonic(),
         jumps=Jumps(clock),
         config_loaded_at=clock.now(),
-        approvals=approvals,
-        refusals=refusals,
-        holds=OpenHolds(
-            engine,
-            counters,
-            ledger,
-            clock,
-            Refusing(approvals, refusals),
-            published=lambda record: hub.usage(record_json(record), record.budget_ids, record.component),
-            touched=hub.touch,
-        ),
+        refusing=refusing,
+        holds=OpenHolds(engine, counters, ledger, clock, refusing, announcer),
         reload=unchanged,
     )
     await hub.close()
+    await alerts.stop()
+    await notifier.stop()
     await ledger.close()
 
 

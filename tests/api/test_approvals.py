@@ -18,7 +18,7 @@ async def refused(api: Api, usd: float) -> str:
     services, now = api.services, api.clock.now()
     verdict = await services.engine.reserve(FACTS, Ask(int(usd * USD), None), now)
     assert verdict.code == "approval_required"
-    return services.approvals.ask(verdict, Asking(FACTS, "r_1", now)) or ""
+    return services.refusing.approvals.ask(verdict, Asking(FACTS, "r_1", now)) or ""
 
 
 async def shown(api: Api, approval_id: str) -> dict[str, Any]:

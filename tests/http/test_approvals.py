@@ -51,7 +51,7 @@ async def test_many_refused_calls_are_one_request(start: Start) -> None:
     """However many calls come at once, somebody is asked once, and told how many there were."""
     penia = await start(budgets=(ASKS,))
     told: list[Any] = []
-    penia.gateway.approvals._announce = told.append
+    penia.gateway.refusing.approvals._announce = told.append
 
     answers = await asyncio.gather(*(penia.chat() for _ in range(30)))
 

@@ -92,7 +92,7 @@ async def test_a_storm_of_refusals_is_counted_and_not_kept(start: Start, monkeyp
     """Beyond so many a second none is written; the next that is says how many there were."""
     monkeypatch.setattr(refusals, "KEPT_PER_S", 5)
     penia = await start(budgets=(TIGHT,))
-    kept = penia.gateway.refusals
+    kept = penia.gateway.refusing.refusals
     kept._clock = clock = Stopped()
 
     await asyncio.gather(*(penia.chat({"X-Penia-Component": "tight"}) for _ in range(40)))

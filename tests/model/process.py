@@ -33,6 +33,7 @@ from penia_proxy.gateway.booking import End
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.holding import Held, Holding
+from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.works import CallWorks
 from penia_proxy.ledger import verify
 from penia_proxy.ledger.ledger import Ledger
@@ -103,15 +104,6 @@ class Meter:
         return self.said
 
 
-@dataclass
-class Answering:
-    """What `Booked` asks about the exchange around it."""
-
-    works: CallWorks
-    started: float
-    ttft_ms: float | None = None
-
-
 def caller(name: str, component: str, tags: dict[str, str] | None = None) -> Caller:
     """Return a caller that chose its request's id."""
     return Caller(component, None, tags or {}, name, chose_id=True)
@@ -147,6 +139,8 @@ class Process:
             await self.ledger.close()
             raise
         gateway.hub = LiveHub(_unseen, tuple, self.clock)
+        await gateway._watch_over()
+        self.alerts, self.notifier = gateway.alerts, gateway.notifier
         self.services = gateway._control_plane()
         self.proxy = gateway._data_plane()
         self.books, self.works = self.proxy._books, self.proxy._works
@@ -161,6 +155,8 @@ class Process:
             return
         await self.services.finished()
         await self.proxy.finish(0, asyncio.Event())
+        await self.alerts.stop()
+        await self.notifier.stop()
         await self.ledger.close()
         self.beside.close()
 
@@ -168,6 +164,8 @@ class Process:
         """Take a dead process's threads away; what they still write is in a file that nobody looks at any more."""
         for waiting in self.works._waiting.values():
             waiting.stop()
+        await self.notifier.stop()
+        await self.alerts.stop()
         await self.ledger.close()
         self.beside.close()
 
@@ -211,7 +209,7 @@ class Process:
         held = hold._held
         works = CallWorks(self.works, payer(held.caller), _unasked)
         call = Call("chat", held.model, stream=True, size=Size(0), body=b"", text=str)
-        await Booked(Answering(works, held.started), hold, call, Meter(reading)).at(end)
+        await Booked(works, Stamp(self.clock, held.caller.request_id), hold, call, Meter(reading)).at(end)
 
     async def api(self, handler: Callable[[Any], Coroutine[Any, Any, T]], path: str = "", body: Any = None) -> T:
         """Ask the control plane, past its HTTP."""
