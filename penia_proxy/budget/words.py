@@ -8,6 +8,8 @@ the window's start. What cannot be read is no explanation, and never an error.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
 
 import orjson
 
@@ -41,41 +43,39 @@ class Words:
 
 
 def text_of(verdict: Verdict) -> str:
-    """Return the text to keep."""
-    said = [
-        (
-            word.budget.budget_id,
-            word.window.period,
-            int(word.window.start.timestamp()),
-            word.kind,
-            word.code,
-            word.limit_nanos,
-            word.spent_nanos,
-            word.held_nanos,
-            word.amount_nanos,
-        )
-        for word in verdict.words
-    ]
-    speaking = {words[0] for words in said}
-    if len(speaking) == len(verdict.legs):
-        return orjson.dumps((verdict.kind, verdict.reason, said)).decode()
-    silent = [(budget_id,) for budget_id in verdict.budget_ids if budget_id not in speaking]
-    order = verdict.budget_ids.index
-    entries = sorted([*said, *silent], key=lambda entry: order(entry[0]))
-    return orjson.dumps((verdict.kind, verdict.reason, entries)).decode()
+    """Return the text to keep: kind, reason, and of each budget its id and its words."""
+    budgets: dict[str, list[Any]] = {budget_id: [budget_id] for budget_id in verdict.budget_ids}
+    for word in verdict.words:
+        period, start, _ = word.window
+        figures = (word.limit_nanos, word.spent_nanos, word.held_nanos, word.amount_nanos)
+        budgets[word.budget.budget_id].append((period, _seconds(start), word.kind, word.code, *figures))
+    return orjson.dumps((verdict.kind, verdict.reason, list(budgets.values()))).decode()
+
+
+@lru_cache(maxsize=1024)
+def _seconds(start: datetime) -> int:
+    """Return a window's start as a number; for an hour it is the same few that are asked for."""
+    return int(start.timestamp())
 
 
 def words_of(text: str | None) -> Words | None:
     """Return what was kept; None where nothing was, or where another version wrote it."""
     try:
-        kind, reason, entries = orjson.loads(text or "")
-        budgets: dict[str, list[Word]] = {}
-        for budget_id, *said in entries:
-            words = budgets.setdefault(budget_id, [])
-            if said:
-                period, start, *figures = said
-                words.append(Word(budget_id, period, datetime.fromtimestamp(start, UTC), *figures))
-        return Words(kind, reason, tuple((budget_id, tuple(words)) for budget_id, words in budgets.items()))
+        kind, reason, budgets = orjson.loads(text or "")
+        return Words(
+            kind,
+            reason,
+            tuple(
+                (
+                    budget_id,
+                    tuple(
+                        Word(budget_id, period, datetime.fromtimestamp(start, UTC), *said)
+                        for period, start, *said in words
+                    ),
+                )
+                for budget_id, *words in budgets
+            ),
+        )
     except (ValueError, TypeError):
         return None
 
