@@ -24,7 +24,7 @@ from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import Usage
 from penia_proxy.budget.words import text_of
 from penia_proxy.clock import Clock
-from penia_proxy.errors import Conflict, NotFound, Overloaded
+from penia_proxy.errors import Conflict, NotFound, Overloaded, StoreUnavailable
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.approvals import Asking
@@ -97,6 +97,8 @@ class OpenHolds:
         self._open: dict[str, OpenHold] = {}
         self._deadlines: list[tuple[float, str]] = []
         self._released: dict[str, None] = {}
+        self._ending: dict[str, UsageRecord | None] = {}
+        """Ends that are not on disk yet: the record, or None for a release."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, wanted: Wanted) -> tuple[OpenHold, bool]:
@@ -138,27 +140,31 @@ class OpenHolds:
         """
         Book what was used; return the record, and whether it was made now.
 
-        Of a hold that was booked unheard it is a correction. Raises NotFound, Conflict for another content than before.
+        Of a hold that was booked unheard it is a correction. Raises NotFound, Conflict for another content than before,
+        StoreUnavailable.
         """
         async with self._alone(hold_id):
             opened = self._open.pop(hold_id, None)
             if opened is not None:
                 hold = opened.hold
                 bill = said.bill(hold.provider, hold.model, hold.admitted_at)
-                return await self._book(opened, bill, "ok", said.metadata), True
+                record = await self._book(opened, bill, "ok", said.metadata)
+                await self._durable(hold_id)
+                return record, True
             record = await self._recorded(hold_id)
             bill = said.bill(record.provider, record.model, record.timestamp)
             if record.status in BOOKED_UNHEARD:
                 return await self._correct(record, bill, said.fingerprint)
             if (record.usage, record.cost_nanos) != (bill.usage, bill.cost_nanos):
                 raise Conflict("This hold was settled before, with another content.")
+            await self._durable(hold_id)
             return record, False
 
     async def release(self, hold_id: str) -> None:
         """
         Give a hold back: nothing was used.
 
-        Raises NotFound for one that never was, Conflict for one that was settled.
+        Raises NotFound for one that never was, Conflict for one that was settled, StoreUnavailable.
         """
         async with self._alone(hold_id):
             opened = self._open.pop(hold_id, None)
@@ -168,9 +174,9 @@ class OpenHolds:
                 self._released[hold_id] = None
                 if len(self._released) > RELEASED_MAX:
                     del self._released[next(iter(self._released))]
-                await asyncio.shield(self._ledger.release(hold_id))
-                return
+                self._ends(hold_id, None, self._ledger.release(hold_id))
             if hold_id in self._released:
+                await self._durable(hold_id)
                 return
             record = await self._recorded(hold_id)
             if record.status not in BOOKED_UNHEARD:
@@ -216,9 +222,25 @@ class OpenHolds:
         )
         await self._counters.settle(opened.verdict.legs, record)
         self._announcer.touched(hold.budget_ids)
-        await asyncio.shield(self._ledger.settle(record))
-        self._announcer.published(record)
+        self._ends(hold.hold_id, record, self._ledger.settle(record))
         return record
+
+    def _ends(self, hold_id: str, record: UsageRecord | None, done: "asyncio.Future[None]") -> None:
+        """Remember an end until it is durable: the ledger tries until it is."""
+
+        def durable(done: "asyncio.Future[None]") -> None:
+            self._ending.pop(hold_id, None)
+            if not done.cancelled() and done.exception() is None and record is not None:
+                self._announcer.published(record)
+
+        self._ending[hold_id] = record
+        done.add_done_callback(durable)
+
+    async def _durable(self, hold_id: str) -> None:
+        """Wait, but not for ever, until a hold's end is on disk. Raises StoreUnavailable."""
+        await self._ledger.caught_up()
+        if hold_id in self._ending:
+            raise StoreUnavailable("The ledger cannot write now; what was said is kept, and written once it can.")
 
     async def _correct(self, record: UsageRecord, bill: Bill, fingerprint: str) -> tuple[UsageRecord, bool]:
         digest = hashlib.sha256(record.record_id.encode()).hexdigest()[:32]
@@ -232,7 +254,7 @@ class OpenHolds:
     async def _recorded(self, hold_id: str) -> UsageRecord:
         """Return the record of a hold that has ended. Raises NotFound."""
         await self._ledger.caught_up()
-        record = await self._ledger.queries.record(hold_id)
+        record = self._ending.get(hold_id) or await self._ledger.queries.record(hold_id)
         if record is None:
             raise NotFound("There is no such hold: it was released, or never made.")
         return record

@@ -1,6 +1,8 @@
 """Holds of components that call a provider directly: held at once, ended once, never forgotten."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -169,4 +171,24 @@ async def test_a_wrong_hold_is_refused_by_field(api: Api, body: dict[str, Any], 
     answer = await api.post("/holds", {**CALL, **body})
 
     assert (answer.status, answer.fields) == (422, [field])
+    await sound(api)
+
+
+async def test_an_end_is_acknowledged_once_it_is_on_disk(api: Api) -> None:
+    """While the database is locked the end of a hold is kept and not acknowledged; said again later, it is there."""
+    budget_id = await api.budget(daily_limit=10)
+    settled, released = await opened(api), await opened(api)
+    ledger = api.services.ledger
+    ledger._writer._connection.execute("PRAGMA busy_timeout = 5")
+    path = api.services.config.ledger.url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        first = [await api.post(f"/holds/{settled}/settle", {"cost": 0.2}), await api.delete(f"/holds/{released}")]
+        other.execute("ROLLBACK")
+    await ledger.caught_up()
+    again = [await api.post(f"/holds/{settled}/settle", {"cost": 0.2}), await api.delete(f"/holds/{released}")]
+
+    assert [answer.status for answer in first] == [503, 503]
+    assert [answer.status for answer in again] == [200, 200]
+    assert await stands(api, budget_id) == (0.2, 0)
     await sound(api)
