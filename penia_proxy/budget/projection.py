@@ -35,6 +35,9 @@ SPREAD_UNKNOWN = 0.5
 SPREAD_MAX = 2.0
 DAYS_MIN = 4
 
+GROUNDED_PART = 1 / 8
+"""Of a window: the first minutes of a budget say nothing of its month."""
+
 
 @dataclass(frozen=True, slots=True)
 class Projection:
@@ -47,6 +50,8 @@ class Projection:
     """When the limit is reached, or was, at an even pace; None: not in this window."""
     shaped: bool
     """Whether earlier days have given it their shape."""
+    grounded: bool
+    """Whether it rests on enough to tell somebody: on earlier days, or on an eighth of the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ def project(
         return None
     start, at, end = (instant.timestamp() / HOUR_S for instant in (since, now, window.end))
     if at <= start:
-        return Projection(spent_nanos, spent_nanos, spent_nanos, None, shaped=False)
+        return Projection(spent_nanos, spent_nanos, spent_nanos, None, shaped=False, grounded=False)
     if shape is None:
         pace, line, spread = spent_nanos / (at - start), None, SPREAD_UNKNOWN
         usual, days = end - at, max(1.0, (end - at) / DAY_HOURS)
@@ -146,6 +151,7 @@ def project(
         spent_nanos + round(rest + swing),
         None if exhausted is None else now + timedelta(hours=exhausted - at),
         shaped=line is not None,
+        grounded=line is not None or now - since >= (window.end - window.start) * GROUNDED_PART,
     )
 
 

@@ -148,11 +148,12 @@ CONFIG = """
 server: {{port: 0}}
 ledger: {{url: "sqlite:///penia.db", durability: full}}
 providers: {{openai: {{base_url: "{upstream}", format: openai}}}}
-budgets: [{{name: Default, daily_limit: 0.02, enforcement: warn}}]
-alerts: {{webhooks: [{{name: ops, url: "{hook}", secret: "{secret}"}}]}}
+budgets: [{{name: Default, daily_limit: 0.003, enforcement: warn}}]
+alerts: {{forecast: false, webhooks: [{{name: ops, url: "{hook}", secret: "{secret}"}}]}}
 """
 
 
+@pytest.mark.timeout(240)
 async def test_kills_repeat_nothing_but_the_same_notification(tmp_path: Path) -> None:
     """Killed at any moment: exactly four alerts, each told at least once, and a repetition has the same id."""
     seed = random.randrange(2**32)
