@@ -254,13 +254,6 @@ PLANTED = (
         "grants=()",
     ),
     Planted(
-        "a changed limit takes the grants away",
-        "Who changes a budget undoes what was granted to it.",
-        budgets.changed,
-        "grants=before.grants",
-        "grants=()",
-    ),
-    Planted(
         "windows move under calls",
         "A budget's calendar changes while a call holds in its old windows.",
         MemoryCounters.in_flight,
