@@ -26,9 +26,12 @@ from penia_proxy.api import (
     holds,
     posting,
     prices,
+    recommend,
     reports,
+    repricing,
     summary,
     usage,
+    what_if,
 )
 from penia_proxy.api.docs import Docs
 from penia_proxy.api.endpoint import Endpoint, guarded, serve
@@ -50,6 +53,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *explain.ENDPOINTS,
     *reports.ENDPOINTS,
     *prices.ENDPOINTS,
+    *repricing.ENDPOINTS,
+    *recommend.ENDPOINTS,
+    *what_if.ENDPOINTS,
     *estimates.ENDPOINTS,
     *alerts.ENDPOINTS,
     *configuration.ENDPOINTS,

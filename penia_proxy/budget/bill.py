@@ -14,6 +14,9 @@ from penia_proxy.budget.prices import RateCard
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.usage import CostBasis, Usage
 
+PARTS = "usage_parts"
+"""In a record's metadata: the sum cannot be priced again as if it were one answer."""
+
 CardOf = Callable[[str], RateCard | None]
 
 
@@ -30,11 +33,15 @@ class Bill:
     """Whether counts contradicted each other and were clamped to be priced."""
     unrated: tuple[str, ...] = ()
     """Names of counts that no price is known for; the cost is then a lower bound."""
+    parts: int = 1
+    """More than one where the usage is a sum whose parts were priced each by itself."""
 
     @property
     def remarks(self) -> dict[str, Any]:
         """What a record's metadata says of the bill."""
         said: dict[str, Any] = {"usage_clamped": True} if self.clamped else {}
+        if self.parts > 1:
+            said[PARTS] = self.parts
         return {**said, "usage_unrated": list(self.unrated)} if self.unrated else said
 
 
@@ -59,12 +66,14 @@ def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBa
         free = free and card.is_free
     model = parts[0][0] or asked
     if not priced or usage is None:
-        return Bill(model, usage or Usage(), "unpriced", None, None, clamped)
-    return Bill(model, usage, "free" if free else basis, cost, input_cost, clamped, tuple(sorted(unrated)))
+        return Bill(model, usage or Usage(), "unpriced", None, None, clamped, parts=len(parts))
+    rated = tuple(sorted(unrated))
+    return Bill(model, usage, "free" if free else basis, cost, input_cost, clamped, rated, len(parts))
 
 
 def correction_of(guess: UsageRecord, bill: Bill, record_id: str) -> UsageRecord:
     """Return the record of the difference between a guess and the bill; without a price, the guess stays."""
+    is_first_price = guess.cost_basis == "unpriced" and bill.cost_nanos is not None
     input_cost = None
     if bill.input_cost_nanos is not None:
         input_cost = bill.input_cost_nanos - (guess.input_cost_nanos or 0)
@@ -72,7 +81,7 @@ def correction_of(guess: UsageRecord, bill: Bill, record_id: str) -> UsageRecord
         guess,
         record_id=record_id,
         usage=bill.usage.minus(guess.usage),
-        cost_basis=bill.basis,
+        cost_basis="repriced" if is_first_price else bill.basis,
         cost_nanos=None if bill.cost_nanos is None else bill.cost_nanos - (guess.cost_nanos or 0),
         input_cost_nanos=input_cost,
         status="ok",

@@ -24,6 +24,8 @@ HOUR_S = 3_600
 DAY_HOURS = 24
 WEEK_HOURS = 168
 
+BELIEF_DAYS = 0.2
+
 TRUSTED_DAYS = 0.5
 """The pace of a window counts for half once what was to be expected until now is that of so many days."""
 
@@ -102,8 +104,8 @@ def shape_of(spent: Mapping[int, int], until: int) -> Shape | None:
     by_day = []
     for day in range(7):
         same = [number for number in range(first // DAY_HOURS, until // DAY_HOURS) if number % 7 == day]
-        # The belief that a day is like any other counts for half a day.
-        by_day.append((sum(totals[number] / mean for number in same) + 0.5) / (len(same) + 0.5))
+        # The belief that a day is like any other counts a little; weekdays differ more than the same weekday does.
+        by_day.append((sum(totals[number] / mean for number in same) + BELIEF_DAYS) / (len(same) + BELIEF_DAYS))
     shape = Shape(tuple(by_hour), tuple(by_day), SPREAD_UNKNOWN)
     ratios = [
         totals[number] / expected
@@ -131,15 +133,17 @@ def project(
         return Projection(spent_nanos, spent_nanos, spent_nanos, None, shaped=False, grounded=False)
     if shape is None:
         pace, line, spread = spent_nanos / (at - start), None, SPREAD_UNKNOWN
-        usual, days = end - at, max(1.0, (end - at) / DAY_HOURS)
+        usual, days, known = end - at, max(1.0, (end - at) / DAY_HOURS), math.inf
     else:
-        trusted = TRUSTED_DAYS * sum(shape.by_hour)
-        pace, line, spread = (spent_nanos + trusted) / (shape.between(start, at) + trusted), shape, shape.spread
+        day = sum(shape.by_hour)
+        elapsed, trusted = shape.between(start, at), TRUSTED_DAYS * day
+        pace, line, spread = (spent_nanos + trusted) / (elapsed + trusted), shape, shape.spread
         usual = shape.between(at, end)
-        days = usual / sum(shape.by_hour)
+        days, known = usual / day, elapsed / day + 1
     rest = pace * usual
-    # Hours and days differ each for itself, so that of many the sum differs less, and of few more.
-    swing = rest * min(1.0, TEN_TO_NINETY * spread / math.sqrt(days)) if days > 0 else 0.0
+    # Hours and days differ each for itself, so that of many the sum differs less, and of few more: of what is to come,
+    # and of what the pace is known from.
+    swing = rest * min(1.0, TEN_TO_NINETY * spread * math.sqrt(1 / days + 1 / known)) if days > 0 else 0.0
     exhausted = None
     if limit_nanos is not None and spent_nanos > limit_nanos:
         exhausted = start + (at - start) * limit_nanos / spent_nanos

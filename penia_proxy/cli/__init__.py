@@ -12,7 +12,21 @@ from typing import Annotated
 import typer
 
 from penia_proxy import __version__
-from penia_proxy.cli import approvals, budgets, check, demo, estimates, exits, replay, serve, status, usage, verify
+from penia_proxy.cli import (
+    approvals,
+    budgets,
+    check,
+    demo,
+    estimates,
+    exits,
+    prices,
+    recommend,
+    replay,
+    serve,
+    status,
+    usage,
+    verify,
+)
 from penia_proxy.cli.client import GatewayError
 from penia_proxy.errors import ConfigError, StoreUnavailable
 
@@ -37,8 +51,10 @@ app.command()(replay.replay)
 app.command()(status.status)
 app.command()(usage.usage)
 app.command()(estimates.estimates)
+app.command()(recommend.recommend)
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(prices.app, name="prices")
 
 
 def _version(wanted: bool) -> None:

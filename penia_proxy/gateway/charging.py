@@ -22,12 +22,6 @@ from penia_proxy.ids import new_id
 
 Parts = tuple[tuple[str | None, Usage], ...]
 
-GUESSED = frozenset({"unconfirmed", "estimated", "partial"})
-"""The bases that an exact bill corrects."""
-
-PRICELESS = frozenset({"free", "unpriced"})
-"""The bases that say what a model costs, and not how its usage is known."""
-
 
 @dataclass(frozen=True, slots=True)
 class Payer:
@@ -73,11 +67,6 @@ async def charge(
     except Conflict:  # the caller gave its request the id of an earlier one
         record = replace(record, record_id=new_id("r"))
         return await _append(books, record, once_key or record.record_id)
-
-
-def is_guess(record: UsageRecord) -> bool:
-    """Whether an exact bill corrects the record: its own was not stated."""
-    return record.cost_basis in GUESSED or (record.cost_basis in PRICELESS and record.status != "ok")
 
 
 async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -> None:

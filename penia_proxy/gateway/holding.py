@@ -10,7 +10,7 @@ queued, not awaited.
 
 import logging
 from asyncio import Future
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime  # noqa: TC003 - annotates an attribute
 from enum import StrEnum
@@ -19,10 +19,10 @@ from typing import Any, Literal, Self
 
 from penia_proxy.budget.bill import Bill, CardOf, bill_of
 from penia_proxy.budget.calibration import ESTIMATE, Calibration, Outcome
-from penia_proxy.budget.engine import Counters, Engine, Verdict
+from penia_proxy.budget.engine import Ask, Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
 from penia_proxy.budget.output_ratio import OutputRatio, Written
-from penia_proxy.budget.record import Hold, UsageRecord
+from penia_proxy.budget.record import REGION, Hold, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import BATCH_TIER, CostBasis, Usage
 from penia_proxy.budget.words import text_of
@@ -31,7 +31,7 @@ from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.recounting import counting_may_help, is_short
-from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.ledger.ledger import Ledger, let_run
 from penia_proxy.watch.approvals import Asking
 from penia_proxy.watch.refusing import Refusing
 
@@ -115,6 +115,10 @@ class Held:
     """Where the caller chose the request id: see `Ledger.fingerprint`."""
     recount: Callable[[], Awaitable[Estimate]]
     """Estimate again with the text's tokens counted; asked for only when the cheap estimate does not fit."""
+    place: str | None
+    """Where the request's path says that it is processed, which may have a price of its own."""
+    cheaper: Callable[[Estimate], Mapping[str, Ask]]
+    """Return what the call may cost at other models that can do it and cost less; asked for only when it is refused."""
 
 
 class Holding:
@@ -192,7 +196,7 @@ class Holding:
         if verdict is None:
             return False
         if verdict.amount_nanos > self.verdict.amount_nanos:
-            _forget(self._books.ledger.extend(self._held.caller.request_id, verdict.amount_nanos))
+            let_run(self._books.ledger.extend(self._held.caller.request_id, verdict.amount_nanos))
         self.verdict = verdict
         self._books.touched(verdict.budget_ids)
         return True
@@ -230,7 +234,7 @@ class Holding:
         self._move("defer")
         # What is kept for as long as a day must not keep the request's text.
         self._held = replace(self._held, recount=self._as_estimated)
-        _forget(self._books.ledger.defer(self._held.caller.request_id, once_key))
+        let_run(self._books.ledger.defer(self._held.caller.request_id, once_key))
 
     async def _as_estimated(self) -> Estimate:
         return self.estimate
@@ -240,7 +244,7 @@ class Holding:
         if not self._move("release"):
             return
         await self._books.counters.release(self.verdict.legs)
-        _forget(self._books.ledger.release(self._held.caller.request_id))
+        let_run(self._books.ledger.release(self._held.caller.request_id))
         self._books.touched(self.verdict.budget_ids)
 
     def bill(self, parts: tuple[tuple[str | None, Usage], ...], basis: CostBasis) -> Bill:
@@ -263,6 +267,8 @@ class Holding:
         remarks = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
             remarks["model_requested"] = held.model
+        if held.place is not None:
+            remarks[REGION] = held.place
         is_one = bill.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
         if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
             remarks[ESTIMATE] = self._learned(bill)
@@ -336,7 +342,9 @@ class Holding:
             verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
         self._books.judged(verdict)
         if verdict.kind == "block":
-            raise self._books.refusing.error(verdict, Asking(facts, held.caller.request_id, self.admitted_at))
+            instead = await self._books.engine.cheapest_that_fits(facts, held.cheaper(self.estimate), self.admitted_at)
+            asking = Asking(facts, held.caller.request_id, self.admitted_at)
+            raise self._books.refusing.error(replace(verdict, cheaper=instead), asking)
         return verdict
 
     async def _make_durable(self) -> None:
@@ -390,8 +398,3 @@ class Holding:
             raise InvariantError(f"a hold that is {before.value} cannot {move}")
         self._state = after
         return before not in ENDED
-
-
-def _forget(future: Future[None]) -> None:
-    """Let a queued move run; a failure is the ledger's to retry and log, and must not warn as never retrieved."""
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -26,6 +26,7 @@ from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.alerts import AlertQueries, Notification
 from penia_proxy.ledger.file import FileLock, open_for_writing
+from penia_proxy.ledger.history import History
 from penia_proxy.ledger.moves import (
     Append,
     Barrier,
@@ -74,6 +75,7 @@ class Ledger:
         self.queries = Queries(engine)
         self.summaries = Summaries(engine)
         self.rulings = Rulings(engine)
+        self.history = History(engine)
         self.alerts = AlertQueries(engine)
 
     @classmethod
@@ -259,6 +261,11 @@ class Ledger:
         """Wait until what was queued before is durable, at most a second: then reads see it."""
         if self.queue_depth:
             await asyncio.wait({self._writer.submit(Barrier())}, timeout=CAUGHT_UP_S_MAX)
+
+
+def let_run(move: "asyncio.Future[None]") -> None:
+    """Let a queued move run; a failure is the ledger's to retry and log, and must not warn as never retrieved."""
+    move.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _check(record: UsageRecord) -> None:

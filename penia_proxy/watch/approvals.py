@@ -8,7 +8,6 @@ once in SAVE_EVERY_S and whenever somebody looks, so that a kill can lose a seco
 was decided is the ledger's to say: here is only what is open.
 """
 
-from asyncio import Future  # noqa: TC003 - an annotation, evaluated
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +19,7 @@ from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock
 from penia_proxy.ids import new_id
-from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.ledger.ledger import Ledger, let_run
 
 SAVE_EVERY_S = 1.0
 CROWDED = 1_000
@@ -109,7 +108,7 @@ class Approvals:
     def _save(self, key: WindowKey) -> None:
         self._unsaved.discard(key)
         self._saved_at[key] = self._clock.monotonic()
-        self._ledger.save_approval(self._open[key]).add_done_callback(_look)
+        let_run(self._ledger.save_approval(self._open[key]))
 
     def _tidy(self, now: datetime) -> None:
         if len(self._open) >= CROWDED:
@@ -126,8 +125,3 @@ class Approvals:
 
 def _key(approval: Approval) -> WindowKey:
     return WindowKey(approval.budget_id, approval.period, approval.window_start)
-
-
-def _look(done: "Future[None]") -> None:
-    """Let a queued move run; the ledger retries and logs it, and it must not warn as never retrieved."""
-    done.cancelled() or done.exception()

@@ -12,7 +12,7 @@ from asyncio import Future  # noqa: TC003 - an annotation, evaluated
 from penia_proxy.budget.engine import Verdict
 from penia_proxy.budget.words import Refusal, text_of
 from penia_proxy.clock import Clock
-from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.ledger.ledger import Ledger, let_run
 from penia_proxy.watch.approvals import Asking
 
 KEPT_PER_S = 50
@@ -71,5 +71,5 @@ class Refusals:
     def _tidy(self) -> None:
         if self._until_tidy == 0:
             self._until_tidy = TIDY_EVERY
-            self._ledger.forget_refusals().add_done_callback(lambda done: done.cancelled() or done.exception())
+            let_run(self._ledger.forget_refusals())
         self._until_tidy -= 1

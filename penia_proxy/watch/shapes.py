@@ -12,7 +12,7 @@ from typing import Any
 
 from penia_proxy.budget.alert import Alert
 from penia_proxy.budget.book import BudgetBook
-from penia_proxy.budget.engine import Counters, LegVerdict
+from penia_proxy.budget.engine import Cheaper, Counters, LegVerdict
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.windows import WindowKey
@@ -142,6 +142,11 @@ def refused_json(refused: Refused) -> Json:
     return {
         "estimated_cost": usd(verdict.amount_nanos),
         "budgets": [word_json(word) for word in verdict.words],
-        "cheaper": None,
+        "cheaper": cheaper_json(verdict.cheaper),
         **approval,
     }
+
+
+def cheaper_json(cheaper: Cheaper | None) -> Json | None:
+    """Return the model that would fit instead, as refusals and checks show it (api.md §1)."""
+    return None if cheaper is None else {"model": cheaper.model, "estimated_cost": usd(cheaper.amount_nanos)}

@@ -67,6 +67,10 @@ async def unchanged() -> tuple[str, ...]:
     return ()
 
 
+async def same_prices() -> None:
+    """Read nothing again."""
+
+
 @pytest.fixture
 async def services(config: Config, clock: MovedClock, prices: PriceBook) -> AsyncIterator[Services]:
     """Everything the API needs, without a gateway."""
@@ -104,6 +108,7 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
         refusing=refusing,
         holds=OpenHolds(engine, counters, ledger, clock, refusing, announcer),
         reload=unchanged,
+        refresh=same_prices,
     )
     await hub.close()
     await alerts.stop()

@@ -173,7 +173,7 @@ PLANTED = (
         "A call leaves while its hold is still on the way to the disk, and a kill forgets it.",
         Holding._make_durable,
         "await self._books.ledger.reserve(hold, unique=held.caller.chose_id)",
-        "_forget(self._books.ledger._writer._loop.create_task("
+        "let_run(self._books.ledger._writer._loop.create_task("
         "self._books.ledger.reserve(hold, unique=held.caller.chose_id)))",
     ),
     Planted(
@@ -181,13 +181,13 @@ PLANTED = (
         "A request that is refused for its id takes the hold of the call that has it.",
         Holding.__aenter__,
         "self._state = State.RELEASED",
-        "self._state = State.RELEASED\n        _forget(self._books.ledger.release(self._held.caller.request_id))",
+        "self._state = State.RELEASED\n        let_run(self._books.ledger.release(self._held.caller.request_id))",
     ),
     Planted(
         "a deferred hold is forgotten",
         "What a bill that comes later is for is not on disk, and after a crash it is booked on top.",
         Holding.defer,
-        "_forget(self._books.ledger.defer(self._held.caller.request_id, once_key))",
+        "let_run(self._books.ledger.defer(self._held.caller.request_id, once_key))",
         "pass",
     ),
     Planted(
