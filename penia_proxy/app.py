@@ -17,6 +17,7 @@ from typing import Self, cast
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from penia_proxy.api.endpoint import error_response
+from penia_proxy.api.open_holds import OpenHolds
 from penia_proxy.api.routes import add_routes
 from penia_proxy.api.services import Services
 from penia_proxy.budget.book import BudgetBook
@@ -46,6 +47,7 @@ from penia_proxy.watch.jumps import LOOK_S, Jumps
 from penia_proxy.watch.live import LiveHub, LiveLimits
 from penia_proxy.watch.notify import Notifier
 from penia_proxy.watch.projections import Projections
+from penia_proxy.watch.refusing import Refusing
 from penia_proxy.watch.settings import alert_settings
 from penia_proxy.watch.shapes import BudgetStates
 from penia_proxy.wire.dialects import DIALECTS
@@ -155,6 +157,7 @@ class Gateway:
         await self._control.cleanup()
         await self._services.finished()
         await self._client.close()
+        self.refusing.stop()
         await self.alerts.stop()
         await self.notifier.stop()
         await self.ledger.close()
@@ -218,8 +221,10 @@ class Gateway:
                 budget = budget_of(spec, budget_id=new_id("b"), created_at=now, updated_at=now)
                 await self.ledger.save_budget(budget)
                 known.append(budget)
+        rulings = await self.ledger.rulings.in_force(self.clock.now())
         for budget in known:
-            self.book.put(budget)
+            grants, denials = rulings.get(budget.budget_id, ((), ()))
+            self.book.put(replace(budget, grants=tuple(grants), denials=tuple(denials)))
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
         self.counters.load(await self.ledger.tallies(self.clock.now()))
@@ -244,6 +249,8 @@ class Gateway:
             self.projections,
         )
         self.announcer = Announcer(self.hub, self.alerts)
+        self.refusing = Refusing(self.ledger, self.clock, self.announcer.asked)
+        await self.refusing.start()
         await self.alerts.start()
         self.notifier.start()
 
@@ -266,7 +273,7 @@ class Gateway:
         await self._runner.setup()
         self._listener = Listener(server, self.config.server)
         await self._listener.open()
-        self._watching = asyncio.create_task(_watch(self._services.jumps))
+        self._watching = asyncio.create_task(_watch(self._services))
 
     def _control_plane(self) -> Services:
         return Services(
@@ -289,6 +296,8 @@ class Gateway:
             refresh=self.refresh,
             habit=self.habit,
             calibration=self.calibration,
+            refusing=self.refusing,
+            holds=OpenHolds(self.engine, self.counters, self.ledger, self.clock, self.refusing, self.announcer),
         )
 
     def _data_plane(self) -> Proxy:
@@ -303,6 +312,7 @@ class Gateway:
             touched=self.announcer.touched,
             judged=self.announcer.judged,
             calibration=self.calibration,
+            refusing=self.refusing,
         )
         return Proxy(self._upstreams(self.config.providers), self.prices, books, self.config.server)
 
@@ -331,10 +341,11 @@ class Gateway:
             self._forms -= 1
 
 
-async def _watch(jumps: Jumps) -> None:
-    told_at = 0
+async def _watch(services: Services) -> None:
+    jumps, told_at = services.jumps, 0
     while True:
         await asyncio.sleep(LOOK_S)
+        await services.unbroken(services.holds.sweep())
         jump_s = jumps.look()
         if jump_s is not None and jumps.count >= told_at:
             told_at = 2 * jumps.count  # a clock that stands still jumps without end

@@ -5,6 +5,7 @@ PeniaError
 ├─ CallerError                        the caller's; never cured by waiting, unless it says so
 │  ├─ InvalidRequest      400  invalid_request
 │  ├─ BudgetExceeded      402  budget_exceeded      would not fit even if nothing were in flight
+│  ├─ ApprovalRequired    402  approval_required    would not fit, until somebody grants the budget more
 │  ├─ UnpricedModel       402  unpriced_model       no price known, and a budget requires one
 │  ├─ UnboundedCall       402  unbounded_call       no upper bound of its cost exists, and a budget requires one
 │  ├─ Forbidden           403  forbidden            REST: another site's page, or a foreign Host
@@ -69,6 +70,13 @@ class BudgetExceeded(CallerError):
 
     status = 402
     code = "budget_exceeded"
+
+
+class ApprovalRequired(CallerError):
+    """Would not fit, and somebody has been asked to grant the budget more."""
+
+    status = 402
+    code = "approval_required"
 
 
 class UnpricedModel(CallerError):

@@ -33,6 +33,8 @@ from penia_proxy.errors import (
     RequestTimeout,
     SchemaViolation,
 )
+from penia_proxy.watch.refusing import Refused
+from penia_proxy.watch.shapes import refused_json
 from penia_proxy.wire.body import read_object
 
 BODY_BYTES_MAX = 1_000_000
@@ -134,10 +136,11 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
 def error_response(error: PeniaError) -> web.Response:
     """Return an error in the REST shape of api.md §1."""
     hidden = isinstance(error, InvariantError)
+    detail = refused_json(error.detail) if isinstance(error.detail, Refused) else error.detail
     body = {
         "error": "Penia failed at this; its log says where." if hidden else str(error),
         "code": error.code,
-        "detail": None if hidden else error.detail,
+        "detail": None if hidden else detail,
     }
     headers = {}
     if error.retry_after_s is not None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
+from penia_proxy.api.open_holds import OpenHolds
 from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.calibration import Calibration
 from penia_proxy.budget.engine import Counters, Engine
@@ -30,6 +31,7 @@ from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.notify import Notifier
 from penia_proxy.watch.projections import Projections
+from penia_proxy.watch.refusing import Refusing
 from penia_proxy.wire.regions import region_of
 
 T = TypeVar("T")
@@ -83,6 +85,10 @@ class Services:
     started_monotonic: float
     jumps: Jumps
     config_loaded_at: datetime
+    refusing: Refusing
+    """What every refusal goes through, and has asked for; the gateway's."""
+    holds: OpenHolds
+    """Of calls that components make without the gateway."""
     reload: Callable[[], Awaitable[tuple[str, ...]]]
     """Read the configuration again; return the names of what changed. Raises ConfigError, having changed nothing."""
     refresh: Callable[[], Awaitable[None]]

@@ -13,6 +13,7 @@ import typer
 
 from penia_proxy import __version__
 from penia_proxy.cli import (
+    approvals,
     budgets,
     check,
     demo,
@@ -52,6 +53,7 @@ app.command()(usage.usage)
 app.command()(estimates.estimates)
 app.command()(recommend.recommend)
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(prices.app, name="prices")
 
 

@@ -120,13 +120,6 @@ class BudgetSpec(Section):
     month_start_day: Annotated[Count, Field(ge=1, le=31)] = 1
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
-    @field_validator("enforcement")
-    @classmethod
-    def _enforcement_is_built(cls, value: Enforcement) -> Enforcement:
-        if value == "approve":
-            raise PydanticCustomError("not_built_yet", "'approve' comes later; use track, warn or block")
-        return value
-
     @field_validator("timezone")
     @classmethod
     def _timezone_exists(cls, value: str) -> str:

@@ -32,6 +32,8 @@ from penia_proxy.ledger.schema import budgets, charges, spend, usage_records
 
 READERS_MAX = 4
 OFFSET_MAX = 10_000_000
+_BEYOND = "\U0010ffff"
+"""Sorts behind whatever a name goes on with."""
 
 Grouping = Literal["component", "provider", "model", "task_type"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
@@ -192,6 +194,13 @@ class Queries:
                 return None
             budget_ids = await charged(connection, [row["seq"]])
         return record_of(row, budget_ids.get(row["seq"], ()))
+
+    async def seen(self, kind: str, beginning: str, *, exact: bool = False) -> bool:
+        """Return whether a record has such a name of a `Grouping`, or one that begins so; found by its index."""
+        column = usage_records.c[kind]
+        which = column == beginning if exact else (column >= beginning) & (column < beginning + _BEYOND)
+        async with self._engine.connect() as connection:
+            return (await connection.execute(select(usage_records.c.seq).where(which).limit(1))).first() is not None
 
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""

@@ -131,7 +131,7 @@ class Alerts:
         """Take those of a call that is refused: of a budget near its limit, that is what being used up looks like."""
         for word in words:
             limit = word.limit_nanos
-            if limit is None or word.kind != "block" or word.code != "budget_exceeded":
+            if limit is None or word.kind != "block" or word.code not in ("budget_exceeded", "approval_required"):
                 continue
             used = word.spent_nanos + word.held_nanos
             if used >= limit * word.budget.warn_at:
@@ -201,10 +201,11 @@ class Alerts:
         touched, self._touched = self._touched, set()
         now = self._clock.now()
         for budget in self._named(touched):
-            windows = [budget.calendar.window(period, now) for period in budget.limits]
+            limits = budget.limits_at(now)
+            windows = [budget.calendar.window(period, now) for period in limits]
             keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
             for window, tally in zip(windows, await self._counters.read(keys), strict=True):
-                limit = budget.limits[window.period]
+                limit = limits[window.period]
                 self._saw(budget, window, tally.spent_nanos + tally.held_nanos, limit)
         self._ahead |= touched
         self._look_at_store(now)
@@ -216,18 +217,21 @@ class Alerts:
             self._habits.learn(await self._ledger.summaries.components_by_hour(now - PAST), now)
         ahead, self._ahead = self._ahead, set()
         for budget in self._named(ahead) if self._config.forecast else ():
-            windows = [budget.calendar.window(period, now) for period in budget.limits]
+            limits = budget.limits_at(now)
+            windows = [budget.calendar.window(period, now) for period in limits]
             keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
             for window, tally in zip(windows, await self._counters.read(keys), strict=True):
                 projection = await self._projections.of(budget, window, tally.spent_nanos, now)
-                limit = budget.limits[window.period]
+                limit = limits[window.period]
                 if projection is None or not projection.grounded:
                     continue
                 if tally.spent_nanos < limit < projection.low_nanos:
-                    self._tell_forecast(budget, window, tally.spent_nanos, projection)
+                    self._tell_forecast(budget, window, limit, tally.spent_nanos, projection)
 
-    def _tell_forecast(self, budget: Budget, window: Window, spent_nanos: int, projection: Projection) -> None:
-        limit, at = budget.limits[window.period], projection.exhausted_at
+    def _tell_forecast(
+        self, budget: Budget, window: Window, limit: int, spent_nanos: int, projection: Projection
+    ) -> None:
+        at = projection.exhausted_at
         when = "soon" if at is None else f"around {at:%Y-%m-%d %H:%M} UTC"
         spent, expected = cents(spent_nanos), cents(projection.expected_nanos)
         self.tell(
