@@ -20,6 +20,7 @@ from penia_proxy.budget.alert import Alert, AlertType, Severity, Thresholds, cen
 from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.engine import Counters, LegVerdict
+from penia_proxy.budget.grants import Approval
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.projection import Projection
 from penia_proxy.budget.record import UsageRecord
@@ -136,6 +137,31 @@ class Alerts:
             used = word.spent_nanos + word.held_nanos
             if used >= limit * word.budget.warn_at:
                 self._saw(word.budget, word.window, max(used, limit), limit)
+
+    def asked(self, approval: Approval) -> None:
+        """Take that a budget waits for somebody's approval."""
+        budget = self._book.get(approval.budget_id)
+        if budget is None:
+            return
+        amount, who = cents(approval.amount_nanos), approval.component
+        self.tell(
+            "approval",
+            f"approval:{approval.approval_id}",
+            "warning",
+            f"Budget '{budget.name}' waits for an approval",
+            f"Budget '{budget.name}' has refused {who} a call to {approval.model} that may cost ${amount}, and"
+            f" refuses others until {approval.approval_id} is approved (penia approvals approve).",
+            budget=budget,
+            window=Window(approval.period, approval.window_start, approval.window_end),
+            details={
+                "approval_id": approval.approval_id,
+                "component": approval.component,
+                "provider": approval.provider,
+                "model": approval.model,
+                "request_id": approval.request_id,
+                "amount": usd(approval.amount_nanos),
+            },
+        )
 
     def touched(self, budget_ids: Iterable[str]) -> None:
         """Say that the figures or limits of budgets have changed."""

@@ -32,6 +32,7 @@ class Announcer:
     def asked(self, approval: Approval) -> None:
         """Take that a budget waits for somebody's approval; once for each request."""
         self.touched([approval.budget_id])
+        self._alerts.asked(approval)
 
     def touched(self, budget_ids: Iterable[str]) -> None:
         """Take that the figures, limits or names of budgets have changed."""
