@@ -13,7 +13,19 @@ from typing import Any
 
 from aiohttp import web
 
-from penia_proxy.api import budgets, check, configuration, estimates, health, posting, prices, reports, summary, usage
+from penia_proxy.api import (
+    budgets,
+    check,
+    configuration,
+    estimates,
+    exports,
+    health,
+    posting,
+    prices,
+    reports,
+    summary,
+    usage,
+)
 from penia_proxy.api.docs import Docs
 from penia_proxy.api.endpoint import Endpoint, guarded, serve
 from penia_proxy.api.live import LiveSocket
@@ -28,6 +40,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *check.ENDPOINTS,
     *posting.ENDPOINTS,
     *usage.ENDPOINTS,
+    *exports.ENDPOINTS,
     *reports.ENDPOINTS,
     *prices.ENDPOINTS,
     *estimates.ENDPOINTS,

@@ -66,6 +66,8 @@ class Services:
     """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
     draining: bool = False
     """Whether calls are refused because the process ends."""
+    streams: int = 0
+    """Files that are being sent."""
     _unbroken: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def catalogue_of(self, provider: str) -> str:

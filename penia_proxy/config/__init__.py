@@ -8,6 +8,7 @@ Rule: everybody else imports from here; only `document` is imported by name, by 
 
 from penia_proxy.config.aws import AwsConfig
 from penia_proxy.config.changes import changes
+from penia_proxy.config.export import ExportConfig, FormatName
 from penia_proxy.config.load import DEFAULT_FILE, load_config
 from penia_proxy.config.schema import (
     DEFAULTS,
@@ -45,6 +46,8 @@ __all__ = [
     "Config",
     "CountersConfig",
     "Enforcement",
+    "ExportConfig",
+    "FormatName",
     "LedgerConfig",
     "Limit",
     "Overrun",

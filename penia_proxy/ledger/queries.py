@@ -8,7 +8,7 @@ and then by the order of writing, and every filter has an index in that order.
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -248,13 +248,22 @@ def counting(asked: RecordFilter) -> Select[Any]:
 
 async def _charged(connection: AsyncConnection, seqs: Sequence[int]) -> dict[int, list[str]]:
     """Return the budgets that records were charged to, most specific first."""
-    statement = (
+    return by_record(await connection.execute(charged(seqs)))
+
+
+def charged(seqs: Sequence[int]) -> Select[Any]:
+    """Return the statement of the budgets that records were charged to, for `by_record`."""
+    return (
         select(charges.c.record_seq, charges.c.budget_id)
         .where(charges.c.record_seq.in_(seqs))
         .order_by(charges.c.record_seq, charges.c.position)
     )
+
+
+def by_record(rows: Iterable[Any]) -> dict[int, list[str]]:
+    """Return the budgets of each record, most specific first."""
     found: dict[int, list[str]] = {}
-    for seq, budget_id in await connection.execute(statement):
+    for seq, budget_id in rows:
         found.setdefault(seq, []).append(budget_id)
     return found
 
