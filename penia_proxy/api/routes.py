@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from penia_proxy.api import (
+    adjusting,
     budgets,
     check,
     configuration,
@@ -40,6 +41,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *check.ENDPOINTS,
     *posting.ENDPOINTS,
     *usage.ENDPOINTS,
+    *adjusting.ENDPOINTS,
     *exports.ENDPOINTS,
     *reports.ENDPOINTS,
     *prices.ENDPOINTS,

@@ -64,6 +64,8 @@ class Services:
     """The gateway's."""
     budget_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
+    adjustments: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from reading what a record has come to, to the acknowledged correction: likewise."""
     draining: bool = False
     """Whether calls are refused because the process ends."""
     streams: int = 0

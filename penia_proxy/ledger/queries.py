@@ -179,6 +179,12 @@ class Queries:
         """Return the record with a once-key."""
         return await self._one(usage_records.c.once_key == once_key)
 
+    async def corrections(self, record_id: str) -> int:
+        """Return what the corrections of a record come to, in nano-dollars."""
+        total = func.coalesce(func.sum(usage_records.c.cost_nanos), 0)
+        async with self._engine.connect() as connection:
+            return int(await connection.scalar(select(total).where(usage_records.c.corrects == record_id)) or 0)
+
     async def _one(self, which: ColumnElement[bool]) -> UsageRecord | None:
         async with self._engine.connect() as connection:
             found = await connection.execute(select(usage_records).where(which))

@@ -1,11 +1,12 @@
 """
 What FOCUS 1.4 says of the columns of its Cost and Usage dataset that we write.
 
-Its one job: the specification's own rules as data, each beside its place in the specification: name, feature level, type,
-whether null is allowed, and the values that are.
-Source: the table "Columns" of `specification/datasets/cost_and_usage/dataset.md` and each column's "Content Constraints" in
-`specification/datasets/cost_and_usage/columns/<name>.md` of github.com/FinOps-Open-Cost-and-Usage-Spec/FOCUS_Spec, read on
-2026-11-24; 1.4 is the newest ratified version (focus.finops.org/focus-specification: June 4, 2026).
+Its one job: the specification's own rules as data, each beside its place in the specification: name, feature level,
+type, whether null is allowed, and the values that are.
+Source: the table "Columns" of `specification/datasets/cost_and_usage/dataset.md` and each column's "Content
+Constraints" in `specification/datasets/cost_and_usage/columns/<name>.md` of
+github.com/FinOps-Open-Cost-and-Usage-Spec/FOCUS_Spec, read on 2026-11-24; 1.4 is the newest ratified version
+(focus.finops.org/focus-specification: June 4, 2026).
 """
 
 import re
@@ -106,4 +107,4 @@ DECIMAL = re.compile(r"-?\d+(\.\d+)?")
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 """attributes/datetime_format.md."""
 NAME_LENGTH_MAX = 50
-"""attributes/column_naming_and_ordering.md: ids do not exceed 50 characters; custom columns begin with x_ and come last."""
+"""attributes/column_naming_and_ordering.md: so long is an id at most; custom columns begin with x_ and come last."""
