@@ -25,6 +25,7 @@ from penia_proxy.api import (
     prices,
     reports,
     summary,
+    timeseries,
     usage,
 )
 from penia_proxy.api.docs import Docs
@@ -44,6 +45,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *adjusting.ENDPOINTS,
     *exports.ENDPOINTS,
     *reports.ENDPOINTS,
+    *timeseries.ENDPOINTS,
     *prices.ENDPOINTS,
     *estimates.ENDPOINTS,
     *configuration.ENDPOINTS,

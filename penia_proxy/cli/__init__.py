@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from penia_proxy import __version__
-from penia_proxy.cli import budgets, check, demo, estimates, exits, replay, serve, status, usage, verify
+from penia_proxy.cli import budgets, check, demo, estimates, exits, export, replay, serve, status, usage, verify
 from penia_proxy.cli.client import GatewayError
 from penia_proxy.errors import ConfigError, StoreUnavailable
 
@@ -37,6 +37,7 @@ app.command()(replay.replay)
 app.command()(status.status)
 app.command()(usage.usage)
 app.command()(estimates.estimates)
+app.command()(export.export)
 app.add_typer(budgets.app, name="budgets")
 
 
