@@ -8,7 +8,7 @@ bounded. It must not know what they mean.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from types import MappingProxyType
 from typing import Annotated, Any, NoReturn
 from urllib.error import HTTPError
@@ -71,11 +71,14 @@ class GatewayClient:
         asked = {name: value for name, value in query.items() if value is not None}
         request = Request(self.url + path + "?" + urlencode(asked))  # noqa: S310 - as below
         with self._answer(request) as answer:
-            try:
-                while piece := answer.read1(PIECE_BYTES):
-                    to(piece)
-            except (OSError, HTTPException):
-                raise GatewayError(f"{self.url} broke off; its log says why. Nothing of the file counts.") from None
+            while piece := self._piece(answer):
+                to(piece)
+
+    def _piece(self, answer: HTTPResponse) -> bytes:
+        try:
+            return answer.read1(PIECE_BYTES)
+        except (OSError, HTTPException):
+            raise GatewayError(f"{self.url} broke off; its log says why. What came is not whole.") from None
 
     def items(self, path: str, query: Query = MappingProxyType({})) -> Iterator[dict[str, Any]]:
         """Yield every item of a list, page by page."""

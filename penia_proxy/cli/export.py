@@ -6,6 +6,7 @@ stdout.
 Rules: a file is there whole or not at all. Nothing but the file goes to stdout.
 """
 
+import re
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -24,6 +25,8 @@ from penia_proxy.clock import SystemClock, from_iso, iso
 
 if TYPE_CHECKING:
     from penia_proxy.config import FormatName
+
+DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}")
 
 Take = Callable[[bytes], object]
 
@@ -94,7 +97,7 @@ def end_of(until: str) -> datetime:
         instant = from_iso(until)
     except ValueError:
         raise typer.BadParameter(f"{until!r} is neither a date nor an instant", param_hint="--until") from None
-    return instant + timedelta(days=1) if len(until) <= len("2026-11-23") else instant
+    return instant + timedelta(days=1) if DATE.fullmatch(until) else instant
 
 
 def _from_file(url: str, name: "FormatName", asked: dict[str, str | None], to: Take) -> None:

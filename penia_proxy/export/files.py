@@ -24,8 +24,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
-            os.fchmod(file.fileno(), MODE)
             os.fsync(file.fileno())
+        Path(beside).chmod(MODE)
         Path(beside).replace(path)
     except BaseException:
         with suppress(OSError):
