@@ -31,6 +31,7 @@ from penia_proxy.clock import Clock, SystemClock
 from penia_proxy.config import RESERVED_NAMES, Config, ProviderConfig, changes
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.errors import ConfigError, InvariantError, Overloaded, UnsupportedVersion
+from penia_proxy.export.daily import DailyFiles
 from penia_proxy.gateway.holding import Books
 from penia_proxy.gateway.lean import LeanClient
 from penia_proxy.gateway.listening import Listener
@@ -135,7 +136,8 @@ class Gateway:
         ``hurry`` is set, is settled as far as it came.
         """
         self._services.draining = True
-        self._watching.cancel()
+        for watching in self._watching:
+            watching.cancel()
         await self._proxy.finish(self.config.server.drain_seconds, hurry or asyncio.Event())
         await self.ledger.caught_up()  # live clients hear of a record once it is durable
         self._listener.close()
@@ -172,6 +174,7 @@ class Gateway:
         self._listener.limits = config.server
         self.hub.limits = replace(self.hub.limits, clients_max=config.server.max_live_clients)
         self.config = self._services.config = config
+        self._daily.config = config.export
         self.prices = self._services.prices = prices
         self._services.config_loaded_at, self._services.config_error = self.clock.now(), None
         logging.getLogger("penia_proxy").setLevel(config.server.log_level.upper())
@@ -208,6 +211,7 @@ class Gateway:
     async def _listen(self) -> None:
         app = web.Application()
         app.on_response_prepare.append(_signed)
+        self._daily = DailyFiles(self.ledger, self.config.ledger.url, self.clock, self.config.export)
         self._services = self._control_plane()
         add_routes(app, self._services)
         self._proxy = self._data_plane()
@@ -224,7 +228,10 @@ class Gateway:
         await self._runner.setup()
         self._listener = Listener(server, self.config.server)
         await self._listener.open()
-        self._watching = asyncio.create_task(_watch(self._services.jumps))
+        self._watching = [
+            asyncio.create_task(_watch(self._services.jumps)),
+            asyncio.create_task(self._daily.run()),
+        ]
 
     def _control_plane(self) -> Services:
         return Services(
@@ -242,6 +249,7 @@ class Gateway:
             reload=self.reload,
             habit=self.habit,
             calibration=self.calibration,
+            daily=self._daily,
         )
 
     def _data_plane(self) -> Proxy:

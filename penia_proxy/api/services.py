@@ -23,6 +23,7 @@ from penia_proxy.budget.record import Tally
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock
 from penia_proxy.config import Config
+from penia_proxy.export.daily import DailyFiles
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
@@ -68,6 +69,8 @@ class Services:
     """Held from reading what a record has come to, to the acknowledged correction: likewise."""
     draining: bool = False
     """Whether calls are refused because the process ends."""
+    daily: DailyFiles | None = None
+    """What writes daily files."""
     streams: int = 0
     """Files that are being sent."""
     _unbroken: set[asyncio.Task[Any]] = field(default_factory=set)

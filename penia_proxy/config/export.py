@@ -24,8 +24,8 @@ def _hour(value: str) -> str:
 class ExportConfig(Section):
     """Daily files."""
 
-    directory: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
-    """Must exist. Relative to the working directory."""
+    directory: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = None
+    """Must exist. Relative to the working directory. None: no files."""
     format: FormatName = "csv"
     timezone: ZoneName = "UTC"
     """Whose midnight ends a day."""

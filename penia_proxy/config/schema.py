@@ -286,7 +286,7 @@ class Config(Section):
     providers: dict[ProviderName, ProviderConfig] = Field(default_factory=dict)
     budgets: tuple[BudgetSpec, ...] = ()
     pricing: PricingConfig = PricingConfig()
-    export: ExportConfig | None = None
+    export: ExportConfig = ExportConfig()
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:

@@ -179,6 +179,12 @@ class Queries:
         """Return the record with a once-key."""
         return await self._one(usage_records.c.once_key == once_key)
 
+    async def oldest(self) -> datetime | None:
+        """Return the instant of the oldest record."""
+        async with self._engine.connect() as connection:
+            found = await connection.scalar(select(func.min(usage_records.c.timestamp)))
+        return None if found is None else from_iso(found)
+
     async def corrections(self, record_id: str) -> int:
         """Return what the corrections of a record come to, in nano-dollars."""
         total = func.coalesce(func.sum(usage_records.c.cost_nanos), 0)

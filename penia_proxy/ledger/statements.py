@@ -17,7 +17,17 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement, and_
 
 from penia_proxy.ledger.rows import MEASURES, TALLIED
-from penia_proxy.ledger.schema import audit_log, budgets, charges, holds, rollups, secrets, spend, usage_records
+from penia_proxy.ledger.schema import (
+    audit_log,
+    budgets,
+    charges,
+    holds,
+    reconciliations,
+    rollups,
+    secrets,
+    spend,
+    usage_records,
+)
 
 _DIALECT = sqlite.dialect(paramstyle="named")
 _BY_POSITION = sqlite.dialect(paramstyle="qmark")

@@ -8,12 +8,13 @@ broken hours at both ends, and what `rollups` does not tell apart (a budget, a c
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from penia_proxy.budget.reconciliation import Captured
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
 from penia_proxy.ledger.rows import MEASURES
@@ -112,6 +113,15 @@ class Summaries:
             for name, start, *measures in await connection.execute(select(*keys, *_sums(cells)).group_by(*keys)):
                 found.setdefault(name, {})[from_iso(start)] = Sums(*measures)
         return found
+
+    async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
+        """Return what the filter asks for by UTC day and model."""
+        cells = cells_of(asked)
+        keys = (cells.c.day, cells.c.model)
+        sums = (func.sum(cells.c[name]) for name in ("cost_nanos", "request_count", "unpriced_count"))
+        async with self.engine.connect() as connection:
+            rows = await connection.execute(select(*keys, *sums).group_by(*keys).order_by(*keys))
+            return [Captured(date.fromisoformat(day), *rest) for day, *rest in rows]
 
     async def top_usage(self, asked: RecordFilter, limit: int) -> list[TopUsage]:
         """Return the models that cost most, then used most."""
