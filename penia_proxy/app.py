@@ -25,7 +25,6 @@ from penia_proxy.budget.calibration import Calibration
 from penia_proxy.budget.engine import Engine
 from penia_proxy.budget.estimate import OutputHabit
 from penia_proxy.budget.prices import PriceBook
-from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.tokens import load_vocabulary
 from penia_proxy.clock import Clock, SystemClock
 from penia_proxy.config import RESERVED_NAMES, Config, ProviderConfig, changes
@@ -42,9 +41,13 @@ from penia_proxy.gateway.session import SessionClient
 from penia_proxy.gateway.stamp import SERVER
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.alerts import Alerts
+from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import LOOK_S, Jumps
 from penia_proxy.watch.live import LiveHub, LiveLimits
-from penia_proxy.watch.shapes import BudgetStates, record_json
+from penia_proxy.watch.notify import Notifier
+from penia_proxy.watch.settings import alert_settings
+from penia_proxy.watch.shapes import BudgetStates
 from penia_proxy.wire.dialects import DIALECTS
 
 log = logging.getLogger(__name__)
@@ -94,6 +97,9 @@ class Gateway:
         self.ledger: Ledger
         self.prices: PriceBook
         self.hub: LiveHub
+        self.notifier: Notifier
+        self.alerts: Alerts
+        self.announcer: Announcer
         self._runner: web.ServerRunner
         self._control: web.AppRunner
         self._started_monotonic = clock.monotonic()
@@ -112,11 +118,14 @@ class Gateway:
             states = BudgetStates(self.book, self.counters, self.clock)
             live = LiveLimits(clients_max=self.config.server.max_live_clients)
             self.hub = LiveHub(states.of, states.ids, self.clock, limits=live)
+            await self._watch_over()
             self._client = LeanClient() if self.config.server.upstream_client == "lean" else SessionClient()
             try:
                 await self._listen()
             except BaseException:
                 await self._client.close()
+                await self.alerts.stop()
+                await self.notifier.stop()
                 raise
         except BaseException:
             await self.ledger.close()
@@ -146,6 +155,8 @@ class Gateway:
         await self._control.cleanup()
         await self._services.finished()
         await self._client.close()
+        await self.alerts.stop()
+        await self.notifier.stop()
         await self.ledger.close()
 
     async def reload(self) -> tuple[str, ...]:
@@ -160,11 +171,14 @@ class Gateway:
                 changed = changes(self.config, config)
                 prices = await asyncio.to_thread(_prices_of, config)
                 upstreams = self._upstreams(config.providers)
+                alerts = await alert_settings(self.ledger, config.alerts)
             except ConfigError as error:
                 self._services.config_error = problem = "; ".join(str(error).splitlines())
                 log.error("the configuration stays as it was: %s", problem)  # noqa: TRY400 - the operator's, not ours
                 raise
             self._take(config, prices, upstreams)
+            self.alerts.take(alerts)
+            self.notifier.take(alerts)
         log.info("the configuration was read again; changed: %s", ", ".join(changed) or "nothing")
         return changed
 
@@ -202,11 +216,22 @@ class Gateway:
             self.book.put(budget)
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
+        newest = await self.ledger.reconciliations.newest()
+        self._capture_rates = {provider: one.rate for provider, one in newest.items()}
         self.counters.load(await self.ledger.tallies(self.clock.now()))
         for past in reversed(await self.ledger.recent_calls(PAST_RECORDS)):
             self.habit.observe(past.component, past.model, past.output_tokens)
             if past.outcome is not None:
                 self.calibration.observe(past.provider, past.model, past.outcome)
+
+    async def _watch_over(self) -> None:
+        """Begin to raise alerts and to send what there is to be sent."""
+        settings = await alert_settings(self.ledger, self.config.alerts)
+        self.notifier = Notifier(self.ledger, self.clock, settings)
+        self.alerts = Alerts(self.book, self.counters, self.ledger, self.hub, self.clock, settings, self.notifier)
+        self.announcer = Announcer(self.hub, self.alerts)
+        await self.alerts.start()
+        self.notifier.start()
 
     async def _listen(self) -> None:
         app = web.Application()
@@ -243,6 +268,9 @@ class Gateway:
             book=self.book,
             prices=self.prices,
             hub=self.hub,
+            alerts=self.alerts,
+            notifier=self.notifier,
+            announcer=self.announcer,
             started_monotonic=self._started_monotonic,
             jumps=Jumps(self.clock),
             config_loaded_at=self.clock.now(),
@@ -250,6 +278,7 @@ class Gateway:
             habit=self.habit,
             calibration=self.calibration,
             daily=self._daily,
+            capture_rates=self._capture_rates,
         )
 
     def _data_plane(self) -> Proxy:
@@ -260,8 +289,9 @@ class Gateway:
             clock=self.clock,
             habit=self.habit,
             config=self.config.ledger,
-            published=self._publish,
-            touched=self.hub.touch,
+            published=self.announcer.published,
+            touched=self.announcer.touched,
+            judged=self.announcer.judged,
             calibration=self.calibration,
         )
         return Proxy(self._upstreams(self.config.providers), self.prices, books, self.config.server)
@@ -289,10 +319,6 @@ class Gateway:
             return await self._to_control(request)
         finally:
             self._forms -= 1
-
-    def _publish(self, record: UsageRecord) -> None:
-        if self.hub.listening:
-            self.hub.usage(record_json(record), record.budget_ids, record.component)
 
 
 async def _watch(jumps: Jumps) -> None:

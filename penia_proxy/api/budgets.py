@@ -195,7 +195,7 @@ async def _change(services: Services, path: Mapping[str, str], changes: Mapping[
 
 def _in_force(services: Services, budget: Budget) -> None:
     services.book.put(budget)
-    services.hub.touch([budget.budget_id])
+    services.announcer.touched([budget.budget_id])
 
 
 def changed(before: Budget, changes: Mapping[str, Any], now: datetime) -> Budget:

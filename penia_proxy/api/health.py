@@ -41,6 +41,9 @@ class Health(Shown):
     clock_jump_seconds: Annotated[float | None, Field(description="The last jump; negative: back.")]
     config_loaded_at: str
     config_error: Annotated[str | None, Field(description="Why the last reload changed nothing; null if it did.")]
+    capture_rates: Annotated[
+        dict[str, float | None], Field(description="By provider, of its newest reconciliation: captured ÷ billed.")
+    ]
     export_day: Annotated[date | None, Field(description="The newest day that has its daily file.")]
     export_error: Annotated[str | None, Field(description="Why the last daily file was not written; null: it was.")]
 
@@ -70,6 +73,7 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
         "clock_jump_seconds": services.jumps.last_s,
         "config_loaded_at": iso(services.config_loaded_at),
         "config_error": services.config_error,
+        "capture_rates": services.capture_rates,
         "export_day": None if services.daily is None else services.daily.last_day,
         "export_error": None if services.daily is None else services.daily.error,
     }

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from penia_proxy.api import (
     adjusting,
+    alerts,
     budgets,
     check,
     configuration,
@@ -23,6 +24,7 @@ from penia_proxy.api import (
     health,
     posting,
     prices,
+    reconciling,
     reports,
     summary,
     timeseries,
@@ -46,8 +48,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *exports.ENDPOINTS,
     *reports.ENDPOINTS,
     *timeseries.ENDPOINTS,
+    *reconciling.ENDPOINTS,
     *prices.ENDPOINTS,
     *estimates.ENDPOINTS,
+    *alerts.ENDPOINTS,
     *configuration.ENDPOINTS,
     *health.ENDPOINTS,
 )

@@ -25,8 +25,11 @@ from penia_proxy.clock import Clock
 from penia_proxy.config import Config
 from penia_proxy.export.daily import DailyFiles
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.alerts import Alerts
+from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
+from penia_proxy.watch.notify import Notifier
 from penia_proxy.wire.regions import region_of
 
 T = TypeVar("T")
@@ -52,6 +55,9 @@ class Services:
     book: BudgetBook
     prices: PriceBook
     hub: LiveHub
+    alerts: Alerts
+    notifier: Notifier
+    announcer: Announcer
     started_monotonic: float
     jumps: Jumps
     config_loaded_at: datetime
@@ -69,6 +75,8 @@ class Services:
     """Held from reading what a record has come to, to the acknowledged correction: likewise."""
     draining: bool = False
     """Whether calls are refused because the process ends."""
+    capture_rates: dict[str, float | None] = field(default_factory=dict)
+    """By provider, of its newest reconciliation: captured ÷ billed."""
     daily: DailyFiles | None = None
     """What writes daily files."""
     streams: int = 0

@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from penia_proxy import __version__
-from penia_proxy.cli import budgets, check, demo, estimates, exits, export, replay, serve, status, usage, verify
+from penia_proxy.cli import (
+    budgets,
+    check,
+    demo,
+    estimates,
+    exits,
+    export,
+    reconcile,
+    replay,
+    serve,
+    status,
+    usage,
+    verify,
+)
 from penia_proxy.cli.client import GatewayError
 from penia_proxy.errors import ConfigError, StoreUnavailable
 
@@ -38,6 +51,7 @@ app.command()(status.status)
 app.command()(usage.usage)
 app.command()(estimates.estimates)
 app.command()(export.export)
+app.command()(reconcile.reconcile)
 app.add_typer(budgets.app, name="budgets")
 
 

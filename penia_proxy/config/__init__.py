@@ -6,6 +6,7 @@ The configuration: `schema` says what it is, `load` reads config.yaml and the en
 Rule: everybody else imports from here; only `document` is imported by name, by whoever reads another file of people's.
 """
 
+from penia_proxy.config.alerts import AlertsConfig, EmailConfig, WebhookConfig
 from penia_proxy.config.aws import AwsConfig
 from penia_proxy.config.changes import changes
 from penia_proxy.config.export import ExportConfig, FormatName
@@ -40,11 +41,13 @@ __all__ = [
     "KNOWN_FORMATS",
     "RESERVED_NAMES",
     "USD_MAX",
+    "AlertsConfig",
     "AuthConfig",
     "AwsConfig",
     "BudgetSpec",
     "Config",
     "CountersConfig",
+    "EmailConfig",
     "Enforcement",
     "ExportConfig",
     "FormatName",
@@ -59,6 +62,7 @@ __all__ = [
     "ServerConfig",
     "TimeoutsConfig",
     "Unpriced",
+    "WebhookConfig",
     "Weekday",
     "changes",
     "load_config",

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from penia_proxy.config.address import base_url_problem, is_plain
+from penia_proxy.config.alerts import AlertsConfig
 from penia_proxy.config.aws import AwsConfig, region_in
 from penia_proxy.config.export import ExportConfig
 from penia_proxy.config.section import Amount, Count, Seconds, Section, ZoneName
@@ -287,6 +288,7 @@ class Config(Section):
     budgets: tuple[BudgetSpec, ...] = ()
     pricing: PricingConfig = PricingConfig()
     export: ExportConfig = ExportConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:

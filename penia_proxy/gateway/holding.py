@@ -84,6 +84,8 @@ class Books:
     """Called after a record is durable; must not raise."""
     touched: Callable[[tuple[str, ...]], None]
     """Called with the budgets whose held or spent moved."""
+    judged: Callable[[Verdict], None]
+    """Called with every verdict that is final; must not raise."""
     calibration: Calibration
     ratio: OutputRatio = field(default_factory=OutputRatio)
 
@@ -321,6 +323,7 @@ class Holding:
                 await self._books.counters.release(verdict.legs)
             self.estimate = await held.recount()
             verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
+        self._books.judged(verdict)
         if verdict.kind == "block":
             raise refusal_of(verdict)
         return verdict

@@ -10,20 +10,39 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from penia_proxy.budget.alert import Alert
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.record import Hold, Tally, UsageRecord
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
+from penia_proxy.ledger.alerts import AlertQueries, Notification
 from penia_proxy.ledger.file import FileLock, open_for_writing
-from penia_proxy.ledger.moves import Append, Barrier, Defer, Expire, Extend, Release, Reserve, SaveBudget, Settle
+from penia_proxy.ledger.moves import (
+    Append,
+    Barrier,
+    Defer,
+    Expire,
+    Extend,
+    MarkAlert,
+    RaiseAlert,
+    Reconcile,
+    Release,
+    Reserve,
+    ResolveAlert,
+    SaveBudget,
+    SaveSetting,
+    Settle,
+    UpdateNotification,
+)
 from penia_proxy.ledger.queries import PastCall, Queries, reading
+from penia_proxy.ledger.reconciliations import Reconciliation, Reconciliations
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
 from penia_proxy.ledger.writer import Writer
@@ -53,6 +72,8 @@ class Ledger:
         self._closed = False
         self.queries = Queries(engine)
         self.summaries = Summaries(engine)
+        self.alerts = AlertQueries(engine)
+        self.reconciliations = Reconciliations(engine)
 
     @classmethod
     async def open(cls, config: LedgerConfig, clock: Clock) -> "Ledger":
@@ -180,6 +201,30 @@ class Ledger:
         ``audit`` names ``actor`` and ``action`` (anything else is kept as details); old and new spec are added.
         """
         await asyncio.shield(self._writer.submit(SaveBudget(budget, audit, self._clock.now())))
+
+    def raise_alert(self, alert: Alert, notifications: tuple[Notification, ...]) -> "asyncio.Future[bool]":
+        """Keep an alert and what is to be sent of it; queued in this step. The result: whether it was not known yet."""
+        return self._writer.submit(RaiseAlert(alert, notifications))
+
+    def resolve_alert(self, alert_id: str) -> "asyncio.Future[None]":
+        """Say that an alert's reason is gone; queued in this step."""
+        return self._writer.submit(ResolveAlert(alert_id, self._clock.now()))
+
+    async def mark_alert(self, alert_id: str, mark: Literal["dismissed", "acknowledged"]) -> bool:
+        """Mark an alert; return whether there is one. Raises StoreUnavailable."""
+        return bool(await asyncio.shield(self._writer.submit(MarkAlert(alert_id, mark))))
+
+    def update_notification(self, notification: Notification) -> "asyncio.Future[None]":
+        """Keep what became of an attempt; queued in this step."""
+        return self._writer.submit(UpdateNotification(notification))
+
+    async def save_setting(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keep a setting. Raises StoreUnavailable."""
+        await asyncio.shield(self._writer.submit(SaveSetting(name, value)))
+
+    async def keep_reconciliation(self, one: Reconciliation) -> None:
+        """Keep what a provider's report was compared with; durable when it returns. Raises StoreUnavailable."""
+        await asyncio.shield(self._writer.submit(Reconcile(one)))
 
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""

@@ -10,10 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
+from penia_proxy.budget.alert import Alert
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.record import Hold, UsageRecord
+from penia_proxy.clock import iso
+from penia_proxy.ledger import statements as sql
+from penia_proxy.ledger.alerts import Notification, alert_row, notification_row
+from penia_proxy.ledger.reconciliations import Reconciliation, reconciliation_row
+from penia_proxy.ledger.rows import json_text
 from penia_proxy.ledger.transaction import Transaction
 
 
@@ -149,6 +155,91 @@ class SaveBudget:
 
     def apply(self, to: Transaction) -> None:
         to.save_budget(self.budget, self.audit, self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseAlert:
+    """Keep an alert and what is to be sent of it, unless the same has been seen before."""
+
+    lasting: ClassVar[bool] = True
+    hurry: ClassVar[Hurry] = Hurry.NONE
+    alert: Alert
+    notifications: tuple[Notification, ...]
+
+    def apply(self, to: Transaction) -> bool:
+        """Return whether it is new."""
+        if not to.execute(sql.INSERT_ALERT, alert_row(self.alert)):
+            return False
+        for notification in self.notifications:
+            to.execute(sql.INSERT_NOTIFICATION, notification_row(notification))
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveAlert:
+    """Say since when an alert's reason is gone."""
+
+    lasting: ClassVar[bool] = True
+    hurry: ClassVar[Hurry] = Hurry.NONE
+    alert_id: str
+    at: datetime
+
+    def apply(self, to: Transaction) -> None:
+        to.execute(sql.RESOLVE_ALERT, {"its_id": self.alert_id, "at": iso(self.at)})
+
+
+@dataclass(frozen=True, slots=True)
+class MarkAlert:
+    """Say that somebody has dismissed or acknowledged an alert."""
+
+    lasting: ClassVar[bool] = False
+    hurry: ClassVar[Hurry] = Hurry.IN_TURN
+    alert_id: str
+    mark: Literal["dismissed", "acknowledged"]
+
+    def apply(self, to: Transaction) -> bool:
+        """Return whether there is such an alert."""
+        statement = sql.DISMISS_ALERT if self.mark == "dismissed" else sql.ACKNOWLEDGE_ALERT
+        return to.execute(statement, {"its_id": self.alert_id}) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateNotification:
+    """Say what became of an attempt."""
+
+    lasting: ClassVar[bool] = True
+    hurry: ClassVar[Hurry] = Hurry.NONE
+    notification: Notification
+
+    def apply(self, to: Transaction) -> None:
+        row = notification_row(self.notification)
+        changed = {name: row[name] for name in ("state", "attempts", "due_at", "last_error", "sent_at")}
+        to.execute(sql.UPDATE_NOTIFICATION, {"its_id": self.notification.notification_id, **changed})
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSetting:
+    """Keep a setting that people change while the process runs."""
+
+    lasting: ClassVar[bool] = False
+    hurry: ClassVar[Hurry] = Hurry.IN_TURN
+    name: str
+    value: Mapping[str, Any]
+
+    def apply(self, to: Transaction) -> None:
+        to.execute(sql.SAVE_SETTING, {"name": self.name, "value": json_text(self.value)})
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Keep what a provider's report was compared with."""
+
+    lasting: ClassVar[bool] = False
+    hurry: ClassVar[Hurry] = Hurry.IN_TURN
+    one: Reconciliation
+
+    def apply(self, to: Transaction) -> None:
+        to.execute(sql.INSERT_RECONCILIATION, reconciliation_row(self.one))
 
 
 @dataclass(frozen=True, slots=True)

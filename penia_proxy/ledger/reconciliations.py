@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import RowMapping, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from penia_proxy.budget.reconciliation import Line
+from penia_proxy.budget.reconciliation import Line, drifts, rate
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.rows import json_text
 from penia_proxy.ledger.schema import reconciliations
@@ -35,6 +35,16 @@ class Reconciliation:
     billed_nanos: int
     captured_nanos: int
     lines: tuple[Line, ...]
+
+    @property
+    def rate(self) -> float | None:
+        """The part of what was billed that was captured; None where nothing was billed."""
+        return rate(self.billed_nanos, self.captured_nanos)
+
+    @property
+    def drifts(self) -> bool:
+        """Whether somebody should look: see `budget.reconciliation.drifts`."""
+        return drifts(self.billed_nanos, self.captured_nanos)
 
 
 class ReconciliationPage(NamedTuple):
@@ -96,6 +106,13 @@ class Reconciliations:
             rows = (await connection.execute(statement)).mappings().all()
             total = await connection.scalar(select(func.count()).select_from(reconciliations).where(*wanted))
         return ReconciliationPage([_from_row(row) for row in rows], int(total or 0))
+
+    async def one(self, reconciliation_id: str) -> Reconciliation | None:
+        """Return one."""
+        statement = select(reconciliations).where(reconciliations.c.reconciliation_id == reconciliation_id)
+        async with self.engine.connect() as connection:
+            row = (await connection.execute(statement)).mappings().one_or_none()
+        return None if row is None else _from_row(row)
 
     async def newest(self) -> dict[str, Reconciliation]:
         """Return the newest of each provider."""

@@ -18,13 +18,16 @@ from sqlalchemy.sql import ClauseElement, and_
 
 from penia_proxy.ledger.rows import MEASURES, TALLIED
 from penia_proxy.ledger.schema import (
+    alerts,
     audit_log,
     budgets,
     charges,
     holds,
+    notifications,
     reconciliations,
     rollups,
     secrets,
+    settings,
     spend,
     usage_records,
 )
@@ -124,7 +127,29 @@ CHARGED = _sql(
 
 FIND_SECRET = _sql(select(secrets.c.value).where(secrets.c.name == bindparam("name")))
 
+INSERT_ALERT = _sql(_insert(alerts, "seq").on_conflict_do_nothing())
+RESOLVE_ALERT = _sql(
+    update(alerts)
+    .where(alerts.c.alert_id == bindparam("its_id"), alerts.c.resolved_at.is_(None))
+    .values(resolved_at=bindparam("at"))
+)
+DISMISS_ALERT = _sql(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(is_dismissed=True))
+ACKNOWLEDGE_ALERT = _sql(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(acknowledged=True))
+INSERT_NOTIFICATION = _sql(_insert(notifications).on_conflict_do_nothing())
+UPDATE_NOTIFICATION = _sql(
+    update(notifications)
+    .where(notifications.c.notification_id == bindparam("its_id"))
+    .values({name: bindparam(name) for name in ("state", "attempts", "due_at", "last_error", "sent_at")})
+)
+SAVE_SETTING = _sql(
+    (_setting := _insert(settings)).on_conflict_do_update(
+        index_elements=["name"], set_={"value": _setting.excluded["value"]}
+    )
+)
+
 BUDGETS = _sql(select(budgets))
 FIND_BUDGET = _sql(select(budgets.c.spec, budgets.c.is_active).where(budgets.c.budget_id == bindparam("budget_id")))
 SAVE_BUDGET = _save_budget()
 INSERT_AUDIT = _sql(_insert(audit_log, "seq"))
+
+INSERT_RECONCILIATION = _sql(_insert(reconciliations))

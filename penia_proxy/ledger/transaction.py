@@ -173,6 +173,10 @@ class Transaction:
         if audit is not None:
             self._connection.execute(sql.INSERT_AUDIT, _audit_row(budget, before, audit, at))
 
+    def execute(self, statement: str, parameters: Mapping[str, Any]) -> int:
+        """Run a statement that no other move has to do with; return how many rows it changed."""
+        return self._connection.execute(statement, parameters).rowcount
+
     def commit(self) -> None:
         """Make it durable, then known."""
         self._flush()

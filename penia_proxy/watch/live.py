@@ -131,6 +131,13 @@ class LiveHub:
         if self._touched:
             self._wake.set()
 
+    def alert(self, alert: Json, budget_id: str | None) -> None:
+        """Tell an alert, or that one is resolved."""
+        if not self.listening:
+            self._lose()
+            return
+        self._publish("alerts", str(alert["alert_id"]), alert, (budget_id,) if budget_id else (), None)
+
     def join(self) -> "LiveClient":
         """Return a new client, which hears nothing until it subscribes. Raises TooManyClients."""
         if self._closed or len(self._clients) >= self.limits.clients_max:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from penia_proxy.budget.alert import Alert
 from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.engine import Counters, LegVerdict
 from penia_proxy.budget.money import usd
@@ -59,6 +60,27 @@ def record_json(record: UsageRecord) -> Json:
         "tags": dict(record.tags),
         "corrects": record.corrects,
         "metadata": dict(record.metadata),
+    }
+
+
+def alert_json(alert: Alert) -> Json:
+    """Return an alert as api.md §2 shows it."""
+    return {
+        "alert_id": alert.alert_id,
+        "budget_id": alert.budget_id,
+        "alert_type": alert.alert_type,
+        "threshold_percent": alert.threshold_percent,
+        "period": alert.period,
+        "severity": alert.severity,
+        "title": alert.title,
+        "message": alert.message,
+        "is_dismissed": alert.is_dismissed,
+        "acknowledged": alert.acknowledged,
+        "created_at": iso(alert.created_at),
+        "resolved_at": alert.resolved_at and iso(alert.resolved_at),
+        "window_start": alert.window_start and iso(alert.window_start),
+        "window_end": alert.window_end and iso(alert.window_end),
+        "details": dict(alert.details),
     }
 
 

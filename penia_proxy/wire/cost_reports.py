@@ -2,17 +2,17 @@
 Read providers' own reports of what they billed.
 
 Its one job: the JSON of OpenAI's costs API and of Anthropic's cost report, a page or a list of pages → one `Report`.
-Rules: amounts are read as the decimals they were written as. Another currency than USD, a bucket that is no UTC day, and
-whatever is in neither shape is refused: a report that is half understood would look like a drift.
+Rules: amounts are read as the decimals they were written as. Another currency than USD, a bucket that is no UTC day,
+and whatever is in neither shape is refused: a report that is half understood would look like a drift.
 
 Sources, read on 2026-11-24:
 * OpenAI, GET /v1/organization/costs (developers.openai.com/api/reference, "Costs"): pages of buckets with `start_time`
   and `end_time` in Unix seconds; `results` have `amount` {`value` in dollars, `currency` "usd"} and `line_item`, null
-  unless grouped by it. A line item is the model, a comma and what of it ("gpt-4o-2024-08-06, input"): so in exports that
-  people have published; the reference does not say.
-* Anthropic, GET /v1/organizations/cost_report (platform.claude.com/docs/en/api/admin/cost_report): pages of buckets with
-  `starting_at` and `ending_at`; `results` have `amount`, a decimal text in cents ("123.45" is $1.23), `currency` "USD" and
-  `model`, null unless grouped by description and for what is not tokens.
+  unless grouped by it. A line item is a model, or a model, a comma and what of it ("gpt-4o-2024-08-06, input"): so in
+  what public projects test with; the reference does not say.
+* Anthropic, GET /v1/organizations/cost_report (platform.claude.com/docs/en/api/admin/cost_report): pages of buckets
+  with `starting_at` and `ending_at`; `results` have `amount`, a decimal text in cents ("123.45" is $1.23), `currency`
+  "USD" and `model`, null unless grouped by description and for what is not tokens.
 """
 
 from collections.abc import Iterator, Mapping

@@ -20,8 +20,11 @@ from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import Config
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.alerts import Alerts
+from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
+from penia_proxy.watch.notify import Notifier
 from penia_proxy.watch.shapes import BudgetStates
 from tests.api.client import Api, MovedClock
 
@@ -71,6 +74,10 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
     counters.load(await ledger.tallies(clock.now()))
     states = BudgetStates(book, counters, clock)
     hub = LiveHub(states.of, states.ids, clock)
+    notifier = Notifier(ledger, clock, config.alerts)
+    alerts = Alerts(book, counters, ledger, hub, clock, config.alerts, notifier)
+    await alerts.start()
+    notifier.start()
     yield Services(
         config=config,
         clock=clock,
@@ -80,12 +87,17 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
         book=book,
         prices=prices,
         hub=hub,
+        alerts=alerts,
+        notifier=notifier,
+        announcer=Announcer(hub, alerts),
         started_monotonic=clock.monotonic(),
         jumps=Jumps(clock),
         config_loaded_at=clock.now(),
         reload=unchanged,
     )
     await hub.close()
+    await alerts.stop()
+    await notifier.stop()
     await ledger.close()
 
 

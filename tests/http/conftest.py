@@ -14,7 +14,7 @@ import pytest
 
 from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
-from penia_proxy.config import BudgetSpec, Config, LedgerConfig, ProviderConfig, ServerConfig
+from penia_proxy.config import AlertsConfig, BudgetSpec, Config, LedgerConfig, ProviderConfig, ServerConfig
 from penia_proxy.sandbox import running_sandbox
 from penia_proxy.sandbox.faults import Script
 from tests.gateways import Running, Start, balanced
@@ -33,6 +33,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             providers: dict[str, dict[str, Any]] | None = None,
             server: dict[str, Any] | None = None,
             ledger: dict[str, Any] | None = None,
+            alerts: dict[str, Any] | None = None,
         ) -> Running:
             sandbox = await stack.enter_async_context(running_sandbox(script))
             names = providers if providers is not None else {"openai": {}, "anthropic": {}}
@@ -48,6 +49,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                     for name, settings in names.items()
                 },
                 budgets=tuple(BudgetSpec(**spec) for spec in budgets),
+                alerts=AlertsConfig.model_validate(alerts or {}),
             )
             gateway = await Gateway(config, SystemClock()).start()
             stack.push_async_callback(gateway.stop)

@@ -147,6 +147,8 @@ class Process:
             await self.ledger.close()
             raise
         gateway.hub = LiveHub(_unseen, tuple, self.clock)
+        await gateway._watch_over()
+        self.alerts, self.notifier = gateway.alerts, gateway.notifier
         self.services = gateway._control_plane()
         self.proxy = gateway._data_plane()
         self.books, self.works = self.proxy._books, self.proxy._works
@@ -161,6 +163,8 @@ class Process:
             return
         await self.services.finished()
         await self.proxy.finish(0, asyncio.Event())
+        await self.alerts.stop()
+        await self.notifier.stop()
         await self.ledger.close()
         self.beside.close()
 
@@ -168,6 +172,8 @@ class Process:
         """Take a dead process's threads away; what they still write is in a file that nobody looks at any more."""
         for waiting in self.works._waiting.values():
             waiting.stop()
+        await self.notifier.stop()
+        await self.alerts.stop()
         await self.ledger.close()
         self.beside.close()
 

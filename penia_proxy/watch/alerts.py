@@ -1,0 +1,249 @@
+"""
+See what somebody should know.
+
+Its one job: from what calls do to budgets and from records, the alerts that they are: kept once, shown live, handed to
+whoever sends them.
+Rules: the gateway's side (`admitted`, `refused`, `touched`, `recorded`) never awaits, never raises and costs a
+comparison while nothing is crossed. What a hold brings is seen at its admission, what is spent within LOOK_S. An alert
+counts once it is on disk; a crash before that sees it again at the next start, since the figures are still there.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from penia_proxy.budget.alert import Alert, AlertType, Severity, Thresholds
+from penia_proxy.budget.book import BudgetBook
+from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.engine import Counters, LegVerdict
+from penia_proxy.budget.record import UsageRecord
+from penia_proxy.budget.windows import Window, WindowKey
+from penia_proxy.clock import Clock, iso
+from penia_proxy.config import AlertsConfig
+from penia_proxy.ids import new_id
+from penia_proxy.ledger.alerts import Notification
+from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.live import LiveHub
+from penia_proxy.watch.shapes import alert_json
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.1
+"""Touched budgets are looked at together, so often."""
+
+STORE_LOOK_S = 1.0
+"""How often the store is looked at where nothing is touched."""
+
+UNPRICED_MAX = 10_000
+"""Models without a price that are remembered as told."""
+
+
+class Sender(Protocol):
+    """Who sends what is to be sent of an alert."""
+
+    def address(self, alert: Alert) -> tuple[Notification, ...]:
+        """Return what is to be sent, to whom and when."""
+        ...
+
+    def wake(self) -> None:
+        """Take that something is there to be sent."""
+        ...
+
+    def hurry(self, alert: Alert, notifications: tuple[Notification, ...]) -> None:
+        """Send now what the ledger cannot keep now."""
+        ...
+
+
+class Alerts:
+    """The alerts of one gateway."""
+
+    def __init__(
+        self,
+        book: BudgetBook,
+        counters: Counters,
+        ledger: Ledger,
+        hub: LiveHub,
+        clock: Clock,
+        config: AlertsConfig,
+        sender: Sender,
+    ) -> None:
+        self._book = book
+        self._counters = counters
+        self._ledger = ledger
+        self._hub = hub
+        self._clock = clock
+        self._config = config
+        self._sender = sender
+        self._thresholds = Thresholds(config.thresholds, lambda: new_id("a"))
+        self._touched: set[str] = set()
+        self._wake = asyncio.Event()
+        self._unpriced: OrderedDict[str, None] = OrderedDict()
+        self._looking: asyncio.Task[None] | None = None
+        self._store_down: datetime | None = None
+
+    async def start(self) -> None:
+        """Remember what was raised before, and see what the last process could not."""
+        for alert in await self._ledger.alerts.lasting(self._clock.now()):
+            self._thresholds.restore(alert)
+        self.touched(budget.budget_id for budget in self._book.active)
+        await self.look()
+        self._looking = asyncio.create_task(self._look_forever())
+
+    async def stop(self) -> None:
+        """See what is left to be seen."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self.look()
+
+    def take(self, config: AlertsConfig) -> None:
+        """Take other settings."""
+        self._config = config
+        self._thresholds.take(config.thresholds)
+        self.touched(budget.budget_id for budget in self._book.active)
+
+    def admitted(self, words: Iterable[LegVerdict]) -> None:
+        """Take the figures of a call that is held for."""
+        for word in words:
+            if word.limit_nanos is not None:
+                used = word.spent_nanos + word.held_nanos + word.amount_nanos
+                self._saw(word.budget, word.window, used, word.limit_nanos)
+
+    def refused(self, words: Iterable[LegVerdict]) -> None:
+        """Take those of a call that is refused: of a budget near its limit, that is what being used up looks like."""
+        for word in words:
+            limit = word.limit_nanos
+            if limit is None or word.kind != "block" or word.code != "budget_exceeded":
+                continue
+            used = word.spent_nanos + word.held_nanos
+            if used >= limit * word.budget.warn_at:
+                self._saw(word.budget, word.window, max(used, limit), limit)
+
+    def touched(self, budget_ids: Iterable[str]) -> None:
+        """Say that the figures or limits of budgets have changed."""
+        self._touched.update(budget_ids)
+        self._wake.set()
+
+    def recorded(self, record: UsageRecord) -> None:
+        """Take a record that is on disk."""
+        if record.cost_basis != "unpriced" or not self._config.unpriced:
+            return
+        day = record.timestamp.date().isoformat()
+        key = f"unpriced:{record.provider}:{record.model}:{day}"
+        if key in self._unpriced:
+            return
+        self._unpriced[key] = None
+        if len(self._unpriced) > UNPRICED_MAX:
+            self._unpriced.popitem(last=False)
+        self.tell(
+            "unpriced",
+            key,
+            "warning",
+            f"No price is known for {record.provider}/{record.model}",
+            f"{record.provider}/{record.model} is used and has no price: its calls are recorded without a cost."
+            " Add one to pricing/.",
+            details={"provider": record.provider, "model": record.model, "component": record.component},
+        )
+
+    def tell(
+        self,
+        alert_type: AlertType,
+        once_key: str,
+        severity: Severity,
+        title: str,
+        message: str,
+        *,
+        budget: Budget | None = None,
+        window: Window | None = None,
+        details: dict[str, object] | None = None,
+    ) -> None:
+        """Raise an alert, unless the same was raised before."""
+        self._raise(
+            Alert(
+                alert_id=new_id("a"),
+                once_key=once_key,
+                alert_type=alert_type,
+                severity=severity,
+                title=title,
+                message=message,
+                created_at=self._clock.now(),
+                budget_id=None if budget is None else budget.budget_id,
+                period=None if window is None else window.period,
+                window_start=None if window is None else window.start,
+                window_end=None if window is None else window.end,
+                details=details or {},
+            )
+        )
+
+    async def look(self) -> None:
+        """Look at every budget that was touched, and at the store. Tests need not wait for `LOOK_S`."""
+        touched, self._touched = self._touched, set()
+        now = self._clock.now()
+        for budget in self._named(touched):
+            windows = [budget.calendar.window(period, now) for period in budget.limits]
+            keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
+            for window, tally in zip(windows, await self._counters.read(keys), strict=True):
+                limit = budget.limits[window.period]
+                self._saw(budget, window, tally.spent_nanos + tally.held_nanos, limit)
+        self._look_at_store(now)
+
+    def _named(self, budget_ids: Iterable[str]) -> list[Budget]:
+        found = (self._book.get(budget_id) for budget_id in budget_ids)
+        return [budget for budget in found if budget is not None and budget.is_active]
+
+    def _saw(self, budget: Budget, window: Window, used_nanos: int, limit_nanos: int) -> None:
+        crossed, resolved = self._thresholds.seen(budget, window, used_nanos, limit_nanos)
+        for alert_id in resolved:
+            self._ledger.resolve_alert(alert_id)
+            self._hub.alert({"alert_id": alert_id, "budget_id": budget.budget_id, "resolved": True}, budget.budget_id)
+        for alert_id, crossing in crossed:
+            self._raise(crossing.alert(alert_id, self._clock.now()))
+
+    def _look_at_store(self, now: datetime) -> None:
+        if self._ledger.healthy:
+            self._store_down = None
+        elif self._store_down is None:
+            self._store_down = now
+            self.tell(
+                "store",
+                f"store:{iso(now)}",
+                "critical",
+                "The ledger cannot write",
+                "The ledger cannot write: calls under blocking budgets are refused until it can."
+                " See the log for what the database says.",
+                window=Window("hourly", now, now + timedelta(hours=1)),
+            )
+
+    def _raise(self, alert: Alert) -> None:
+        notifications = self._sender.address(alert)
+        if not self._ledger.healthy:
+            self._sender.hurry(alert, notifications)
+        kept = self._ledger.raise_alert(alert, notifications)
+        kept.add_done_callback(lambda done: self._raised(alert, done))
+
+    def _raised(self, alert: Alert, done: "asyncio.Future[bool]") -> None:
+        if done.cancelled() or done.exception() is not None:
+            log.error("an alert could not be kept: %s", alert.title)
+            return
+        if done.result():
+            if self._config.log:
+                level = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.ERROR}[alert.severity]
+                log.log(level, "alert: %s", alert.message)
+            self._hub.alert(alert_json(alert), alert.budget_id)
+            self._sender.wake()
+
+    async def _look_forever(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STORE_LOOK_S):
+                    await self._wake.wait()
+            self._wake.clear()
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self.look()
+            except Exception:
+                log.exception("budgets could not be looked at for alerts")

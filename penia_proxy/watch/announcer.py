@@ -1,0 +1,41 @@
+"""
+Pass on what happens.
+
+Its one job: everybody who follows calls is told by one name: the live feed and the alerts.
+Rules: no method waits or raises. What is told of a record is told once it is on disk.
+"""
+
+from collections.abc import Iterable
+
+from penia_proxy.budget.engine import Verdict
+from penia_proxy.budget.record import UsageRecord
+from penia_proxy.watch.alerts import Alerts
+from penia_proxy.watch.live import LiveHub
+from penia_proxy.watch.shapes import record_json
+
+
+class Announcer:
+    """Who tells them."""
+
+    def __init__(self, hub: LiveHub, alerts: Alerts) -> None:
+        self._hub = hub
+        self._alerts = alerts
+
+    def judged(self, verdict: Verdict) -> None:
+        """Take the verdict on a call, and the figures at that moment."""
+        if verdict.kind == "block":
+            self._alerts.refused(verdict.words)
+        else:
+            self._alerts.admitted(verdict.words)
+
+    def touched(self, budget_ids: Iterable[str]) -> None:
+        """Take that the figures, limits or names of budgets have changed."""
+        ids = tuple(budget_ids)
+        self._hub.touch(ids)
+        self._alerts.touched(ids)
+
+    def published(self, record: UsageRecord) -> None:
+        """Take a record that is on disk."""
+        if self._hub.listening:
+            self._hub.usage(record_json(record), record.budget_ids, record.component)
+        self._alerts.recorded(record)

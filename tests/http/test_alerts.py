@@ -1,0 +1,193 @@
+"""
+Whoever is to know that a number was crossed is told once, whatever happens meanwhile.
+
+A real mail server, a real web server, a thousand calls at once, real kills.
+"""
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from penia_proxy.sandbox import running_sandbox
+from penia_proxy.sandbox.faults import Behaviour
+from tests.gateways import KEYS, Running, Start
+from tests.processes import listening, running
+from tests.told import SECRET, Hook, Mailbox, hook, mailbox
+
+CALLS = 1_000
+KILLS = 4
+COST = 0.0000126
+"""Of one call in the sandbox: 12 tokens in, 18 out."""
+
+
+def told_of(box: Mailbox | None, hooked: Hook | None) -> dict[str, Any]:
+    return {
+        "email": box and {"smtp": box.url, "from": "penia@example.com", "to": ["ops@example.com"]},
+        "webhooks": [{"name": "ops", "url": hooked.url, "secret": SECRET}] if hooked else [],
+    }
+
+
+async def until(what: Callable[[], bool]) -> None:
+    while not what():
+        await asyncio.sleep(0.02)
+
+
+async def alerts_of(penia: Running) -> list[dict[str, Any]]:
+    await penia.gateway.alerts.look()
+    status, body = await penia.api("GET", "/api/v1/alerts?limit=100")
+    assert status == 200
+    items: list[dict[str, Any]] = body["items"]
+    return items
+
+
+@pytest.mark.parametrize("failing", [0, 3])
+async def test_a_thousand_calls_cross_four_thresholds(start: Start, failing: int) -> None:
+    """Four alerts, four mails and four signed webhooks, also where both servers are down at first."""
+    async with mailbox() as box, hook() as hooked:
+        box.failing = hooked.failing = failing
+        limit = {"name": "Default", "daily_limit": 0.008, "enforcement": "warn"}
+        penia = await start(script=Behaviour(output_tokens=18), budgets=(limit,), alerts=told_of(box, hooked))
+        penia.gateway.notifier._pause_s = 0.05
+
+        await asyncio.gather(*(penia.chat() for _ in range(CALLS)))
+
+        found = await alerts_of(penia)
+        assert sorted(alert["threshold_percent"] for alert in found) == [50, 80, 90, 100]
+        await until(lambda: len(box.messages) == 4 and len(hooked.bodies) == 4)
+        assert hooked.percents == [50, 80, 90, 100]
+        assert len(set(hooked.ids)) == 4
+        assert box.subjects == sorted(f"Penia: {alert['title']}" for alert in found)
+        assert len({message["Message-ID"] for message in box.messages}) == 4
+        # Nothing follows: what was sent is sent.
+        await penia.gateway.ledger.caught_up()
+        _, sent = await penia.api("GET", "/api/v1/notifications?state=sent")
+        assert sent["total"] == 8
+
+
+async def test_one_that_hangs_delays_nobody(start: Start) -> None:
+    """Neither the mail nor a call waits for a web server that says nothing."""
+    async with mailbox() as box, hook() as hooked:
+        hooked.hanging = True
+        limit = {"name": "Default", "daily_limit": 0.000001, "enforcement": "warn"}
+        penia = await start(budgets=(limit,), alerts=told_of(box, hooked))
+
+        answers = [await penia.chat() for _ in range(3)]
+
+        assert [answer.status for answer in answers] == [200, 200, 200]
+        await until(lambda: len(box.messages) == 4)
+        assert hooked.attempts == 1
+        _, waiting = await penia.api("GET", "/api/v1/notifications?state=pending")
+        assert {one["channel"] for one in waiting["items"]} == {"webhook:ops"}
+
+
+@pytest.mark.parametrize("how", ["posted", "lowered", "refused"])
+async def test_whatever_crosses_it(start: Start, how: str) -> None:
+    """A record that somebody posts, a limit that is lowered, a refusal near the limit: each is a crossing."""
+    limit = {"name": "Default", "daily_limit": 1.0, "enforcement": "block", "overrun": "never"}
+    penia = await start(budgets=(limit,))
+    record = {"component": "c", "provider": "openai", "model": "gpt-4o", "input_tokens": 1, "cost": 0.85}
+    if how == "lowered":
+        await penia.api("POST", "/api/v1/usage/record", {**record, "cost": 0.42})
+        assert await alerts_of(penia) == []
+        (budget,) = penia.gateway.book
+        await penia.api("PUT", f"/api/v1/budgets/{budget.budget_id}", {"daily_limit": 0.5})
+    else:
+        await penia.api("POST", "/api/v1/usage/record", record)
+    expected = [50, 80]
+    if how == "refused":
+        assert (await penia.chat(max_tokens=16_000_000)).status == 402
+        expected = [50, 80, 90, 100]
+
+    assert sorted(alert["threshold_percent"] for alert in await alerts_of(penia)) == expected
+
+
+async def test_a_refusal_far_from_the_limit_is_no_crossing(start: Start) -> None:
+    """A call that is too large for an empty budget says nothing of the budget."""
+    limit = {"name": "Default", "daily_limit": 0.001, "enforcement": "block", "overrun": "never"}
+    penia = await start(budgets=(limit,))
+
+    assert (await penia.chat(max_tokens=1_000_000)).status == 402
+    assert await alerts_of(penia) == []
+
+
+async def test_a_model_without_a_price_is_told_once(start: Start) -> None:
+    """Not once a call."""
+    penia = await start()
+
+    for _ in range(3):
+        await penia.chat(model="a-model-nobody-knows")
+    await penia.gateway.ledger.caught_up()
+    await asyncio.sleep(0)
+
+    (alert,) = await alerts_of(penia)
+    assert (alert["alert_type"], alert["severity"], alert["budget_id"]) == ("unpriced", "warning", None)
+    assert alert["details"]["model"] == "a-model-nobody-knows"
+
+
+async def test_what_less_is_told_to_nobody(start: Start) -> None:
+    """``least_severity`` keeps small things out of people's mail, and in the list."""
+    async with hook() as hooked:
+        limit = {"name": "Default", "daily_limit": 0.000001, "enforcement": "warn"}
+        penia = await start(budgets=(limit,), alerts={**told_of(None, hooked), "least_severity": "critical"})
+
+        await penia.chat()
+
+        assert len(await alerts_of(penia)) == 4
+        await until(lambda: len(hooked.bodies) == 1)
+        assert hooked.percents == [100]
+
+
+CONFIG = """
+server: {{port: 0}}
+ledger: {{url: "sqlite:///penia.db", durability: full}}
+providers: {{openai: {{base_url: "{upstream}", format: openai}}}}
+budgets: [{{name: Default, daily_limit: 0.02, enforcement: warn}}]
+alerts: {{webhooks: [{{name: ops, url: "{hook}", secret: "{secret}"}}]}}
+"""
+
+
+async def test_kills_repeat_nothing_but_the_same_notification(tmp_path: Path) -> None:
+    """Killed at any moment: exactly four alerts, each told at least once, and a repetition has the same id."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201 - shown where it fails
+    draw = random.Random(seed)
+    async with hook() as hooked, running_sandbox(Behaviour(output_tokens=18)) as sandbox:
+        config = tmp_path / "config.yaml"
+        config.write_text(CONFIG.format(upstream=sandbox.url_of("openai"), hook=hooked.url, secret=SECRET))
+        for number in range(KILLS + 1):
+            async with running(tmp_path, "serve", "-c", str(config)) as penia, aiohttp.ClientSession() as session:
+                url = await listening(penia)
+                callers = [asyncio.create_task(keep_calling(session, url)) for _ in range(8)]
+                if number < KILLS:
+                    await asyncio.sleep(draw.uniform(0.05, 0.6))
+                    penia.signal(signal.SIGKILL)
+                    await penia.end()
+                else:
+                    await until(lambda: hooked.percents == [50, 80, 90, 100])
+                    async with session.get(f"{url}/api/v1/alerts?limit=100") as answer:
+                        alerts = (await answer.json())["items"]
+                    async with session.get(f"{url}/api/v1/notifications?limit=100") as answer:
+                        sent = (await answer.json())["items"]
+                for caller in callers:
+                    caller.cancel()
+                await asyncio.gather(*callers, return_exceptions=True)
+
+    assert sorted(alert["threshold_percent"] for alert in alerts) == [50, 80, 90, 100]
+    assert len(sent) == 4
+    assert set(hooked.ids) <= {one["notification_id"] for one in sent}
+
+
+async def keep_calling(session: aiohttp.ClientSession, url: str) -> None:
+    body = {"model": "gpt-4o-mini", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
+    while True:
+        with contextlib.suppress(aiohttp.ClientError):
+            async with session.post(f"{url}/openai/v1/chat/completions", json=body, headers=KEYS) as answer:
+                await answer.read()
+        await asyncio.sleep(0)
