@@ -7,15 +7,17 @@ BIN := $(VENV)/bin
 
 # What `make run` hands to `penia demo`, e.g. make run DEMO="--rate 10".
 DEMO ?=
+# How long `make soak` runs.
+MINUTES ?= 60
 # What `make replay` reads: recorded exchanges, as JSON Lines, plain or gzipped. Ours, and a larger corpus where one lies
 # beside the checkout.
 FILE ?= $(wildcard tests/replay/*.jsonl ../shared/corpus/dev.jsonl.gz ../shared/corpus/dev_realtime.jsonl.gz)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit faults bench overshoot replay screenshots format clean
+.PHONY: help run test check unit faults bench bench-peers crowd overshoot soak replay screenshots format clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(VENV)/.run-stamp ## Start the demo on port 8113: gateway, sandbox provider, traffic; no key, no network
 	$(BIN)/penia demo $(DEMO)
@@ -37,6 +39,15 @@ faults: $(VENV)/.dev-stamp ## Kill the gateway under load, over and over, and pr
 
 bench: $(VENV)/.dev-stamp ## Measure added latency, calls per second and processor time [PARTS=low|saturation|streams|growth]
 	$(BIN)/python -m benchmarks $(PARTS)
+
+bench-peers: $(VENV)/.dev-stamp ## Measure LiteLLM and hardcap beside Penia; installs them under build/, once
+	$(BIN)/python -m benchmarks.peers
+
+soak: $(VENV)/.dev-stamp ## Run at half the rate it can do, and see what grows [MINUTES=60]
+	$(BIN)/python -m benchmarks.soak $(MINUTES)
+
+crowd: $(VENV)/.dev-stamp ## Hold 10,000 live clients and 2,000 streams in one process
+	$(BIN)/python -m benchmarks.crowd
 
 overshoot: $(VENV)/.dev-stamp ## Measure how far budgets are overrun, by what the provider made
 	$(BIN)/python -m benchmarks.overshoot

@@ -42,20 +42,25 @@ class Ask:
     delay_ms: int = 0
     components: int = 1
     """Over how many components the calls are spread."""
+    breaks: bool = False
+    """Whether the provider breaks its stream off."""
+    fails: bool = False
+    """Whether the provider answers with an error."""
 
 
 def request_bytes(ask: Ask, path: str, component: int) -> bytes:
     """Return one call."""
+    # The provider reads what is asked of it at the beginning of the body, wherever a large one ends.
+    wishes = {"chunks": ask.chunks, "delay_ms": ask.delay_ms, "breaks": int(ask.breaks), "fails": int(ask.fails)}
     body: dict[str, object] = {
         "model": "gpt-4o-mini",
         "max_tokens": 200,
         "stream": ask.chunks > 0,
-        "messages": [{"role": "user", "content": ""}],
     }
-    if ask.chunks:
-        body["user"] = f"chunks={ask.chunks},delay_ms={ask.delay_ms}"
-    body_bytes = ask.body_bytes
-    missing = max(0, body_bytes - len(json.dumps(body)))
+    if ask.chunks or ask.fails:
+        body["user"] = ",".join(f"{name}={value}" for name, value in wishes.items() if value)
+    body["messages"] = [{"role": "user", "content": ""}]
+    missing = max(0, ask.body_bytes - len(json.dumps(body)))
     body["messages"] = [{"role": "user", "content": ("word " * (missing // 5 + 1))[:missing]}]
     data = json.dumps(body).encode()
     head = (

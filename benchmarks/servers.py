@@ -9,10 +9,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
+
+THROUGH = "/openai/v1/chat/completions"
+"""Where chat completions are that pass through Penia or the relay."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,8 @@ class Server:
     name: str
     port: int
     pid: int
-
-    @property
-    def path(self) -> str:
-        """Where its chat completions are."""
-        return "/v1/chat/completions" if self.name == "direct" else "/openai/v1/chat/completions"
+    path: str = "/v1/chat/completions"
+    """Where its chat completions are."""
 
     def cpu_s(self) -> float:
         """Return the processor time it has used; 0 where the system does not say."""
@@ -35,6 +36,15 @@ class Server:
         except OSError:
             return 0.0
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        """Return the memory it has in use."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split(maxsplit=1)[0]) / 1024
+
+    def open_files(self) -> int:
+        """Return how many files and sockets it has open."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
 
 def free_port() -> int:
@@ -51,13 +61,22 @@ def pin(core: int) -> None:
 
 
 @contextmanager
-def process(name: str, port: int, *command: str, core: int, env: dict[str, str] | None = None) -> Iterator[Server]:
-    """Run a server on one core until the context ends."""
+def process(
+    name: str,
+    port: int,
+    *command: str,
+    core: int,
+    program: str = sys.executable,
+    env: dict[str, str] | None = None,
+    errors: int | IO[str] | None = None,
+) -> Iterator[Server]:
+    """Run a server on one core until the context ends; ``errors``: where what it complains about goes."""
     child = subprocess.Popen(
-        [sys.executable, *command],
+        [program, *command],
         env={**os.environ, **(env or {})},
         preexec_fn=lambda: pin(core),  # noqa: PLW1509 - no threads here
         stdout=subprocess.DEVNULL,
+        stderr=errors,
     )
     try:
         deadline = time.monotonic() + 120
@@ -66,7 +85,7 @@ def process(name: str, port: int, *command: str, core: int, env: dict[str, str] 
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             if time.monotonic() > deadline or child.poll() is not None:
-                raise RuntimeError(f"{command} did not start")
+                raise RuntimeError(f"{name} did not start: {Path(program).name} {' '.join(command)}")
             time.sleep(0.05)
         yield Server(name, port, child.pid)
     finally:
@@ -75,7 +94,7 @@ def process(name: str, port: int, *command: str, core: int, env: dict[str, str] 
 
 
 CONFIG = """
-server: {{port: {port}, upstream_client: {client}}}
+server: {{port: {port}, upstream_client: {client}{limits}}}
 ledger: {{url: "sqlite:///{db}", durability: {durability}}}
 providers: {{openai: {{base_url: "{upstream}", format: openai}}}}
 budgets:
@@ -85,11 +104,23 @@ budgets:
 
 @contextmanager
 def penia(
-    name: str, db: Path, upstream: str, *, durability: str = "full", client: str = "lean", budgets: int = 1
+    name: str,
+    db: Path,
+    upstream: str,
+    *,
+    durability: str = "full",
+    client: str = "lean",
+    budgets: int = 1,
+    limits: Mapping[str, int] | None = None,
 ) -> Iterator[Server]:
-    """Run the gateway with a blocking budget over everything, and ``budgets`` - 1 over one component each."""
+    """
+    Run the gateway with a blocking budget over everything, and ``budgets`` - 1 over one component each.
+
+    ``limits``: further members of its ``server`` section.
+    """
     port = free_port()
-    text = CONFIG.format(port=port, db=db, durability=durability, upstream=upstream, client=client)
+    more = "".join(f", {name}: {value}" for name, value in (limits or {}).items())
+    text = CONFIG.format(port=port, db=db, durability=durability, upstream=upstream, client=client, limits=more)
     text += "".join(
         f"  - {{name: B{number}, daily_limit: 1000000, enforcement: block, overrun: never,"
         f" scope: {{components: [c{number}]}}}}\n"
@@ -98,7 +129,7 @@ def penia(
     config = db.with_suffix(".yaml")
     config.write_text(text)
     with process(name, port, "-m", "penia_proxy", "serve", "-c", str(config), core=0) as server:
-        yield server
+        yield replace(server, path=THROUGH)
 
 
 @contextmanager
@@ -114,4 +145,4 @@ def relay(upstream: str) -> Iterator[Server]:
     """Run the bare relay."""
     port = free_port()
     with process("bare aiohttp relay", port, "-m", "benchmarks.relay", str(port), upstream, core=0) as server:
-        yield server
+        yield replace(server, path=THROUGH)

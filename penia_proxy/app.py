@@ -46,6 +46,7 @@ from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import LOOK_S, Jumps
 from penia_proxy.watch.live import LiveHub, LiveLimits
 from penia_proxy.watch.notify import Notifier
+from penia_proxy.watch.projections import Projections
 from penia_proxy.watch.settings import alert_settings
 from penia_proxy.watch.shapes import BudgetStates
 from penia_proxy.wire.dialects import DIALECTS
@@ -98,6 +99,7 @@ class Gateway:
         self.prices: PriceBook
         self.hub: LiveHub
         self.notifier: Notifier
+        self.projections: Projections
         self.alerts: Alerts
         self.announcer: Announcer
         self._runner: web.ServerRunner
@@ -228,7 +230,17 @@ class Gateway:
         """Begin to raise alerts and to send what there is to be sent."""
         settings = await alert_settings(self.ledger, self.config.alerts)
         self.notifier = Notifier(self.ledger, self.clock, settings)
-        self.alerts = Alerts(self.book, self.counters, self.ledger, self.hub, self.clock, settings, self.notifier)
+        self.projections = Projections(self.ledger)
+        self.alerts = Alerts(
+            self.book,
+            self.counters,
+            self.ledger,
+            self.hub,
+            self.clock,
+            settings,
+            self.notifier,
+            self.projections,
+        )
         self.announcer = Announcer(self.hub, self.alerts)
         await self.alerts.start()
         self.notifier.start()
@@ -270,6 +282,7 @@ class Gateway:
             hub=self.hub,
             alerts=self.alerts,
             notifier=self.notifier,
+            projections=self.projections,
             announcer=self.announcer,
             started_monotonic=self._started_monotonic,
             jumps=Jumps(self.clock),

@@ -100,6 +100,8 @@ class SettingsShown(Shown):
     """Which alerts there are, and who is told."""
 
     thresholds: list[float]
+    forecast: bool
+    anomaly: bool
     unpriced: bool
     least_severity: Severity
     log: bool
@@ -129,6 +131,8 @@ class SettingsBody(Sent):
     """What to change; null in `email` ends mail."""
 
     thresholds: list[float] | None = None
+    forecast: bool | None = None
+    anomaly: bool | None = None
     unpriced: bool | None = None
     least_severity: Severity | None = None
     log: bool | None = None
@@ -238,6 +242,8 @@ def _settings_json(settings: AlertsConfig) -> dict[str, Any]:
     mail = settings.email
     return {
         "thresholds": list(settings.thresholds),
+        "forecast": settings.forecast,
+        "anomaly": settings.anomaly,
         "unpriced": settings.unpriced,
         "least_severity": settings.least_severity,
         "log": settings.log,

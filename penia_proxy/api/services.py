@@ -30,6 +30,7 @@ from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.notify import Notifier
+from penia_proxy.watch.projections import Projections
 from penia_proxy.wire.regions import region_of
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class Services:
     hub: LiveHub
     alerts: Alerts
     notifier: Notifier
+    projections: Projections
     announcer: Announcer
     started_monotonic: float
     jumps: Jumps

@@ -2,11 +2,10 @@
 Show how a budget stands.
 
 Its one job: `/api/v1/budgets/{id}/summary`: a budget's windows of this moment, in figures.
-Rules: the figures are the counters' own, which verdicts are made of. The forecast is a straight line from the start of
-the window through now; it knows no weekends and no trends.
+Rule: the figures are the counters' own, which verdicts are made of; where the window will end is `budget.projection`'s.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field, RootModel
@@ -16,12 +15,11 @@ from penia_proxy.api.endpoint import Call, Endpoint
 from penia_proxy.api.fields import Nothing, PeriodName, Sent, Shown
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.money import usd
+from penia_proxy.budget.projection import Projection
 from penia_proxy.budget.record import Tally
 from penia_proxy.budget.windows import Window, WindowKey
 from penia_proxy.clock import iso
 from penia_proxy.watch.shapes import usd_or_none
-
-MICROSECOND = timedelta(microseconds=1)
 
 
 class PeriodSummary(Shown):
@@ -45,9 +43,16 @@ class PeriodSummary(Shown):
     total_tokens_used: int
     request_count: int
     has_unpriced_usage: bool
-    projected: Annotated[float | None, Field(description="spent at the window's end if it goes on as it has so far")]
+    projected: Annotated[
+        float | None,
+        Field(
+            description="expected at the window's end, by its pace and the hours and weekdays of the last four weeks"
+        ),
+    ]
+    projected_low: Annotated[float | None, Field(description="one window in ten ends below")]
+    projected_high: Annotated[float | None, Field(description="one window in ten ends above")]
     exhausted_at: Annotated[
-        datetime | None, Field(description="when the limit is reached at that pace; null: it is not")
+        datetime | None, Field(description="when the limit is then reached; null: not in this window")
     ]
     start_time: datetime
     end_time: datetime | None
@@ -69,7 +74,10 @@ async def summarize(call: Call[SummaryQuery, Nothing]) -> list[dict[str, Any]]:
     windows = [budget.calendar.window(period, now) for period in periods_of(budget, call.query.period)]
     keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
     tallies = await call.services.counters.read(keys)
-    return [element(budget, window, tally, now) for window, tally in zip(windows, tallies, strict=True)]
+    return [
+        element(budget, window, tally, await call.services.projections.of(budget, window, tally.spent_nanos, now))
+        for window, tally in zip(windows, tallies, strict=True)
+    ]
 
 
 def periods_of(budget: Budget, asked: PeriodName | None) -> list[PeriodName]:
@@ -80,13 +88,12 @@ def periods_of(budget: Budget, asked: PeriodName | None) -> list[PeriodName]:
     return [asked, *(period for period in limited if period != asked)]
 
 
-def element(budget: Budget, window: Window, tally: Tally, now: datetime) -> dict[str, Any]:
+def element(budget: Budget, window: Window, tally: Tally, projection: Projection | None) -> dict[str, Any]:
     """Return one element of a summary."""
     limit = budget.limits.get(window.period)
     spent, held = tally.spent_nanos, tally.held_nanos
     remaining = None if limit is None else usd(limit - spent - held)
     share = _share(spent, limit)
-    since = max(window.start, budget.created_at)
     return {
         "budget_id": budget.budget_id,
         "name": budget.name,
@@ -106,35 +113,13 @@ def element(budget: Budget, window: Window, tally: Tally, now: datetime) -> dict
         "total_tokens_used": tally.input_tokens + tally.output_tokens,
         "request_count": tally.request_count,
         "has_unpriced_usage": tally.unpriced_count > 0,
-        "projected": usd_or_none(projected(spent, window, since, now)),
-        "exhausted_at": _iso_or_none(exhausted_at(spent, limit, window, since, now)),
+        "projected": projection and usd(projection.expected_nanos),
+        "projected_low": projection and usd(projection.low_nanos),
+        "projected_high": projection and usd(projection.high_nanos),
+        "exhausted_at": _iso_or_none(None if projection is None else projection.exhausted_at),
         "start_time": iso(window.start),
         "end_time": _iso_or_none(window.end),
     }
-
-
-def projected(spent: int, window: Window, since: datetime, now: datetime) -> int | None:
-    """
-    Return what will be spent at the window's end at the pace since ``since``; None for a window that never ends.
-
-    A budget made within the window has counted from then on only.
-    """
-    if window.end is None:
-        return None
-    elapsed = now - since
-    if elapsed <= timedelta():
-        return spent
-    return round(spent * ((window.end - since) / elapsed))
-
-
-def exhausted_at(spent: int, limit: int | None, window: Window, since: datetime, now: datetime) -> datetime | None:
-    """Return when the limit is reached at the pace since ``since``, within this window; in the past where it was."""
-    if limit is None or spent <= 0 or window.end is None:
-        return None
-    elapsed, length = ((instant - since) // MICROSECOND for instant in (now, window.end))
-    if elapsed <= 0 or elapsed * limit >= length * spent:
-        return None
-    return since + elapsed * limit // spent * MICROSECOND
 
 
 def _share(spent: int, limit: int | None) -> float | None:

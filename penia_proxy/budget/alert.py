@@ -74,7 +74,9 @@ class Crossing(NamedTuple):
         name, period = self.budget.name, self.window.period
         exceeded = self.percent >= CRITICAL_PERCENT
         share = 100 * self.used_nanos / self.limit_nanos if self.limit_nanos else 100.0
-        figures = f"${_cents(self.used_nanos)} of ${_cents(self.limit_nanos)} is spent or held ({share:.0f}%)"
+        figures = (
+            f"${cents(self.used_nanos)} of the {period} ${cents(self.limit_nanos)} is spent or held ({share:.0f}%)"
+        )
         what = f"the {period} limit is used up" if exceeded else f"{self.percent:g}% of the {period} limit is used"
         then = {"block": " Calls that do not fit are refused.", "approve": " Further calls need an approval."}
         after = then.get(self.budget.spec.enforcement, "") if exceeded and not self.budget.spec.shadow else ""
@@ -84,7 +86,7 @@ class Crossing(NamedTuple):
             alert_type="exceeded" if exceeded else "threshold",
             severity=severity_of(self.percent),
             title=f"Budget '{name}': {what}",
-            message=f"Budget '{name}': {figures} in the present {period} window.{after}",
+            message=f"Budget '{name}' is past {self.percent:g}%: {figures}.{after}",
             created_at=at,
             budget_id=self.budget.budget_id,
             threshold_percent=self.percent,
@@ -108,7 +110,7 @@ def severity_of(percent: float) -> Severity:
     return "warning" if percent >= WARNING_PERCENT else "info"
 
 
-def _cents(nanos: int) -> str:
+def cents(nanos: int) -> str:
     """Return USD for people: cents, or as many digits as a small amount needs."""
     dollars = nanos / NANOS_PER_USD
     return f"{dollars:,.2f}" if dollars >= 1 or not dollars else f"{dollars:.4g}"

@@ -50,6 +50,8 @@ class Leg:
     """Set where the amount itself cannot be had; the figures then do not matter."""
     least_nanos: int | None = None
     """Set where the budget may cut the call off: down to this, the amount is what there is room for."""
+    is_free: bool = False
+    """Whether the call can cost nothing: then there is room for it, also where more than the limit is spent."""
 
     @property
     def truncates(self) -> bool:
@@ -174,6 +176,8 @@ class Counters(Protocol):
 def leg_of(budget: Budget, ask: Ask, at: datetime) -> Leg:
     """Return what this budget holds for a call, by its `overrun` and `unpriced` rules."""
     windows = budget.calendar.windows(at)
+    if ask.most_nanos == 0:
+        return Leg(budget, windows, 0, is_free=True)
     if ask.expected_nanos is None:
         return Leg(budget, windows, 0, None if budget.unpriced == "allow" else "unpriced_model")
     overrun = budget.overrun
@@ -188,8 +192,8 @@ def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
     """
     Judge one budget; ``tallies`` are in the order of ``leg.windows``.
 
-    The condition is DESIGN.md §5's: spent + held + this call > limit. *Exceeded* would not fit even with nothing in
-    flight, *busy* would.
+    The condition is DESIGN.md §5's: spent + held + this call > limit, for a call that can cost anything. *Exceeded*
+    would not fit even with nothing in flight, *busy* would.
     """
     words: list[LegVerdict] = []
     for window, tally in zip(leg.windows, tallies, strict=True):
@@ -198,7 +202,7 @@ def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
             continue
         used = tally.spent_nanos + tally.held_nanos + leg.amount_nanos
         code: BlockCode | None = leg.code
-        if used > limit:
+        if used > limit and not leg.is_free:
             # Also where the call's own price is unknown: a limit that is used up is used up for it as well.
             code = "budget_exceeded" if tally.spent_nanos + leg.amount_nanos > limit else "budget_busy"
         kind = _kind(leg.budget, code, warned=used >= limit * leg.budget.warn_at and used > 0)

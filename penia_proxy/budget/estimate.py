@@ -196,6 +196,8 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
 def _ask(size: Size, card: RateCard, known: Known, bound: int | None, tokens_in: int, tokens_out: int) -> Ask:
     expected = _expected(size, card, known, tokens_in, tokens_out)
     why = size.unbounded_why or card.unpriced_choice(size.service_tier, size.speed, size.possible)
+    if card.is_free and not why:
+        return Ask(0, 0, grows=known.grows)
     # The stated maximum: newer than the table, a model may write more. Then the call is booked in full, as an overrun.
     output_bound = size.output_bound(_output_max(card, known))
     if not why and bound is None:

@@ -77,6 +77,10 @@ class AlertsConfig(Section):
 
     thresholds: Annotated[tuple[Percent, ...], Field(max_length=20)] = (50.0, 80.0, 90.0, 100.0)
     """Percent of a limit."""
+    forecast: bool = True
+    """Tell of limits that will be reached before their windows end."""
+    anomaly: bool = True
+    """Tell of components whose hour costs far more than theirs do."""
     unpriced: bool = True
     """Tell of models without a price."""
     least_severity: Literal["info", "warning", "critical"] = "info"

@@ -25,7 +25,7 @@ class ServerConfig(Section):
     max_connections: Annotated[Count, Field(ge=1, le=1_000_000)] = 10_000
     """At a time; a further one is told 503."""
     max_live_clients: Annotated[Count, Field(ge=1, le=1_000_000)] = 1_000
-    """WebSockets at `/ws`; each is one of the connections, and takes about 14 kB."""
+    """WebSockets at `/ws`; each is one of the connections, and takes about 21 kB."""
     max_calls: Annotated[Count, Field(ge=1, le=1_000_000)] = 4_096
     """Under way at a time; a further one is told 503."""
     max_calls_per_component: Annotated[Count, Field(ge=1, le=1_000_000)] | None = None

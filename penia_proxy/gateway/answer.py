@@ -9,6 +9,7 @@ visibly cut, never replaced.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -227,12 +228,15 @@ class Booked:
 
     async def truncated(self, used: tuple[str | None, Usage]) -> None:
         """Settle what was used of an answer that we ended."""
-        reading = self.meter.reading()
+        claimed = await self._works.claim(self.meter.reading(), self._hold)
+        if claimed.is_booked:
+            await self._hold.release()
+            return
         await self._hold.settle(
             self._hold.bill((used,), "partial"),
             status="truncated",
             ttft_ms=self._ttft_ms,
-            once_key=self._works.claim(reading),
+            once_key=claimed.key,
         )
 
     async def at(self, end: End, *, readable: bool = True, ended: bool = False, drained: bool = False) -> None:
@@ -247,12 +251,8 @@ class Booked:
         reading = self.meter.reading()
         works = self._works
         works.note(reading)
-        if works.waits(reading, self._hold):
+        if await works.waits(reading, self._hold):
             return
-        if works.told_since(reading, self._stamp.started):
-            await self._hold.release()
-            return
-        once_key = works.claim(reading)
         metadata: dict[str, Any] = {"drained": True} if drained else {}
         booking = book(
             self._hold,
@@ -262,10 +262,12 @@ class Booked:
             is_stream=self.meter.streams and readable,
             ttft_ms=self._ttft_ms,
             metadata=metadata,
-            once_key=once_key,
+            claim=partial(works.claim, reading, self._hold),
         )
-        # A complete reading is booked without waiting for anything; counting the text of a cut one takes a moment.
-        bill = await booking if reading.complete else await through_cancellation(booking)
+        # A complete reading is booked without waiting; counting the text of a cut one takes a moment, and so does
+        # another answer that is just stating the same bill.
+        at_once = reading.complete and not works.is_booking(reading)
+        bill = await booking if at_once else await through_cancellation(booking)
         self.cost_nanos = None if bill is None else bill.cost_nanos
 
 

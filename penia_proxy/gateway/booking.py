@@ -7,9 +7,10 @@ not billed.
 """
 
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from penia_proxy.budget.bill import Bill
 from penia_proxy.budget.money import nanos_of
@@ -25,6 +26,20 @@ End = Literal["ok", "cut", "timeout", "disconnected"]
 """How the exchange ended: whole, broken off, stalled, or left by the caller."""
 
 
+class Claim(NamedTuple):
+    """How a bill that more than one answer can state is to be booked."""
+
+    key: str | None = None
+    """The once-key of the record to be."""
+    is_booked: bool = False
+    """Whether it has been, by what another answer stated while the call ran: then the hold is given back."""
+
+
+async def unclaimed() -> Claim:
+    """Return the claim of a bill that no other answer can state."""
+    return Claim()
+
+
 async def book(
     hold: Holding,
     call: Call,
@@ -34,9 +49,13 @@ async def book(
     is_stream: bool,
     ttft_ms: float | None = None,
     metadata: dict[str, Any] | None = None,
-    once_key: str | None = None,
+    claim: Callable[[], Awaitable[Claim]] = unclaimed,
 ) -> Bill | None:
-    """End the hold by what is known; return the bill, or None if nothing was billed."""
+    """
+    End the hold by what is known; return the bill, or None if this call was billed nothing.
+
+    ``claim`` is asked when all else is known: counting takes a moment, in which another answer may state the bill.
+    """
     if reading.failed and not reading.wrote and not reading.complete:
         await hold.release()
         return None
@@ -49,8 +68,12 @@ async def book(
         basis: CostBasis = "partial" if is_stream and (end != "ok" or reading.failed) else "estimated"
         parts = await _counted(hold, call, reading, whole=basis == "estimated", is_stream=is_stream)
         bill = hold.bill(parts, basis)
+    claimed = await claim()
+    if claimed.is_booked:
+        await hold.release()
+        return None
     status = "error" if reading.failed else end
-    await hold.settle(bill, status=status, ttft_ms=ttft_ms, metadata=metadata, once_key=once_key)
+    await hold.settle(bill, status=status, ttft_ms=ttft_ms, metadata=metadata, once_key=claimed.key)
     return bill
 
 

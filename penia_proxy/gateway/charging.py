@@ -25,6 +25,9 @@ Parts = tuple[tuple[str | None, Usage], ...]
 GUESSED = frozenset({"unconfirmed", "estimated", "partial"})
 """The bases that an exact bill corrects."""
 
+PRICELESS = frozenset({"free", "unpriced"})
+"""The bases that say what a model costs, and not how its usage is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Payer:
@@ -43,8 +46,8 @@ class Payer:
 
 async def charge(
     books: Books, payer: Payer, bill: Bill, *, once_key: str | None = None, metadata: Mapping[str, Any] | None = None
-) -> None:
-    """Book a bill as a record of its own, unless the bill of its key is there. Raises StoreUnavailable."""
+) -> UsageRecord | None:
+    """Book a bill as a record of its own; return the record that has its key already. Raises StoreUnavailable."""
     caller = payer.caller
     covering = books.engine.covering(Facts(caller.component, payer.provider, bill.model, caller.tags))
     record = UsageRecord(
@@ -66,28 +69,34 @@ async def charge(
         metadata={**(metadata or {}), **bill.remarks},
     )
     try:
-        await _append(books, record)
+        return await _append(books, record, once_key or record.record_id)
     except Conflict:  # the caller gave its request the id of an earlier one
-        await _append(books, replace(record, record_id=new_id("r")))
+        record = replace(record, record_id=new_id("r"))
+        return await _append(books, record, once_key or record.record_id)
 
 
 def is_guess(record: UsageRecord) -> bool:
     """Whether an exact bill corrects the record: its own was not stated."""
-    return record.cost_basis in GUESSED or record.status == "crashed"
+    return record.cost_basis in GUESSED or (record.cost_basis in PRICELESS and record.status != "ok")
 
 
 async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -> None:
-    """Append the difference between what was guessed and the bill; twice is once. Raises StoreUnavailable."""
+    """
+    Append the difference between what was guessed and the bill; twice is once, under whichever key it is stated.
+
+    Raises StoreUnavailable.
+    """
     if bill.cost_nanos is None:
         return
     input_cost = None
     if bill.input_cost_nanos is not None:
         input_cost = bill.input_cost_nanos - (guess.input_cost_nanos or 0)
+    record_id = "a_" + hashlib.sha256((guess.once_key or once_key).encode()).hexdigest()[:32]
     await _append(
         books,
         replace(
             guess,
-            record_id="a_" + hashlib.sha256(once_key.encode()).hexdigest()[:32],
+            record_id=record_id,
             usage=bill.usage.minus(guess.usage),
             cost_basis=bill.basis,
             cost_nanos=bill.cost_nanos - (guess.cost_nanos or 0),
@@ -100,12 +109,16 @@ async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -
             once_key=once_key if once_key != guess.once_key else None,
             metadata=bill.remarks,
         ),
+        record_id,
     )
 
 
-async def _append(books: Books, record: UsageRecord) -> None:
-    kept, created = await books.ledger.append(record, record.once_key or record.record_id)
-    if created:
-        await books.counters.charge(kept, books.engine.named(kept.budget_ids))
-        books.published(kept)
-        books.touched(kept.budget_ids)
+async def _append(books: Books, record: UsageRecord, fingerprint: str) -> UsageRecord | None:
+    """Append a record, or return the one that is there."""
+    kept, created = await books.ledger.append(record, fingerprint)
+    if not created:
+        return kept
+    await books.counters.charge(kept, books.engine.named(kept.budget_ids))
+    books.published(kept)
+    books.touched(kept.budget_ids)
+    return None

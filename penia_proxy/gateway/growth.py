@@ -66,7 +66,11 @@ class Growth:
         if needed is None or next_step is None:
             self._next_bytes = NEVER
             return True
-        each = max(1, -(-(next_step - needed) // STEP_TOKENS))
+        if next_step == needed:  # more of it costs nothing, and hanging up would save nothing
+            await self._hold.extend(max(held, needed))
+            self._next_bytes = NEVER
+            return True
+        each = -(-(next_step - needed) // STEP_TOKENS)
         # What comes next comes at once, and is billed before it can be looked at.
         next_tokens = max(1, -(-self._largest_bytes * tokens // growing.passed.bytes))
         steps = max(STEP_TOKENS, next_tokens, tokens // 4)

@@ -152,6 +152,11 @@ class Holding:
             await self.settle_unconfirmed("error")
 
     @property
+    def started(self) -> float:
+        """The monotonic instant at which the call came, or in a session began."""
+        return self._held.started
+
+    @property
     def ended(self) -> bool:
         """Whether the hold has been settled or released."""
         return self._state in ENDED

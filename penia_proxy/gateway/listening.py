@@ -9,6 +9,7 @@ long as an idle connection; the whole of it is bounded here.
 
 import asyncio
 import logging
+import math
 import sys
 from typing import cast
 
@@ -127,6 +128,8 @@ class Connection(web.RequestHandler):
             logger=http_log,
             # What arrives compressed is forwarded compressed.
             auto_decompress=False,
+            # aiohttp rounds longer times up to whole seconds, at which the heartbeats of all WebSockets come at once.
+            timeout_ceil_threshold=math.inf,
         )
         self._listener = listener
         self._head_bytes = 0

@@ -56,7 +56,7 @@ class Turns:
         self._held = held
         self._open: dict[Turn, _Open] = {}
         self._unheld: list[Turn] = []
-        self._owed: list[Callable[[], Awaitable[None]]] = []
+        self._owed: list[Callable[[], Awaitable[object]]] = []
         self.idle = asyncio.Event()
         self.idle.set()
         """Set while the provider is at work on nothing."""
@@ -115,17 +115,16 @@ class Turns:
         reading = turn.reading()
         if held is None:
             self._unheld = [unheld for unheld in self._unheld if unheld is not turn]
-            await self._charge(self._unheld_bill(turn), None)
+            await self._charge(self._unheld_bill(turn), self._works.key(reading))
             return
         self._note_idle()
         async with held.ending:
             self._works.note(reading)
-            if held.began is None or self._works.told_since(reading, held.began):
+            if held.began is None:
                 await held.hold.release()
                 return
-            once_key = self._works.claim(reading)
-            said = self._said()
-            await book(held.hold, turn.call, reading, end, is_stream=True, metadata=said, once_key=once_key)
+            claim = partial(self._works.claim, reading, held.hold)
+            await book(held.hold, turn.call, reading, end, is_stream=True, metadata=self._said(), claim=claim)
 
     async def aside(self, aside: Aside) -> None:
         """Book what another model billed beside the turns."""
@@ -137,7 +136,8 @@ class Turns:
         for turn in list(self._open):
             await self.end(turn, self.ended_by)
         while self._unheld:
-            await self._charge(self._unheld_bill(self._unheld.pop()), None)
+            turn = self._unheld.pop()
+            await self._charge(self._unheld_bill(turn), self._works.key(turn.reading()))
         await self._pay()
         if self._owed:
             log.error("%d bills of a session could not be written", len(self._owed))

@@ -3,19 +3,23 @@ Count once what several answers state.
 
 Its one job: the work that providers do under names of their own: holds that wait for a bill to come later, bills that
 have come, and what answers said of things that later requests name.
-Rules: a bill is booked by whoever claims its key first, in one step. What waits ends at its deadline, at what was held.
+Rules: a bill is booked by whoever claims its key first, in one step; whoever comes while that is being written waits.
+A hold is let go in the step that ends it: what fails before leaves it where it was. What waits ends at its deadline, at
+what was held; what was said of a work before its hold could wait is not said again.
 Keys of callers are kept in memory, for polls, for as long as a hold waits, and nowhere else.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from penia_proxy.budget.bill import Bill
 from penia_proxy.errors import PeniaError
-from penia_proxy.gateway.booking import stated
+from penia_proxy.gateway.booking import Claim, stated
 from penia_proxy.gateway.charging import Payer, charge, correct, is_guess
 from penia_proxy.gateway.holding import Books, Holding
 from penia_proxy.gateway.upstream import ReachedError
@@ -40,6 +44,8 @@ POLL_GROWTH = 1.5
 
 Ask = Callable[[], Awaitable[Reading]]
 
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -56,6 +62,22 @@ class _Waiting:
             self.poll.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class _Void:
+    """The end of a work that states no bill."""
+
+    at: float
+    """The monotonic instant at which it was heard of."""
+    failed: bool
+
+    async def end(self, hold: Holding, key: str) -> None:
+        """End the hold of the work: what failed is billed nothing, and of anything else nobody says how much."""
+        if self.failed:
+            await hold.release()
+        else:
+            await hold.settle_unconfirmed("ok", once_key=key)
+
+
 class Works:
     """All work of one gateway that has a name at its provider."""
 
@@ -64,6 +86,10 @@ class Works:
         self._waiting: dict[str, _Waiting] = {}
         self._billed: OrderedDict[str, float] = OrderedDict()
         """When another answer stated each bill, on the monotonic clock; 0 where its call's own did."""
+        self._void: OrderedDict[str, _Void] = OrderedDict()
+        """Works that ended without a bill before a hold waited for one."""
+        self._booking: dict[str, asyncio.Future[None]] = {}
+        """Bills that are being booked by an answer that stated them."""
         self._noted: OrderedDict[str, Noted] = OrderedDict()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -75,40 +101,50 @@ class Works:
     def note(self, provider: str, noted: Mapping[str, Noted]) -> None:
         """Remember what an answer said."""
         for name, said in noted.items():
-            self._noted[_key(provider, name)] = said
-            self._noted.move_to_end(_key(provider, name))
-            if len(self._noted) > NOTED_MAX:
-                self._noted.popitem(last=False)
+            _keep(self._noted, _key(provider, name), said, NOTED_MAX)
 
     def noted(self, provider: str) -> Callable[[str], Noted | None]:
         """Return where to look up what answers of a provider said."""
         return lambda name: self._noted.get(_key(provider, name))
 
-    def claim(self, provider: str, work: Work, at: float = 0.0) -> str | None:
-        """Return the key of a bill that is to be booked now, None if it has been."""
+    def is_booking(self, provider: str, work: Work) -> bool:
+        """Whether another answer has stated the bill, and it is not written yet."""
+        return _key(provider, work.name) in self._booking
+
+    async def claim(self, provider: str, work: Work, hold: Holding, *, exact: bool) -> Claim:
+        """
+        Say how the bill of a call that ends now is to be booked; nothing may be awaited between this and that.
+
+        Waits only for a bill of the same name that is being written. One that is not ``exact`` leaves its key to be
+        claimed by the answer that states it.
+        """
         key = _key(provider, work.name)
-        if key in self._billed:
-            return None
-        self._billed[key] = at
-        if len(self._billed) > BILLED_MAX:
-            self._billed.popitem(last=False)
-        return key
+        while (other := self._booking.get(key)) is not None:
+            await asyncio.wait({other})
+        if self._told_since(key, hold):
+            return Claim(is_booked=True)
+        if exact and key in self._billed:
+            return Claim()
+        if exact:
+            self._remember(0.0, key)
+        return Claim(key)
 
-    def told_since(self, provider: str, work: Work, instant: float) -> bool:
-        """Whether another answer has stated the bill after a monotonic instant."""
-        return self._billed.get(_key(provider, work.name), 0.0) > instant
-
-    def wait(self, provider: str, work: Work, hold: Holding, payer: Payer, ask: Ask | None) -> None:
+    async def wait(self, provider: str, work: Work, hold: Holding, payer: Payer, ask: Ask | None) -> None:
         """Keep the hold until a later answer states the bill; ``ask`` gets that answer where nobody else does."""
         key = _key(provider, work.name)
-        hold.defer(key)
-        if key in self._waiting:  # a provider that names two works alike: the first is still owed
-            self._end(hold.settle_unconfirmed("pending"))
-            return
-        deadline = asyncio.get_running_loop().call_later(work.due_s, self._give_up, key)
-        waiting = self._waiting[key] = _Waiting(hold, deadline)
-        if ask is not None and len(self._waiting) <= POLLS_MAX:
-            waiting.poll = asyncio.ensure_future(self._poll(key, payer, ask))
+        void = self._void.get(key)
+        if self._told_since(key, hold):
+            await hold.release()
+        elif void is not None and void.at > hold.started:
+            await void.end(hold, key)
+        elif key in self._waiting:  # a provider that names two works alike: the first is still owed
+            await hold.settle_unconfirmed("pending")
+        else:
+            hold.defer(key)
+            deadline = asyncio.get_running_loop().call_later(work.due_s, self._give_up, key)
+            waiting = self._waiting[key] = _Waiting(hold, deadline)
+            if ask is not None and len(self._waiting) <= POLLS_MAX:
+                waiting.poll = asyncio.ensure_future(self._poll(key, payer, ask))
 
     async def told(self, payer: Payer, reading: Reading) -> None:
         """Book what an answer says of work that was asked for before. Raises StoreUnavailable."""
@@ -119,48 +155,80 @@ class Works:
         waits_as = _key(payer.provider, work.waits_as or work.name)
         if reading.complete:
             await self._billed_now(payer, work, waits_as, reading)
-        elif reading.finished and (waiting := self._waiting.pop(waits_as, None)) is not None:
-            waiting.stop()
-            if reading.failed:
-                await waiting.hold.release()
+        elif reading.finished:
+            void = _Void(self._books.clock.monotonic(), failed=reading.failed)
+            if (hold := self._taken(waits_as)) is not None:
+                await void.end(hold, waits_as)
             else:
-                await waiting.hold.settle_unconfirmed("ok", once_key=waits_as)
+                _keep(self._void, waits_as, void, NOTED_MAX)
 
     async def close(self) -> None:
         """Settle what waits at what it holds: nobody will ask for its bill in this process any more."""
-        for key, waiting in list(self._waiting.items()):
-            del self._waiting[key]
-            waiting.stop()
-            await waiting.hold.settle_unconfirmed("pending", once_key=key)
+        for key in list(self._waiting):
+            if (hold := self._taken(key)) is not None:
+                await hold.settle_unconfirmed("pending", once_key=key)
         if self._ending:
             await asyncio.wait(self._ending)
 
     async def _billed_now(self, payer: Payer, work: Work, waits_as: str, reading: Reading) -> None:
-        waiting = self._waiting.pop(waits_as, None)
-        key = self.claim(payer.provider, work, self._books.clock.monotonic())
-        if waiting is not None:
-            waiting.stop()
-            if key is None:
-                await waiting.hold.release()
-                return
-            bill = await _priced(lambda: waiting.hold.bill(reading.parts, "reported"), reading)
-            await waiting.hold.settle(bill, status="error" if reading.failed else "ok", once_key=key)
-        elif key is not None:
-            try:
+        key = _key(payer.provider, work.name)
+        async with self._alone(key):
+            waiting = self._waiting.get(waits_as)
+            if waiting is not None and not self._told_since(key, waiting.hold):
+                bill = await _priced(lambda: waiting.hold.bill(reading.parts, "reported"), reading)
+                if self._waiting.get(waits_as) is waiting:  # nobody has ended it while it was priced
+                    self._taken(waits_as)
+                    once_key = None if key in self._billed else key
+                    self._remember(self._books.clock.monotonic(), key, waits_as)
+                    await waiting.hold.settle(bill, status="error" if reading.failed else "ok", once_key=once_key)
+                    return
+            if key not in self._billed:
                 await self._charge(payer, key, waits_as, reading)
-            except BaseException:
-                del self._billed[key]  # the next answer that states it is the first
-                raise
+                self._remember(self._books.clock.monotonic(), key, waits_as)
+            if (late := self._taken(waits_as)) is not None:
+                await late.release()
 
     async def _charge(self, payer: Payer, key: str, waits_as: str, reading: Reading) -> None:
         earlier = await self._books.ledger.billed(key)
         if earlier is None and waits_as != key:
             earlier = await self._books.ledger.billed(waits_as)
-        bill = await _priced(lambda: payer.bill(reading.parts), reading)
+        bill = await _priced(lambda: payer.bill(reading.parts, reading.model or ""), reading)
         if earlier is None:
-            await charge(self._books, payer, bill, once_key=key)
-        elif is_guess(earlier):
+            earlier = await charge(self._books, payer, bill, once_key=key)
+        if earlier is not None and is_guess(earlier):
             await correct(self._books, earlier, bill, key)
+
+    @asynccontextmanager
+    async def _alone(self, key: str) -> AsyncIterator[None]:
+        """Let one answer at a time book a bill."""
+        while (other := self._booking.get(key)) is not None:
+            await asyncio.wait({other})
+        done = self._booking[key] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self._booking[key]
+            done.set_result(None)
+
+    def _told_since(self, key: str, hold: Holding) -> bool:
+        """
+        Whether another answer has stated the bill since the hold's call came, and it has been booked.
+
+        One that did before was about other work of the same name, which a provider should not have.
+        """
+        return self._billed.get(key, 0.0) > hold.started
+
+    def _remember(self, at: float, *keys: str) -> None:
+        for key in keys:
+            _keep(self._billed, key, at, BILLED_MAX)
+
+    def _taken(self, key: str) -> Holding | None:
+        """Return the hold that waits under a key, for it to be ended in this step."""
+        waiting = self._waiting.pop(key, None)
+        if waiting is None:
+            return None
+        waiting.stop()
+        return waiting.hold
 
     async def _poll(self, key: str, payer: Payer, ask: Ask) -> None:
         pause = POLL_S_MIN
@@ -175,13 +243,10 @@ class Works:
             pause = min(pause * POLL_GROWTH, POLL_S_MAX)
 
     def _give_up(self, key: str) -> None:
-        waiting = self._waiting.pop(key)
-        waiting.stop()
+        if (hold := self._taken(key)) is None:
+            return
         log.warning("the bill of a call did not come in time; it is booked at what was held")
-        self._end(waiting.hold.settle_unconfirmed("pending", once_key=key))
-
-    def _end(self, ending: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(ending)
+        task = asyncio.ensure_future(hold.settle_unconfirmed("pending", once_key=key))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
@@ -199,36 +264,35 @@ class CallWorks:
         """Remember what later requests will name."""
         self._works.note(self._payer.provider, reading.noted)
 
-    def waits(self, reading: Reading, hold: Holding) -> bool:
-        """Keep the hold beyond this answer where its bill comes with a later one; return whether it does."""
+    async def waits(self, reading: Reading, hold: Holding) -> bool:
+        """Keep the hold beyond this answer where its bill comes with a later one; return whether that is so."""
         work = reading.work
         if work is None or not work.due_s or reading.complete or reading.finished or reading.failed:
             return False
         ask = self._asking(work.poll) if work.poll else None
-        self._works.wait(self._payer.provider, work, hold, self._payer, ask)
+        await self._works.wait(self._payer.provider, work, hold, self._payer, ask)
         return True
 
-    def told_since(self, reading: Reading, instant: float) -> bool:
-        """
-        Whether another answer has stated this bill since a monotonic instant: that of the call.
+    def is_booking(self, reading: Reading) -> bool:
+        """Whether `claim` would have to wait."""
+        return reading.work is not None and self._works.is_booking(self._payer.provider, reading.work)
 
-        One that did before was about other work of the same name, which a provider should not have.
-        """
-        work = reading.work
-        return work is not None and reading.complete and self._works.told_since(self._payer.provider, work, instant)
+    async def claim(self, reading: Reading, hold: Holding) -> Claim:
+        """Say how the bill is to be booked: see `Works.claim`."""
+        if reading.work is None:
+            return Claim()
+        return await self._works.claim(self._payer.provider, reading.work, hold, exact=reading.complete)
 
-    def claim(self, reading: Reading) -> str | None:
-        """
-        Return the once-key of the record to be; None where there is none, or its exact bill has been booked.
+    def key(self, reading: Reading) -> str | None:
+        """Return the once-key of a bill without a hold, which the ledger has once."""
+        return None if reading.work is None else _key(self._payer.provider, reading.work.name)
 
-        A bill that is a guess leaves its key to be claimed by the answer that states it.
-        """
-        work = reading.work
-        if work is None:
-            return None
-        return (
-            self._works.claim(self._payer.provider, work) if reading.complete else _key(self._payer.provider, work.name)
-        )
+
+def _keep(kept: OrderedDict[str, T], key: str, value: T, most: int) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > most:
+        kept.popitem(last=False)
 
 
 async def _priced(price: Callable[[], Bill], reading: Reading) -> Bill:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, func, select, update
+from sqlalchemy import Table, bindparam, delete, func, select, true, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement, and_
 
@@ -133,8 +133,8 @@ RESOLVE_ALERT = _sql(
     .where(alerts.c.alert_id == bindparam("its_id"), alerts.c.resolved_at.is_(None))
     .values(resolved_at=bindparam("at"))
 )
-DISMISS_ALERT = _sql(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(is_dismissed=True))
-ACKNOWLEDGE_ALERT = _sql(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(acknowledged=True))
+DISMISS_ALERT = _sql(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(is_dismissed=true()))
+ACKNOWLEDGE_ALERT = _sql(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(acknowledged=true()))
 INSERT_NOTIFICATION = _sql(_insert(notifications).on_conflict_do_nothing())
 UPDATE_NOTIFICATION = _sql(
     update(notifications)

@@ -18,7 +18,7 @@ from penia_proxy.budget.reconciliation import Captured
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
 from penia_proxy.ledger.rows import MEASURES
-from penia_proxy.ledger.schema import rollups, usage_records
+from penia_proxy.ledger.schema import rollups, spend, usage_records
 
 HOUR = timedelta(hours=1)
 
@@ -122,6 +122,25 @@ class Summaries:
         async with self.engine.connect() as connection:
             rows = await connection.execute(select(*keys, *sums).group_by(*keys).order_by(*keys))
             return [Captured(date.fromisoformat(day), *rest) for day, *rest in rows]
+
+    async def hourly(self, budget_id: str, since: datetime) -> dict[datetime, int]:
+        """Return what a budget has spent by hour, in nano-dollars; hours without calls are absent."""
+        statement = select(spend.c.window_start, spend.c.spent_nanos).where(
+            spend.c.budget_id == budget_id, spend.c.period == "hourly", spend.c.window_start >= iso(since)
+        )
+        async with self.engine.connect() as connection:
+            return {from_iso(start): nanos for start, nanos in await connection.execute(statement)}
+
+    async def components_by_hour(self, since: datetime) -> list[tuple[str, datetime, int]]:
+        """Return component, UTC hour and nano-dollars of every hour in which a component has spent."""
+        cost = func.sum(rollups.c.cost_nanos)
+        statement = (
+            select(rollups.c.component, rollups.c.hour, cost)
+            .where(rollups.c.hour >= iso(since))
+            .group_by(rollups.c.component, rollups.c.hour)
+        )
+        async with self.engine.connect() as connection:
+            return [(name, from_iso(hour), nanos) for name, hour, nanos in await connection.execute(statement)]
 
     async def top_usage(self, asked: RecordFilter, limit: int) -> list[TopUsage]:
         """Return the models that cost most, then used most."""

@@ -16,10 +16,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from penia_proxy.budget.alert import Alert, AlertType, Severity, Thresholds
+from penia_proxy.budget.alert import Alert, AlertType, Severity, Thresholds, cents
 from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.engine import Counters, LegVerdict
+from penia_proxy.budget.money import usd
+from penia_proxy.budget.projection import Projection
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.windows import Window, WindowKey
 from penia_proxy.clock import Clock, iso
@@ -27,7 +29,9 @@ from penia_proxy.config import AlertsConfig
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.alerts import Notification
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.watch.habits import HOUR, PAST, Habits, Odd
 from penia_proxy.watch.live import LiveHub
+from penia_proxy.watch.projections import Projections
 from penia_proxy.watch.shapes import alert_json
 
 log = logging.getLogger(__name__)
@@ -37,6 +41,9 @@ LOOK_S = 0.1
 
 STORE_LOOK_S = 1.0
 """How often the store is looked at where nothing is touched."""
+
+AHEAD_LOOK_S = 60.0
+"""How often it is looked where touched budgets will end, and whether an hour has turned."""
 
 UNPRICED_MAX = 10_000
 """Models without a price that are remembered as told."""
@@ -70,6 +77,7 @@ class Alerts:
         clock: Clock,
         config: AlertsConfig,
         sender: Sender,
+        projections: Projections,
     ) -> None:
         self._book = book
         self._counters = counters
@@ -78,6 +86,11 @@ class Alerts:
         self._clock = clock
         self._config = config
         self._sender = sender
+        self._projections = projections
+        self._habits = Habits()
+        self._looked_ahead = clock.monotonic()
+        self._ahead: set[str] = set()
+        """Budgets that were touched since."""
         self._thresholds = Thresholds(config.thresholds, lambda: new_id("a"))
         self._touched: set[str] = set()
         self._wake = asyncio.Event()
@@ -91,6 +104,7 @@ class Alerts:
             self._thresholds.restore(alert)
         self.touched(budget.budget_id for budget in self._book.active)
         await self.look()
+        await self.look_ahead()
         self._looking = asyncio.create_task(self._look_forever())
 
     async def stop(self) -> None:
@@ -130,6 +144,9 @@ class Alerts:
 
     def recorded(self, record: UsageRecord) -> None:
         """Take a record that is on disk."""
+        odd = self._habits.take(record)
+        if odd is not None and self._config.anomaly:
+            self._tell_odd(odd)
         if record.cost_basis != "unpriced" or not self._config.unpriced:
             return
         day = record.timestamp.date().isoformat()
@@ -189,7 +206,63 @@ class Alerts:
             for window, tally in zip(windows, await self._counters.read(keys), strict=True):
                 limit = budget.limits[window.period]
                 self._saw(budget, window, tally.spent_nanos + tally.held_nanos, limit)
+        self._ahead |= touched
         self._look_at_store(now)
+
+    async def look_ahead(self) -> None:
+        """Look where the budgets touched since the last time will end, and learn the past of components anew."""
+        now = self._clock.now()
+        if not self._habits.knows(now):
+            self._habits.learn(await self._ledger.summaries.components_by_hour(now - PAST), now)
+        ahead, self._ahead = self._ahead, set()
+        for budget in self._named(ahead) if self._config.forecast else ():
+            windows = [budget.calendar.window(period, now) for period in budget.limits]
+            keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
+            for window, tally in zip(windows, await self._counters.read(keys), strict=True):
+                projection = await self._projections.of(budget, window, tally.spent_nanos, now)
+                limit = budget.limits[window.period]
+                if projection is not None and tally.spent_nanos < limit < projection.low_nanos:
+                    self._tell_forecast(budget, window, tally.spent_nanos, projection)
+
+    def _tell_forecast(self, budget: Budget, window: Window, spent_nanos: int, projection: Projection) -> None:
+        limit, at = budget.limits[window.period], projection.exhausted_at
+        when = "soon" if at is None else f"around {at:%Y-%m-%d %H:%M} UTC"
+        spent, expected = cents(spent_nanos), cents(projection.expected_nanos)
+        self.tell(
+            "forecast",
+            f"forecast:{budget.budget_id}:{window.period}:{iso(window.start)}",
+            "warning",
+            f"Budget '{budget.name}': the {window.period} limit will be reached {when}",
+            f"Budget '{budget.name}' will reach its {window.period} ${cents(limit)} {when}: ${spent} is spent, and"
+            f" ${expected} is expected by the window's end.",
+            budget=budget,
+            window=window,
+            details={
+                "spent": usd(spent_nanos),
+                "limit": usd(limit),
+                "projected": usd(projection.expected_nanos),
+                "projected_low": usd(projection.low_nanos),
+                "projected_high": usd(projection.high_nanos),
+                "exhausted_at": at and iso(at),
+            },
+        )
+
+    def _tell_odd(self, odd: Odd) -> None:
+        self.tell(
+            "anomaly",
+            f"anomaly:{odd.component}:{iso(odd.hour)}",
+            "warning",
+            f"{odd.component} spends far more than it does",
+            f"{odd.component} has spent ${cents(odd.spent_nanos)} since {odd.hour:%H:%M} UTC; of its hours in the last"
+            f" two weeks hardly one has cost ${cents(odd.beyond_nanos)}.",
+            window=Window("hourly", odd.hour, odd.hour + HOUR),
+            details={
+                "component": odd.component,
+                "hour": iso(odd.hour),
+                "spent": usd(odd.spent_nanos),
+                "odd_beyond": usd(odd.beyond_nanos),
+            },
+        )
 
     def _named(self, budget_ids: Iterable[str]) -> list[Budget]:
         found = (self._book.get(budget_id) for budget_id in budget_ids)
@@ -245,5 +318,8 @@ class Alerts:
             await asyncio.sleep(LOOK_S)
             try:
                 await self.look()
+                if self._clock.monotonic() - self._looked_ahead >= AHEAD_LOOK_S:
+                    self._looked_ahead = self._clock.monotonic()
+                    await self.look_ahead()
             except Exception:
                 log.exception("budgets could not be looked at for alerts")

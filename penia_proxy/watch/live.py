@@ -25,11 +25,16 @@ import orjson
 from penia_proxy.clock import Clock
 from penia_proxy.errors import TooManyClients
 from penia_proxy.ids import new_id
+from penia_proxy.watch.audience import Audience, Filter
 from penia_proxy.watch.messages import Channel, Malformed, Ping, Subscribe, Unsubscribe, read
 
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
+
+
+_TYPES: dict[Channel, str] = {"budget_updates": "budget_update", "alerts": "alert", "usage": "usage"}
+"""The type of a channel's messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class LiveLimits:
     coalesce_s: float = 0.1
     """api.md §3: updates to one budget are merged within 100 ms."""
     clients_max: int = 1_000
-    """At 14 kB each (measured for idle aiohttp WebSockets), 14 MB."""
+    """At 21 kB each (measured: `make crowd`), 21 MB."""
     usage_queue_max: int = 256
     """Usage events that wait for one client. Their text is shared between clients."""
     replay_max: int = 1_024
@@ -59,19 +64,6 @@ class _Event:
     budget_ids: tuple[str, ...]
     component: str | None
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Filter:
-    """None: everything."""
-
-    budgets: frozenset[str] | None
-    components: frozenset[str] | None
-
-    def passes(self, event: _Event) -> bool:
-        if self.budgets is not None and self.budgets.isdisjoint(event.budget_ids):
-            return False
-        return self.components is None or event.component is None or event.component in self.components
 
 
 class LiveHub:
@@ -99,6 +91,7 @@ class LiveHub:
         """Every event after this seq is in the ring."""
         self._kept_until = 0.0
         self._clients: set[LiveClient] = set()
+        self.audience: Audience[LiveClient] = Audience()
         self._touched: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._reading = asyncio.Lock()
@@ -202,13 +195,13 @@ class LiveHub:
     def _publish(
         self, channel: Channel, key: str, data: Json, budget_ids: tuple[str, ...], component: str | None
     ) -> None:
-        kind = "budget_update" if channel == "budget_updates" else channel
+        kind = _TYPES[channel]
         self._seq += 1
         event = _Event(self._seq, channel, key, budget_ids, component, self.text(kind, self._seq, {"data": data}))
         if len(self._ring) == self._ring.maxlen:
             self._floor = self._ring[0].seq
         self._ring.append(event)
-        for client in self._clients:
+        for client in self.audience.of(channel, budget_ids, component):
             client.offer(event)
 
     def _lose(self) -> None:
@@ -244,7 +237,7 @@ class LiveClient:
 
     def __init__(self, hub: LiveHub) -> None:
         self._hub = hub
-        self._filters: dict[Channel, _Filter] = {}
+        self._filters: dict[Channel, Filter] = {}
         # In the order of seq. A key that comes again goes to the end, so the size is bounded by the budgets, the
         # usage queue, and one of each of our own messages, whatever the client asks and however slowly it reads.
         self._waiting: dict[tuple[str, str | int], str] = {}
@@ -291,8 +284,9 @@ class LiveClient:
         return self._errors <= self._hub.limits.errors_max
 
     def close(self) -> None:
-        """Wake whoever waits for the next message."""
+        """Want nothing more, and wake whoever waits for the next message."""
         self._closed = True
+        self._unlisten(self._filters)
         self._ready.set()
 
     def channels(self) -> Json:
@@ -301,14 +295,20 @@ class LiveClient:
 
     def listen(self, asked: Subscribe) -> None:
         """Give each channel asked for this filter."""
-        wanted = _Filter(_names(asked.budgets), _names(asked.components))
-        for channel in asked.channels:
+        wanted = Filter(_names(asked.budgets), _names(asked.components))
+        self._unlisten(asked.channels)
+        for channel in () if self._closed else asked.channels:
             self._filters[channel] = wanted
+            self._hub.audience.add(self, channel, wanted)
 
     def offer(self, event: _Event) -> None:
         """Let an event wait if it was asked for and there is room."""
         wanted = self._filters.get(event.channel)
-        if wanted is None or not wanted.passes(event) or (event.channel, event.seq) in self._waiting:
+        if (
+            wanted is None
+            or not wanted.passes(event.budget_ids, event.component)
+            or (event.channel, event.seq) in self._waiting
+        ):
             return
         if event.channel != "usage":
             self.put(event.channel, event.text, event.key)
@@ -327,9 +327,15 @@ class LiveClient:
 
     def _mute(self, channels: Iterable[Channel]) -> None:
         muted: set[str] = set(channels)
-        self._filters = {channel: wanted for channel, wanted in self._filters.items() if channel not in muted}
+        self._unlisten(channels)
         self._waiting = {key: text for key, text in self._waiting.items() if key[0] not in muted}
         self._usage_waiting = sum(key[0] == "usage" for key in self._waiting)
+
+    def _unlisten(self, channels: Iterable[Channel]) -> None:
+        for channel in list(channels):
+            wanted = self._filters.pop(channel, None)
+            if wanted is not None:
+                self._hub.audience.discard(self, channel, wanted)
 
 
 def _names(names: Iterable[str] | None) -> frozenset[str] | None:

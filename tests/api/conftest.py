@@ -25,6 +25,7 @@ from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.notify import Notifier
+from penia_proxy.watch.projections import Projections
 from penia_proxy.watch.shapes import BudgetStates
 from tests.api.client import Api, MovedClock
 
@@ -75,7 +76,8 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
     states = BudgetStates(book, counters, clock)
     hub = LiveHub(states.of, states.ids, clock)
     notifier = Notifier(ledger, clock, config.alerts)
-    alerts = Alerts(book, counters, ledger, hub, clock, config.alerts, notifier)
+    projections = Projections(ledger)
+    alerts = Alerts(book, counters, ledger, hub, clock, config.alerts, notifier, projections)
     await alerts.start()
     notifier.start()
     yield Services(
@@ -89,6 +91,7 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
         hub=hub,
         alerts=alerts,
         notifier=notifier,
+        projections=projections,
         announcer=Announcer(hub, alerts),
         started_monotonic=clock.monotonic(),
         jumps=Jumps(clock),

@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from penia_proxy.api.summary import exhausted_at, projected
-from penia_proxy.budget.windows import EPOCH, Window
+from penia_proxy.budget.windows import Window
 from tests.api.client import Api, MovedClock
 
 DAY = Window("daily", datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC))
@@ -39,6 +38,8 @@ async def test_a_summary_has_every_figure(api: Api, clock: MovedClock) -> None:
         "request_count": 1,
         "has_unpriced_usage": False,
         "projected": 4.0,
+        "projected_low": 2.7184,
+        "projected_high": 5.2816,
         "exhausted_at": None,
         "start_time": "2026-11-23T00:00:00.000000Z",
         "end_time": "2026-11-24T00:00:00.000000Z",
@@ -129,34 +130,3 @@ async def test_a_new_window_starts_at_nothing(api: Api, clock: MovedClock) -> No
     daily, weekly = (await api.get(f"/budgets/{budget_id}/summary")).body
 
     assert (daily["spent"], weekly["spent"]) == (0.0, 2.0)
-
-
-@pytest.mark.parametrize(("hours", "end"), [(0, 100), (6, 400), (12, 200), (24, 100)])
-def test_the_forecast_is_a_straight_line(hours: int, end: int) -> None:
-    """What is spent grows to the window's end as it did so far; at its very start nothing can be said beyond it."""
-    assert projected(100, DAY, DAY.start, DAY.start + timedelta(hours=hours)) == end
-
-
-def test_what_never_ends_has_no_forecast() -> None:
-    """The total has no end to be spent at, and is not exhausted at a pace counted from 1970."""
-    total = Window("total", EPOCH, None)
-    now = DAY.start
-
-    assert projected(100, total, total.start, now) is None
-    assert exhausted_at(100, 200, total, total.start, now) is None
-
-
-@pytest.mark.parametrize(
-    ("spent", "limit", "hour"),
-    [(100, 200, 12), (100, 400, None), (100, 399, 23), (0, 1, None), (100, None, None), (100, 50, 3), (100, 0, 0)],
-)
-def test_when_a_limit_is_reached(spent: int, limit: int | None, hour: int | None) -> None:
-    """At six o'clock: twice as much is reached at twelve; what is not reached today is not reached at all."""
-    at = exhausted_at(spent, limit, DAY, DAY.start, DAY.start + timedelta(hours=6))
-
-    assert (at and (at.day, at.hour)) == (None if hour is None else (23, hour))
-
-
-def test_a_limit_far_away_does_not_leave_the_calendar() -> None:
-    """The greatest limit at the smallest pace is simply not reached."""
-    assert exhausted_at(1, 10**18, DAY, DAY.start, DAY.start + timedelta(hours=23)) is None

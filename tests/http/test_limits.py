@@ -9,9 +9,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from penia_proxy.api.live import LiveSocket
 from penia_proxy.sandbox import running_sandbox
 from penia_proxy.sandbox.faults import Behaviour
+from penia_proxy.watch.live import LiveClient
 from tests.gateways import KEYS, Running, Start
 from tests.processes import configure, listening, running
 
@@ -285,6 +288,26 @@ async def test_the_apis_bodies_have_a_limit(start: Start, monkeypatch: pytest.Mo
 
     assert (status, said["code"], health) == (503, "overloaded", 200)
     assert (await penia.api("POST", "/api/v1/check", {"component": "c", "estimated_cost": 1}))[0] == 200
+
+
+async def test_heartbeats_of_live_clients_do_not_gather(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client's next heartbeat is so long after it came, and not at the next whole second with everybody else's."""
+    due: list[float] = []
+    carry = LiveSocket._carry
+
+    async def carried(self: LiveSocket, socket: web.WebSocketResponse, client: LiveClient) -> None:
+        due.append(socket._heartbeat_when)
+        await carry(self, socket, client)
+
+    monkeypatch.setattr(LiveSocket, "_carry", carried)
+    penia = await start()
+    for _ in range(3):
+        async with penia.session.ws_connect(f"{penia.url}/ws") as live:
+            await live.send_json({"type": "ping"})
+            await live.receive_json()
+
+    assert len(due) == 3
+    assert any(when % 1 for when in due)
 
 
 async def test_live_clients_have_a_limit(start: Start) -> None:

@@ -232,3 +232,48 @@ async def test_what_finishes_grows(start: Start) -> None:
     assert max(held) >= 0.95 * cost
     assert (record["status"], record["output_tokens"]) == ("ok", 3_000)
     assert record["estimated_cost"] < record["cost"]
+
+
+async def spent_up(start: Start, left: float, **members: Any) -> Running:
+    """Start a gateway whose budget has so much left; less than nothing, where its limit was lowered since."""
+    penia = await start(budgets=(budget(1.0, **members),), providers={"openai": {}, "ollama": {}})
+    await penia.chat()
+    (record,), (known,) = await penia.records(), penia.gateway.book
+    status, _ = await penia.api("PUT", f"/api/v1/budgets/{known.budget_id}", {"daily_limit": record["cost"] + left})
+    assert status == 200
+    penia.sandbox.play(Behaviour(output_tokens=3_000))
+    return penia
+
+
+async def local(penia: Running, **members: Any) -> tuple[int, str | None]:
+    """Ask a model that costs nothing; return the status and what was changed of the request."""
+    body = {"model": "qwen3", "messages": TALK, **members}
+    async with penia.session.post(f"{penia.url}/ollama/v1/chat/completions", json=body) as answer:
+        await answer.read()
+        return answer.status, answer.headers.get("X-Penia-Changed")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("left", [0, -1e-5])
+@pytest.mark.parametrize("overrun", ["truncate", "finish", "never"])
+async def test_what_costs_nothing_needs_no_room(start: Start, overrun: str, left: float, *, stream: bool) -> None:
+    """A free model answers whole before any budget, also one that has been overdrawn and knows no bound for it."""
+    penia = await spent_up(start, left, overrun=overrun)
+    options = {"stream_options": {"include_usage": True}} if stream else {}
+    assert await local(penia, stream=stream, **options) == (200, None)
+    await settled(penia)
+    record = (await penia.records())[0]
+    assert (record["status"], record["cost_basis"]) == ("ok", "free")
+    assert record["output_tokens"] >= 3_000
+
+
+@pytest.mark.parametrize(("stream", "left"), [(True, 2e-6), (False, 5e-6)])
+async def test_output_that_costs_nothing_needs_no_room(start: Start, left: float, *, stream: bool) -> None:
+    """Where only the input has a price, what has room for it is neither cut off nor capped."""
+    penia = await spent_up(start, left)
+    answer = await penia.chat(model="text-embedding-3-small", stream=stream, max_tokens=4_000)
+    assert answer.status == 200
+    assert "output cap" not in answer.headers.get("X-Penia-Changed", "")
+    await settled(penia)
+    record = (await penia.records())[0]
+    assert (record["status"], record["output_tokens"]) == ("ok", 3_000)

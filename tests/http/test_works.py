@@ -1,16 +1,22 @@
 """Once means once: what several answers state, or a later one states for the first time, is one record."""
 
 import asyncio
+import sqlite3
+import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
 from penia_proxy.app import Gateway
 from penia_proxy.budget.estimate import OUTPUT_COLD_START
 from penia_proxy.clock import SystemClock
-from penia_proxy.gateway import works
+from penia_proxy.gateway import booking, works
+from penia_proxy.gateway.counting import tokens_of
+from penia_proxy.gateway.holding import Holding
 from tests.gateways import Running, Start
 from tests.http.desk import Desk, before, call, desk
 
@@ -173,6 +179,106 @@ async def test_a_response_asked_for_before_its_own_answer_has_ended_is_one_recor
     go_on.set()
     await making
     assert await total(penia) == pytest.approx(COST, abs=1e-12)
+
+
+def event(kind: str, **members: Any) -> bytes:
+    return b"data: %s\n\n" % orjson.dumps({"type": kind, **members})
+
+
+BEGUN = event("response.created", response=response("in_progress"))
+"""A stream whose response has a name, and no bill."""
+CUT = BEGUN + event("response.output_text.delta", delta="hello there")
+STREAM = ASKED | {"stream": True}
+
+
+async def made_and_read(penia: Running, provider: Desk, answer: bytes, body: dict[str, Any] = STREAM) -> None:
+    """Let a poll state the bill while the call that makes it runs, then let it be answered so."""
+    reached, go_on = provider.pauses("POST /v1/responses")
+    provider.says("POST /v1/responses", answer)
+    provider.says("GET /v1/responses/resp_1", response())
+    making = asyncio.create_task(call(penia, "POST /openai/v1/responses", body, X_Penia_Request_Id="made"))
+    await reached.wait()
+    await call(penia, "GET /openai/v1/responses/resp_1")
+    go_on.set()
+    await making
+
+
+async def test_a_stream_that_breaks_after_its_bill_was_read_is_one_record(provider: Desk, start: Start) -> None:
+    """What passed of it is a guess at a bill that is known."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    await made_and_read(penia, provider, CUT)
+    assert await total(penia) == pytest.approx(COST, abs=1e-12)
+    assert await held(penia) == 0
+
+
+async def test_a_stream_that_is_ended_early_after_its_bill_was_read_is_one_record(provider: Desk, start: Start) -> None:
+    """Also where the end is ours: the bill that was read took the room that the rest would have needed."""
+    tight = {"name": "cut", "daily_limit": COST + 1e-6, "enforcement": "block", "overrun": "truncate"}
+    penia = await before(provider, start, "openai", budgets=(tight,))
+    answer = BEGUN + b"".join(event("response.output_text.delta", delta=" word" * 100) for _ in range(20))
+    await made_and_read(penia, provider, answer)
+    assert await total(penia) == pytest.approx(COST, abs=1e-12)
+
+
+async def test_a_bill_that_is_read_while_the_rest_is_counted_is_one_record(
+    provider: Desk, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting what passed of a broken stream takes a moment, in which anything may come."""
+    penia = await before(provider, start, "openai")
+    provider.says("POST /v1/responses", CUT)
+    provider.says("GET /v1/responses/resp_1", response())
+
+    async def counted(text: str, model: str) -> int:
+        await call(penia, "GET /openai/v1/responses/resp_1")
+        return await tokens_of(text, model)
+
+    monkeypatch.setattr(booking, "tokens_of", counted)
+    await call(penia, "POST /openai/v1/responses", STREAM)
+    assert await total(penia) == pytest.approx(COST, abs=1e-12)
+
+
+async def test_a_stream_that_broke_is_corrected_once(provider: Desk, start: Start) -> None:
+    """What passed is booked first; the bill appends the difference, however often and wherever it is read."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    provider.says("POST /v1/responses", CUT)
+    provider.says("GET /v1/responses/resp_1", response())
+    await call(penia, "POST /openai/v1/responses", STREAM, X_Penia_Request_Id="made")
+    assert (await penia.record("made") or {})["cost_basis"] == "partial"
+    await asyncio.gather(*(call(penia, "GET /openai/v1/responses/resp_1") for _ in range(5)))
+    await penia.gateway.stop()
+    later = await again(penia)
+    for _ in range(2):
+        await call(later, "GET /openai/v1/responses/resp_1")
+    correction, _ = await later.records()
+    assert correction["corrects"] == "made"
+    assert await total(later) == pytest.approx(COST, abs=1e-12)
+    await later.gateway.stop()
+
+
+@pytest.mark.parametrize("answer", [CUT, event("response.completed", response=response())], ids=["broken", "whole"])
+async def test_a_bill_that_could_not_be_written_is_its_calls_own(provider: Desk, start: Start, answer: bytes) -> None:
+    """A call whose bill is being written for whoever read it waits for that, and books it itself if that fails."""
+    penia = await before(provider, start, "openai")
+    reached, go_on = provider.pauses("POST /v1/responses")
+    provider.says("POST /v1/responses", answer)
+    provider.says("GET /v1/responses/resp_1", response())
+    making = asyncio.create_task(call(penia, "POST /openai/v1/responses", STREAM, X_Penia_Request_Id="made"))
+    await reached.wait()
+    ledger = penia.gateway.ledger
+    with closing(
+        sqlite3.connect(penia.gateway.config.ledger.url.removeprefix("sqlite:///"), isolation_level=None)
+    ) as other:
+        ledger._writer._connection.execute("PRAGMA busy_timeout = 300")
+        other.execute("BEGIN EXCLUSIVE")
+        reading = asyncio.create_task(call(penia, "GET /openai/v1/responses/resp_1"))
+        while not ledger.queue_depth:
+            await asyncio.sleep(0.005)
+        go_on.set()
+        with pytest.raises(aiohttp.ClientError):
+            await reading
+        other.execute("ROLLBACK")
+    await making
+    assert await penia.record("made") is not None
 
 
 async def test_a_bill_that_comes_after_a_restart_corrects_the_guess(provider: Desk, start: Start) -> None:
@@ -447,6 +553,41 @@ async def test_googles_batch_is_recorded_once(provider: Desk, start: Start) -> N
     assert record["cost"] == pytest.approx(GEMINI_COST, abs=1e-12)
 
 
+async def test_googles_batch_that_waited_through_a_restart_is_corrected(provider: Desk, start: Start) -> None:
+    """Its results name no model; the operation does, which is all that is known of it then."""
+    penia = await before(provider, start, "google", budgets=BUDGET)
+    provider.says("POST /v1beta/models/gemini-2.5-flash:batchGenerateContent", operation())
+    inlined = {"inlinedResponses": {"inlinedResponses": [GENERATED]}}
+    provider.says("GET /v1beta/batches/b1", operation(done=True, response=inlined))
+    asked = {"request": {"contents": [{"parts": [{"text": "hi"}]}]}}
+    made = {"batch": {"inputConfig": {"requests": {"requests": [asked]}}}}
+    path = "POST /google/v1beta/models/gemini-2.5-flash:batchGenerateContent"
+    await call(penia, path, made, X_Penia_Request_Id="made")
+    await penia.gateway.stop()
+    later = await again(penia)
+    for _ in range(2):
+        await call(later, "GET /google/v1beta/batches/b1")
+    assert len(await later.records()) == 2
+    assert await total(later) == pytest.approx(GEMINI_COST, abs=1e-12)
+    await later.gateway.stop()
+
+
+async def test_a_batch_without_a_price_that_waited_through_a_restart_is_billed(provider: Desk, start: Start) -> None:
+    """Its file was not seen, so it held nothing; what its results say is not lost."""
+    penia = await before(provider, start, "openai")
+    await make_batch(penia, provider, upload=False)
+    await call(penia, "GET /openai/v1/batches/batch_1")
+    await penia.gateway.stop()
+    later = await again(penia)
+    assert (await later.record("made") or {})["cost_basis"] == "unpriced"
+    for _ in range(2):
+        await call(later, "GET /openai/v1/batches/batch_1")
+        await call(later, "GET /openai/v1/files/file-out/content")
+    correction, _ = await later.records()
+    assert correction["cost"] == pytest.approx(3 * COST / 2, abs=1e-12)
+    await later.gateway.stop()
+
+
 async def test_googles_batch_in_a_file_is_recorded_once(provider: Desk, start: Start) -> None:
     """The operation names the file, and each line has its key."""
     penia = await before(provider, start, "google")
@@ -479,3 +620,107 @@ async def test_mistrals_job_is_recorded_once_whichever_way_it_is_read(provider: 
         await call(penia, "GET /mistral/v1/files/f1/content")
     (record,) = await penia.records()
     assert (record["record_id"], record["input_tokens"]) == ("made", 1000)
+
+
+GOOGLE_MADE = {"batch": {"inputConfig": {"fileName": "files/in"}}}
+GOOGLE_POST = "POST /v1beta/models/gemini-2.5-flash:batchGenerateContent"
+INLINED = {"inlinedResponses": {"inlinedResponses": [GENERATED]}}
+
+
+async def batch_read_first(penia: Running, provider: Desk, ended: dict[str, Any]) -> None:
+    """Let a poll see how a batch ended before the answer that made it has come."""
+    reached, go_on = provider.pauses(GOOGLE_POST)
+    provider.says(GOOGLE_POST, operation())
+    provider.says("GET /v1beta/batches/b1", ended)
+    path = GOOGLE_POST.replace("/v1beta", "/google/v1beta")
+    making = asyncio.create_task(call(penia, path, GOOGLE_MADE, X_Penia_Request_Id="made"))
+    await reached.wait()
+    await call(penia, "GET /google/v1beta/batches/b1")
+    go_on.set()
+    assert (await making)[0] == 200
+
+
+async def test_a_hold_whose_bill_came_before_it_waited_does_not_wait(provider: Desk, start: Start) -> None:
+    """Nothing more will come for it."""
+    penia = await before(provider, start, "google", budgets=(BUDGET[0] | {"unpriced": "allow"},))
+    await batch_read_first(penia, provider, operation(done=True, response=INLINED))
+    await penia.gateway.ledger.caught_up()
+    assert penia.gateway.ledger.holds_open == 0
+    assert await held(penia) == 0
+    assert await total(penia) == pytest.approx(GEMINI_COST, abs=1e-12)
+
+
+async def test_a_hold_whose_work_failed_before_it_waited_does_not_wait(provider: Desk, start: Start) -> None:
+    """It is billed nothing, as if it had waited."""
+    penia = await before(provider, start, "google", budgets=(BUDGET[0] | {"unpriced": "allow"},))
+    await batch_read_first(penia, provider, operation(done=True, error={"code": 3}))
+    await penia.gateway.ledger.caught_up()
+    assert penia.gateway.ledger.holds_open == 0
+    assert await penia.records() == []
+
+
+async def test_a_response_that_was_cancelled_before_its_hold_waited_is_unconfirmed(
+    provider: Desk, start: Start
+) -> None:
+    """Nobody says how much it made."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    reached, go_on = provider.pauses("POST /v1/responses")
+    provider.says("POST /v1/responses", response("queued", background=True))
+    provider.says("GET /v1/responses/resp_1", response("cancelled", background=True))
+    body = ASKED | {"background": True}
+    making = asyncio.create_task(call(penia, "POST /openai/v1/responses", body, X_Penia_Request_Id="made"))
+    await reached.wait()
+    await call(penia, "GET /openai/v1/responses/resp_1")
+    go_on.set()
+    await making
+    assert await held(penia) == 0
+    assert (await penia.record("made") or {})["cost_basis"] == "unconfirmed"
+
+
+async def test_a_bill_that_could_not_be_priced_is_awaited_still(
+    provider: Desk, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails between the reading of a bill and its booking, the hold is there for the next one."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    provider.says("POST /v1/responses", response("queued", background=True))
+    provider.says("GET /v1/responses/resp_1", response())
+    await call(penia, "POST /openai/v1/responses", ASKED | {"background": True}, X_Penia_Request_Id="made")
+    with monkeypatch.context() as broken:
+        broken.setattr(works, "stated", None)
+        with pytest.raises(aiohttp.ClientError):
+            await call(penia, "GET /openai/v1/responses/resp_1")
+    assert await held(penia) > 0
+    await call(penia, "GET /openai/v1/responses/resp_1")
+    assert await held(penia) == 0
+    assert await total(penia) == pytest.approx(COST, abs=1e-12)
+
+
+async def test_a_stop_while_a_bill_is_priced_leaves_nothing_held(
+    provider: Desk, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hold is booked at what it held, and a later bill corrects that."""
+    monkeypatch.setattr(works, "POLL_S_MIN", 0.01)
+    monkeypatch.setattr(works, "PARTS_INLINE_MAX", 0)
+    pricing, go_on = threading.Event(), threading.Event()
+    bill = Holding.bill
+
+    def slowly(self: Holding, *args: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            pricing.set()
+            go_on.wait()
+        return bill(self, *args)
+
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    provider.says("POST /v1/responses", response("queued", background=True))
+    provider.says("GET /v1/responses/resp_1", response())
+    with monkeypatch.context() as slow:
+        slow.setattr(Holding, "bill", slowly)
+        await call(penia, "POST /openai/v1/responses", ASKED | {"background": True}, X_Penia_Request_Id="made")
+        while not pricing.is_set():
+            await asyncio.sleep(0.005)
+        await penia.gateway.stop()
+    go_on.set()
+    later = await again(penia)
+    assert (await later.record("made") or {})["cost"] > 0
+    assert later.gateway.ledger.holds_open == 0
+    await later.gateway.stop()

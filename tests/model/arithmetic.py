@@ -15,6 +15,8 @@ from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.windows import Calendar, Window, WindowKey
 
+NO_LIMIT = 10**18
+
 
 @dataclass
 class Open:
@@ -25,6 +27,10 @@ class Open:
     """By the budgets that apply, most specific first: what each holds."""
     amount: int
     """The largest; the expected cost where no budget applies."""
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    """Those budgets as they were when the call was admitted: it goes by them to its end."""
+    cut: frozenset[str] = frozenset()
+    """The budgets that end the call where they cannot hold more."""
     key: str | None = None
     """The name under which its bill comes later."""
 
@@ -98,10 +104,40 @@ class Arithmetic:
         ]
         return sorted(found, key=lambda budget: (-_asks(budget), budget.created_at))
 
-    def amount(self, budget: Budget, ask: Ask) -> int:
-        """Return what a budget holds of a call."""
+    def amount(self, budget: Budget, ask: Ask, at: datetime) -> int:
+        """Return what a budget holds of a call: where it may cut it off, what there is room for, down to the least."""
         bounded = budget.spec.overrun == "never" and ask.most_nanos is not None
-        return (ask.most_nanos if bounded else ask.expected_nanos) or 0
+        amount = (ask.most_nanos if bounded else ask.expected_nanos) or 0
+        if cuts(budget, ask):
+            amount = max(min(amount, self.room(budget, at)), min(ask.least_nanos, amount))
+        return amount
+
+    def room(self, budget: Budget, at: datetime) -> int:
+        """Return what is left in the window that has the least."""
+        sums, room = self.sums(), NO_LIMIT
+        for key in self.keys(budget.budget_id, at):
+            limit, seen = budget.limits.get(key.period), sums.get(key, Sums())
+            room = room if limit is None else min(room, limit - seen.spent - seen.held)
+        return room
+
+    def grown(self, name: str, amount: int) -> dict[str, int] | None:
+        """Return what each budget holds of a call that holds so much now; None where one has no room for it."""
+        hold = self.open[name]
+        grown = {
+            each: held if hold.budgets[each].spec.overrun == "never" else max(held, amount)
+            for each, held in hold.amounts.items()
+        }
+        more = {each: grown[each] - held for each, held in hold.amounts.items()}
+        if any(more[each] and more[each] > self.room(hold.budgets[each], hold.at) for each in hold.cut):
+            return None
+        return grown
+
+    def brim(self, name: str) -> int | None:
+        """Return the most that a call can come to before it is ended; None where nothing ends it."""
+        hold = self.open[name]
+        rooms = [hold.amounts[each] + self.room(hold.budgets[each], hold.at) for each in hold.cut]
+        brim = min(rooms, default=NO_LIMIT)
+        return None if brim >= NO_LIMIT else brim
 
     def refused(self, budget: Budget, ask: Ask, at: datetime) -> set[str]:
         """Return why a budget refuses a call; nothing where it does not."""
@@ -118,10 +154,10 @@ class Arithmetic:
             return why
         if ask.expected_nanos is not None and ask.most_nanos is None and spec.overrun == "never":
             why.add("unbounded_call")
-        amount, sums = self.amount(budget, ask), self.sums()
+        amount, sums = self.amount(budget, ask, at), self.sums()
         for key in self.keys(budget.budget_id, at):
             limit, seen = budget.limits.get(key.period), sums.get(key, Sums())
-            if limit is not None and seen.spent + seen.held + amount > limit:
+            if ask.most_nanos != 0 and limit is not None and seen.spent + seen.held + amount > limit:
                 why.add("budget_exceeded" if seen.spent + amount > limit else "budget_busy")
         return why
 
@@ -144,6 +180,13 @@ class Arithmetic:
 
     def billed(self, key: str) -> Line | None:
         return next((line for line in self.lines if line.key == key), None)
+
+
+def cuts(budget: Budget, ask: Ask) -> bool:
+    """Whether a budget ends a call where it cannot hold more: one that costs something, and only if it refuses."""
+    spec = budget.spec
+    refuses = spec.enforcement == "block" and not spec.shadow
+    return spec.overrun == "truncate" and refuses and ask.expected_nanos is not None and ask.most_nanos != 0
 
 
 def _any_of(globs: tuple[str, ...] | list[str], name: str) -> bool:

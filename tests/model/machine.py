@@ -34,7 +34,7 @@ from penia_proxy.errors import (
 )
 from penia_proxy.gateway.holding import Holding, State
 from penia_proxy.wire.call import Reading, Work
-from tests.model.arithmetic import Line, Open
+from tests.model.arithmetic import Line, Open, cuts
 from tests.model.process import FREE, PRICED, PROVIDER, UNPRICED, Process, caller, payer
 from tests.model.world import BACK, World, basis_of, once_key
 
@@ -64,6 +64,11 @@ ends = st.tuples(
     tokens,
     works,
 )
+Steps = list[tuple[bool, int]]
+growing = st.lists(
+    st.tuples(st.just(True), st.integers(0, 1)) | st.tuples(st.just(False), st.integers(-3, 12)), max_size=2
+)
+"""What a stream comes to: so much more than is held, or all that there is room for and perhaps a little more."""
 limited = st.fixed_dictionaries({}, optional={f"{period}_limit": limits for period in PERIODS})
 calendars = st.fixed_dictionaries(
     {
@@ -77,7 +82,7 @@ calendars = st.fixed_dictionaries(
 manners = st.fixed_dictionaries(
     {
         "enforcement": st.sampled_from(("block", "block", "warn", "track")),
-        "overrun": st.sampled_from(("never", "finish")),
+        "overrun": st.sampled_from(("never", "finish", "truncate")),
     },
     optional={"unpriced": st.sampled_from(("block", "warn", "allow")), "shadow": st.booleans()},
 )
@@ -126,11 +131,15 @@ class Money(World):
 
     # By the operator.
 
-    @initialize(first=st.tuples(limited, calendars), second=st.tuples(limited, calendars))
-    def two_budgets(self, first: Any, second: Any) -> None:
-        """Begin with one of each kind that blocks; every call meets both."""
-        self.adds({**first[0], **first[1], "enforcement": "block", "overrun": "never"})
-        self.adds({**second[0], **second[1], "enforcement": "block", "overrun": "finish"})
+    @initialize(
+        first=st.tuples(limited, calendars),
+        second=st.tuples(limited, calendars),
+        overruns=st.sampled_from((("never", "finish"), ("finish", "truncate"), ("never", "truncate"))),
+    )
+    def two_budgets(self, first: Any, second: Any, overruns: tuple[str, str]) -> None:
+        """Begin with two kinds that block; every call meets both."""
+        self.adds({**first[0], **first[1], "enforcement": "block", "overrun": overruns[0]})
+        self.adds({**second[0], **second[1], "enforcement": "block", "overrun": overruns[1]})
 
     @precondition(lambda self: len(self.said.budgets) < 4)
     @rule(limited=limited, calendar=calendars, manner=manners, scope=scopes)
@@ -203,11 +212,13 @@ class Money(World):
 
     # By callers.
 
-    @rule(calls=st.lists(st.tuples(components, tokens, tokens, st.none() | ends), min_size=1, max_size=4))
-    def calls(self, calls: list[tuple[str, int, int, End | None]]) -> None:
-        """Ask for ordinary calls, one after another, and let them leave; some end at once."""
-        for component, expected, more, end in calls:
-            name = self.asks(PRICED, component, Ask(expected, expected + more))
+    @rule(calls=st.lists(st.tuples(components, tokens, tokens, growing, st.none() | ends), min_size=1, max_size=4))
+    def calls(self, calls: list[tuple[str, int, int, Steps, End | None]]) -> None:
+        """Ask for ordinary calls, one after another, and let them leave; some grow, some end at once."""
+        for component, expected, more, steps, end in calls:
+            name = self.asks(PRICED, component, Ask(expected, expected + more, least_nanos=expected // 2))
+            if name:
+                self.does_outgrow(name, steps)
             if name and end:
                 self.does_end(name, *end)
 
@@ -263,8 +274,14 @@ class Money(World):
             assert isinstance(error, DuplicateRequest), f"the id {name} was used again: {error!r}"
             return None
         assert error is None, f"what fits was refused: {error!r}"
-        each = {budget.budget_id: self.said.amount(budget, ask) for budget in covering}
-        self.said.open[name] = Open(self.clock.now(), each, max(each.values(), default=ask.expected_nanos or 0))
+        each = {budget.budget_id: self.said.amount(budget, ask, self.clock.now()) for budget in covering}
+        self.said.open[name] = Open(
+            self.clock.now(),
+            each,
+            max(each.values(), default=ask.expected_nanos or 0),
+            {budget.budget_id: budget for budget in covering},
+            frozenset(budget.budget_id for budget in covering if cuts(budget, ask)),
+        )
         self.holds[name] = holding
         self.admitted(name)
         if sent:
@@ -297,7 +314,31 @@ class Money(World):
 
     # By the provider.
 
-    # The growth of a hold while its stream runs is a rule here.
+    @precondition(lambda self: self.pick(0, State.SENT) is not None)
+    @rule(which=which, steps=growing)
+    def outgrows(self, which: int, steps: Steps) -> None:
+        """Let a stream come to more than is held, some times."""
+        self.does_outgrow(self.picked(which, State.SENT), steps)
+
+    def does_outgrow(self, name: str, steps: Steps) -> None:
+        """Hold more of a call in all budgets that let it grow, or in none."""
+        holding, hold = self.holds[name], self.said.open[name]
+        for to_the_brim, more in steps:
+            held = holding.growing_nanos
+            if held is None or holding._held.model != PRICED:
+                return  # what holds the most there can be, or has no price, does not grow
+            to = (self.said.brim(name) if to_the_brim else None) or held
+            grown = self.said.grown(name, to + more)
+            was_held = self.run(holding.extend(to + more))
+            assert was_held == (grown is not None), f"{to + more} was {'' if was_held else 'not '}held"
+            if grown is None:
+                continue
+            for budget_id, amount in grown.items():
+                assert amount >= hold.amounts[budget_id], "an extension gave something back"
+                if budget_id not in hold.cut:
+                    self.exceeded(budget_id, hold.at, amount - hold.amounts[budget_id])
+            hold.amounts, hold.amount = grown, max(hold.amount, *grown.values())
+            assert [leg.amount_nanos for leg in holding.verdict.legs] == list(grown.values()), "what has grown"
 
     @precondition(lambda self: self.pick(0, State.HELD, State.SENT) is not None)
     @rule(which=which, end=ends)
@@ -419,7 +460,8 @@ class Money(World):
         if how == "failed":
             self.released(name)
         else:
-            self.unconfirmed(name, key=key)
+            # Of a work without a price that ended, nothing more is awaited.
+            self.unconfirmed(name, key=key, guess=how == "overdue")
 
     @rule(
         name=st.sampled_from(("p_1", "p_2", "p_3", "of a call")),

@@ -33,6 +33,7 @@ from penia_proxy.gateway.booking import End
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.holding import Held, Holding
+from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.works import CallWorks
 from penia_proxy.ledger import verify
 from penia_proxy.ledger.ledger import Ledger
@@ -101,15 +102,6 @@ class Meter:
 
     def reading(self) -> Reading:
         return self.said
-
-
-@dataclass
-class Answering:
-    """What `Booked` asks about the exchange around it."""
-
-    works: CallWorks
-    started: float
-    ttft_ms: float | None = None
 
 
 def caller(name: str, component: str, tags: dict[str, str] | None = None) -> Caller:
@@ -217,7 +209,7 @@ class Process:
         held = hold._held
         works = CallWorks(self.works, payer(held.caller), _unasked)
         call = Call("chat", held.model, stream=True, size=Size(0), body=b"", text=str)
-        await Booked(Answering(works, held.started), hold, call, Meter(reading)).at(end)
+        await Booked(works, Stamp(self.clock, held.caller.request_id), hold, call, Meter(reading)).at(end)
 
     async def api(self, handler: Callable[[Any], Coroutine[Any, Any, T]], path: str = "", body: Any = None) -> T:
         """Ask the control plane, past its HTTP."""

@@ -117,11 +117,13 @@ class World(RuleBasedStateMachine):
         self.said.end(name, cost, basis, key=key, guess=guess)
         self.gone.append(self.holds.pop(name))
 
-    def unconfirmed(self, name: str, *, key: str | None = None) -> None:
+    def unconfirmed(self, name: str, *, key: str | None = None, guess: bool = True) -> None:
         """Take it that a hold was settled at what it held."""
         model, amount = self.holds[name]._held.model, self.said.open[name].amount
         basis = basis_of(model, "unconfirmed")
-        self.settled(name, None if basis == "unpriced" else amount, basis, key=key, guess=basis == "unconfirmed")
+        self.settled(
+            name, None if basis == "unpriced" else amount, basis, key=key, guess=guess or basis == "unconfirmed"
+        )
 
     def released(self, name: str) -> None:
         """Take it that a hold is gone."""
@@ -141,6 +143,8 @@ class World(RuleBasedStateMachine):
             budget = self.said.budgets[budget_id]
             for key in self.said.keys(budget_id, hold.at):
                 limit = budget.limits.get(key.period)
+                if not hold.amounts[budget_id]:
+                    continue  # there is always room for what costs nothing
                 if limit is None or not budget.refuses:
                     self.roofs.pop(key, None)
                 else:

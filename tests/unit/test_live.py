@@ -280,6 +280,21 @@ async def test_filters_narrow_a_channel() -> None:
     assert usage["data"] == {"n": 2}
 
 
+async def test_who_has_left_is_not_asked_any_more() -> None:
+    """Leaving, muting and subscribing anew leave nothing behind of what a client listened to before."""
+    hub = hub_of(States("b_1"))
+    client, other = hub.join(), hub.join()
+    for budgets in (["b_1"], ["b_2"], None):
+        await say(client, "subscribe", channels=["usage"], **({"budgets": budgets} if budgets else {}))
+    await say(other, "subscribe", channels=["usage"])
+    await say(other, "unsubscribe")
+    assert list(hub.audience.of("usage", ["b_1"], "rhetor")) == [client]
+
+    hub.leave(client)
+
+    assert not hub.audience.of("usage", ["b_1"], "rhetor")
+
+
 async def test_a_snapshot_shows_the_budgets_asked_for() -> None:
     """A filter by budget narrows the snapshot; a budget that does not exist is simply not in it."""
     hub = hub_of(States("b_1", "b_2"))

@@ -135,7 +135,7 @@ def test_what_is_said() -> None:
     assert (alert.alert_type, alert.severity, alert.period) == ("exceeded", "critical", "daily")
     assert alert.title == "Budget 'Default': the daily limit is used up"
     assert alert.message == (
-        "Budget 'Default': $5.00 of $5.00 is spent or held (100%) in the present daily window."
+        "Budget 'Default' is past 100%: $5.00 of the daily $5.00 is spent or held (100%)."
         " Calls that do not fit are refused."
     )
     assert [severity_of(percent) for percent in (50, 79.9, 80, 99, 100)] == [

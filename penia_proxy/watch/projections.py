@@ -1,0 +1,45 @@
+"""
+Know the shape of each budget's days.
+
+Its one job: the history that a projection is made of, read from the ledger once an hour and budget.
+Rule: what is kept here is shown and told, and feeds no verdict.
+"""
+
+from collections import OrderedDict
+from datetime import datetime
+
+from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.projection import HISTORY, HOUR_S, Projection, Shape, project, shape_of
+from penia_proxy.budget.windows import Window
+from penia_proxy.ledger.ledger import Ledger
+
+SHAPES_MAX = 10_000
+
+
+class Projections:
+    """Where windows will end."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._shapes: OrderedDict[str, tuple[int, Shape | None]] = OrderedDict()
+
+    async def of(self, budget: Budget, window: Window, spent_nanos: int, now: datetime) -> Projection | None:
+        """Return where a window of a budget will end; None for one that never does."""
+        if window.end is None:
+            return None
+        shape = await self._shape(budget.budget_id, now)
+        since = max(window.start, budget.created_at)
+        return project(window, since, now, spent_nanos, budget.limits.get(window.period), shape)
+
+    async def _shape(self, budget_id: str, now: datetime) -> Shape | None:
+        hour = int(now.timestamp()) // HOUR_S
+        known = self._shapes.get(budget_id)
+        if known is not None and known[0] == hour:
+            return known[1]
+        spent = await self._ledger.summaries.hourly(budget_id, now - HISTORY)
+        shape = shape_of({int(start.timestamp()) // HOUR_S: nanos for start, nanos in spent.items()}, hour)
+        self._shapes[budget_id] = (hour, shape)
+        self._shapes.move_to_end(budget_id)
+        if len(self._shapes) > SHAPES_MAX:
+            self._shapes.popitem(last=False)
+        return shape

@@ -1,0 +1,212 @@
+"""Alerts over the API: listed, dismissed, acknowledged, heard live; settings that change while it runs."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.api.client import Api
+from tests.told import SECRET, hook, mailbox
+
+
+async def raised(api: Api, cost: float = 4.6, **spec: Any) -> str:
+    """Cross 50, 80 and 90 % of a budget of five dollars; return its id."""
+    budget_id = await api.budget(daily_limit=5.0, **spec)
+    await api.record(cost=cost)
+    await api.services.alerts.look()
+    return budget_id
+
+
+async def listed(api: Api, **query: Any) -> list[dict[str, Any]]:
+    answer = await api.get("/alerts", **query)
+    assert answer.status == 200
+    items: list[dict[str, Any]] = answer.body["items"]
+    assert answer.body["total"] == len(items)
+    return items
+
+
+async def test_an_empty_list(api: Api) -> None:
+    """Nothing has happened, and that is said in the shape of a list."""
+    assert (await api.get("/alerts")).body == {"items": [], "total": 0, "page": 1, "limit": 20}
+
+
+async def test_filters(api: Api) -> None:
+    """Newest first; by budget, type, severity, and whether they still matter."""
+    budget_id = await raised(api, cost=5.5)
+    other = await api.budget(name="Other", daily_limit=50.0)
+
+    assert [alert["threshold_percent"] for alert in await listed(api)] == [100, 90, 80, 50]
+    assert [alert["budget_id"] for alert in await listed(api, budget_id=budget_id, severity="info")] == [budget_id]
+    assert await listed(api, budget_id=other) == []
+    assert [alert["severity"] for alert in await listed(api, alert_type="exceeded")] == ["critical"]
+    assert len(await listed(api, active="true")) == 4
+    api.clock.move(timedelta(days=1))
+    assert await listed(api, active="true") == []
+
+
+async def test_pages(api: Api) -> None:
+    """A page has as many as were asked for, and says how many there are."""
+    await raised(api)
+
+    answer = await api.get("/alerts", page=2, limit=2)
+
+    assert [alert["threshold_percent"] for alert in answer.body["items"]] == [50]
+    assert (answer.body["total"], answer.body["page"], answer.body["limit"]) == (3, 2, 2)
+
+
+async def test_dismissed_and_acknowledged(api: Api) -> None:
+    """Each mark stays, and is a filter; an alert that is not there is a 404."""
+    await raised(api)
+    first, second, _ = await listed(api)
+
+    dismissed = await api.put(f"/alerts/{first['alert_id']}/dismiss", {})
+    acknowledged = await api.post(f"/alerts/{second['alert_id']}/acknowledge")
+
+    assert (dismissed.status, dismissed.body["is_dismissed"], dismissed.body["acknowledged"]) == (200, True, False)
+    assert (acknowledged.status, acknowledged.body["acknowledged"]) == (200, True)
+    assert (await api.get(f"/alerts/{first['alert_id']}")).body == dismissed.body
+    assert [alert["alert_id"] for alert in await listed(api, acknowledged="true")] == [second["alert_id"]]
+    assert len(await listed(api, is_dismissed="false")) == 2
+    for answer in (await api.put("/alerts/a_none/dismiss", {}), await api.post("/alerts/a_none/acknowledge")):
+        assert answer.status == 404
+    assert (await api.get("/alerts/a_none")).status == 404
+
+
+async def test_a_raised_limit_resolves(api: Api) -> None:
+    """What a higher limit takes the reason from is no longer active, and says since when."""
+    budget_id = await raised(api)
+
+    await api.put(f"/budgets/{budget_id}", {"daily_limit": 5.5})
+    await api.services.alerts.look()
+
+    states = {alert["threshold_percent"]: alert["resolved_at"] is not None for alert in await listed(api)}
+    assert states == {50: False, 80: False, 90: True}
+    assert len(await listed(api, active="true")) == 2
+
+
+async def test_heard_live(api: Api) -> None:
+    """The feed's ``alerts`` channel tells an alert as it is raised, and its dismissal."""
+    socket = await api.listen()
+    await socket.send_json({"type": "subscribe", "channels": ["alerts"]})
+    assert [(await socket.receive_json())["type"] for _ in range(2)] == ["subscribed", "snapshot"]
+
+    await raised(api, cost=2.6)
+    told = await socket.receive_json()
+    await api.put(f"/alerts/{told['data']['alert_id']}/dismiss", {})
+    again = await socket.receive_json()
+
+    assert (told["type"], told["data"]["threshold_percent"], told["data"]["is_dismissed"]) == ("alert", 50, False)
+    assert (again["type"], again["data"]["is_dismissed"]) == ("alert", True)
+
+
+async def test_settings_are_changed_and_kept(api: Api) -> None:
+    """What is named changes, in force at once; secrets go in and never out."""
+    before = (await api.get("/alerts/settings")).body
+    url = "https://hooks.example.com/a-key-in-a-path"
+
+    changed = await api.put(
+        "/alerts/settings", {"thresholds": [25, 75], "webhooks": [{"name": "ops", "url": url, "secret": SECRET}]}
+    )
+
+    assert before["thresholds"] == [50, 80, 90, 100]
+    assert changed.status == 200
+    shown = {"name": "ops", "url": "https://hooks.example.com/…", "format": "json", "secret_set": True}
+    assert changed.body == {**before, "thresholds": [25, 75], "webhooks": [shown]}
+    assert (await api.get("/alerts/settings")).body == changed.body
+    # As it was shown, it may be sent back: address and secret stay.
+    again = await api.put("/alerts/settings", {"webhooks": [{name: shown[name] for name in ("name", "url", "format")}]})
+    assert again.body["webhooks"] == [shown]
+    kept = await api.services.ledger.alerts.setting("alerts")
+    assert kept is not None
+    assert kept["webhooks"] == [{"name": "ops", "url": url, "format": "json", "secret": SECRET}]
+    await api.budget(daily_limit=1.0)
+    await api.record(cost=0.3)
+    await api.services.alerts.look()
+    assert [alert["threshold_percent"] for alert in await listed(api)] == [25]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"thresholds": [0]}, "thresholds.0"),
+        ({"thresholds": "50"}, "thresholds"),
+        ({"webhooks": [{"name": "a b", "url": "https://x.example"}]}, "webhooks.0.name"),
+        ({"webhooks": [{"name": "ops", "url": "ftp://x.example"}]}, "webhooks.0.url"),
+        ({"webhooks": [{"url": "https://x.example"}, {"url": "https://y.example"}]}, "webhooks"),
+        ({"email": {"to": ["ops@example.com"]}}, "email.smtp"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+async def test_settings_that_cannot_be(api: Api, body: dict[str, Any], field: str) -> None:
+    """Each wrong field is named, and nothing changes."""
+    before = (await api.get("/alerts/settings")).body
+
+    answer = await api.put("/alerts/settings", body)
+
+    assert answer.status == 422
+    assert field in [entry["field"] for entry in answer.body["detail"]]
+    assert (await api.get("/alerts/settings")).body == before
+
+
+async def test_a_trial_says_what_became_of_it(api: Api) -> None:
+    """By channel: what was taken, and why the other was not."""
+    async with hook() as taking, hook() as refusing:
+        refusing.failing = 1
+        webhooks = [
+            {"name": "good", "url": taking.url, "secret": SECRET},
+            {"name": "bad", "url": refusing.url, "secret": SECRET},
+        ]
+        await api.put("/alerts/settings", {"webhooks": webhooks})
+
+        answer = await api.post("/alerts/settings/test")
+
+    assert answer.body == {"channels": {"webhook:good": None, "webhook:bad": "HTTP 500"}}
+    assert taking.bodies[0]["alert"]["title"] == "This is a trial"
+    assert await listed(api) == []
+
+
+async def test_what_was_given_up_can_be_tried_again(api: Api) -> None:
+    """A dead notification is listed with its last error, and goes out once somebody asks for it."""
+    async with hook() as told:
+        told.failing = 1_000
+        await api.put("/alerts/settings", {"webhooks": [{"name": "ops", "url": told.url, "secret": SECRET}]})
+        await raised(api, cost=2.6)
+        while not (waiting := (await api.get("/notifications", state="pending")).body["items"])[0]["attempts"]:
+            api.services.notifier.wake()
+        notification_id = waiting[0]["notification_id"]
+        one = await api.services.ledger.alerts.notification(notification_id)
+        assert one is not None
+        await api.services.ledger.update_notification(one.failed("HTTP 500", None))
+
+        dead = (await api.get("/notifications", state="dead", alert_id=one.alert_id)).body["items"]
+        told.failing = 0
+        again = await api.post(f"/notifications/{notification_id}/retry")
+        while (await api.get("/notifications", state="sent")).body["total"] == 0:
+            pass
+        refused = await api.post(f"/notifications/{notification_id}/retry")
+
+    assert (dead[0]["state"], dead[0]["last_error"]) == ("dead", "HTTP 500")
+    assert again.status == 200
+    assert told.ids == [notification_id]
+    assert (refused.status, (await api.post("/notifications/n_none/retry")).status) == (409, 404)
+
+
+async def test_a_digest_gathers_a_day(api: Api) -> None:
+    """One message at the hour, with everything of the day in it; nothing before."""
+    async with mailbox() as box:
+        mail = {"smtp": box.url, "from": "penia@example.com", "to": ["ops@example.com"], "digest": "daily"}
+        config = api.services.config.alerts.model_validate({"email": mail})
+        api.services.notifier.take(config)
+        await raised(api)
+        api.services.notifier.wake()
+        waiting = (await api.get("/notifications")).body["items"]
+
+        api.clock.move(timedelta(days=1))
+        api.services.notifier.wake()
+        while not box.messages:
+            await api.get("/notifications")
+
+    assert {one["state"] for one in waiting} == {"pending"}
+    (message,) = box.messages
+    assert message["Subject"] == "Penia: 3 alerts"
+    assert message.get_content().count("Budget 'Default'") == 3
