@@ -36,6 +36,7 @@ from penia_proxy.errors import (
     RequestTimeout,
     SchemaViolation,
 )
+from penia_proxy.export.courtesy import calls_first
 from penia_proxy.wire.body import read_object
 
 BODY_BYTES_MAX = 1_000_000
@@ -122,7 +123,8 @@ def serve(endpoint: Endpoint, services: Services, hosts: frozenset[str] | None) 
                 raise Overloaded("As many files are being sent as may be; ask again in a moment.")
             services.streams += 1
             try:
-                return await streamed(request, value)
+                with calls_first():
+                    return await streamed(request, value)
             finally:
                 services.streams -= 1
         status = endpoint.status

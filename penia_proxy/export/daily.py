@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from penia_proxy.clock import Clock
 from penia_proxy.config import ExportConfig
 from penia_proxy.errors import PeniaError
+from penia_proxy.export.courtesy import calls_first
 from penia_proxy.export.files import whole_file
 from penia_proxy.export.formats import FORMATS, exported, format_of
 from penia_proxy.ledger.ledger import Ledger
@@ -74,7 +75,8 @@ class DailyFiles:
             path = directory / f"penia-usage_{day}{FORMATS[config.format].suffix}"
             if not await asyncio.to_thread(path.exists):
                 await self._ledger.caught_up()
-                await asyncio.to_thread(_write, self._ledger_url, config, day, path)
+                with calls_first():
+                    await asyncio.to_thread(_write, self._ledger_url, config, day, path)
                 _log.info("%s is written", path)
             self.last_day = day
 

@@ -20,6 +20,7 @@ from benchmarks.history import RECORDS
 from penia_proxy.api import endpoint, exports
 from penia_proxy.api.shown import RecordShown
 from penia_proxy.clock import iso
+from penia_proxy.export.courtesy import SWITCH_S, calls_first
 from penia_proxy.export.formats import exported
 from penia_proxy.export.table import COLUMNS
 from penia_proxy.ledger.file import path_of
@@ -243,6 +244,7 @@ async def test_a_slow_client_is_waited_for_and_one_that_leaves_ends_it(
             loop.call_soon_threadsafe(closed.set)
 
     monkeypatch.setattr(exports, "exported", counted)
+    usual = sys.getswitchinterval()
     async with api.session.get(api.url + EXPORT) as answer:
         assert await answer.content.readany()
         before = -1
@@ -251,8 +253,23 @@ async def test_a_slow_client_is_waited_for_and_one_that_leaves_ends_it(
             await asyncio.sleep(0.3)
         assert 1 < made[0] < 100  # of 121 pieces
         assert not closed.is_set()
+        assert sys.getswitchinterval() < usual
     await asyncio.wait_for(closed.wait(), 10)
     assert api.services.streams == 0
+    assert sys.getswitchinterval() == usual
+
+
+def test_calls_go_first_until_the_last_file_is_made() -> None:
+    """While any file is made the lock changes hands soon; afterwards as it did before."""
+    usual = sys.getswitchinterval()
+    first, second = calls_first(), calls_first()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
+    second.__exit__(None, None, None)
+
+    assert sys.getswitchinterval() == usual
 
 
 async def pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

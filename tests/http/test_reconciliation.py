@@ -123,7 +123,6 @@ async def test_the_command_shows_and_says_drifts(start: Start, tmp_path: Path) -
 
 async def penia_command(*arguments: str) -> tuple[int, str, str]:
     """Run a command as a process; return exit code, stdout, stderr."""
-
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "penia_proxy", *arguments),
         stdout=asyncio.subprocess.PIPE,
