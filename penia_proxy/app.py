@@ -167,9 +167,16 @@ class Gateway:
 
         Raises ConfigError, having changed nothing.
         """
+        return await self._take_anew(self._reread)
+
+    async def refresh(self) -> None:
+        """Take the prices as they are now, and nothing else. Raises ConfigError, having changed nothing."""
+        await self._take_anew(lambda: self.config)
+
+    async def _take_anew(self, read: Callable[[], Config]) -> tuple[str, ...]:
         async with self._reloading:
             try:
-                config = await asyncio.to_thread(self._reread)
+                config = await asyncio.to_thread(read)
                 changed = changes(self.config, config)
                 prices = await asyncio.to_thread(_prices_of, config)
                 upstreams = self._upstreams(config.providers)
@@ -288,6 +295,7 @@ class Gateway:
             jumps=Jumps(self.clock),
             config_loaded_at=self.clock.now(),
             reload=self.reload,
+            refresh=self.refresh,
             habit=self.habit,
             calibration=self.calibration,
             daily=self._daily,

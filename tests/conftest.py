@@ -9,6 +9,8 @@ import os
 
 import pytest
 
+pytest_plugins = ["tests.faults.table"]
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:

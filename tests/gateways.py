@@ -18,7 +18,7 @@ from penia_proxy.budget.prices import PriceBook
 from penia_proxy.budget.usage import BATCH_TIER, Usage
 from penia_proxy.clock import SystemClock
 from penia_proxy.ledger.verify import verify
-from penia_proxy.sandbox import Charge, Sandbox, Tokens
+from penia_proxy.sandbox import Call, Charge, Sandbox, Tokens
 
 KEYS = {"Authorization": "Bearer made-up", "x-api-key": "made-up"}
 
@@ -74,24 +74,27 @@ class Running:
 
 def billed_nanos(penia: Running) -> int:
     """Return what the provider's own count comes to at the catalogue's prices: of answers, and of work begun."""
-    book = _prices()
+    return sum(bill_of(call) for call in penia.sandbox.calls)
+
+
+def bill_of(call: Call) -> int:
+    """Return what one call's whole answer is billed, and what it began."""
+    own = Tokens(
+        input=call.input_tokens,
+        cache_read=call.cache_read_tokens,
+        cache_write_5m=call.cache_write_5m_tokens,
+        cache_write_1h=call.cache_write_1h_tokens,
+        output=call.output_tokens,
+        reasoning=call.reasoning_tokens,
+        searches=call.searches,
+    )
     total = 0
-    for call in penia.sandbox.calls:
-        own = Tokens(
-            input=call.input_tokens,
-            cache_read=call.cache_read_tokens,
-            cache_write_5m=call.cache_write_5m_tokens,
-            cache_write_1h=call.cache_write_1h_tokens,
-            output=call.output_tokens,
-            reasoning=call.reasoning_tokens,
-            searches=call.searches,
-        )
-        charges = [Charge(key="", served_model=call.served_model, tokens=own, service_tier=call.service_tier)]
-        for charge in (*(charges if own != Tokens() else ()), *call.later):
-            catalogue = CATALOGUES.get(call.provider, call.provider)
-            card = book.card(catalogue, charge.served_model or "", SystemClock().now())
-            assert card is not None
-            total += card.price(_usage_of(charge, call.provider)).total_nanos
+    charges = [Charge(key="", served_model=call.served_model, tokens=own, service_tier=call.service_tier)]
+    for charge in (*(charges if own != Tokens() else ()), *call.later):
+        catalogue = CATALOGUES.get(call.provider, call.provider)
+        card = _prices().card(catalogue, charge.served_model or "", SystemClock().now())
+        assert card is not None
+        total += card.price(_usage_of(charge, call.provider)).total_nanos
     return total
 
 

@@ -45,6 +45,16 @@ class Process:
         """Return the process's number."""
         return self._process.pid
 
+    @property
+    def returncode(self) -> int | None:
+        """Return how it has ended, None while it runs."""
+        return self._process.returncode
+
+    @staticmethod
+    async def moment() -> None:
+        """Give it a moment, between two looks at what it has done."""
+        await asyncio.sleep(0.001)
+
     def signal(self, number: int) -> None:
         """Send a signal."""
         self._process.send_signal(number)

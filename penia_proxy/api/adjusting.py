@@ -46,7 +46,7 @@ async def adjust_record(call: Call[Nothing, AdjustBody]) -> Reply:
 
 
 async def _adjust(services: Services, record_id: str, body: AdjustBody) -> tuple[UsageRecord, bool]:
-    async with services.adjustments:
+    async with services.repricing:
         await services.ledger.caught_up()
         first = await services.ledger.queries.record(record_id)
         if first is None:

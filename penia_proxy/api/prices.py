@@ -1,7 +1,7 @@
 """
 Show what models cost.
 
-Its one job: `/api/v1/prices`: the price list, one model's price, and what given tokens cost.
+Its one job: `/api/v1/prices`: the price list, one model's price now and earlier, what tokens cost, reading all anew.
 Rules: the price book decides; nothing is priced here. A price that is not known is a 404, never a 0.
 """
 
@@ -19,7 +19,7 @@ from penia_proxy.budget.prices import ModelPrices, Rate, RateCard
 from penia_proxy.budget.ratecard import Prices
 from penia_proxy.budget.units import UNITS
 from penia_proxy.budget.usage import Usage
-from penia_proxy.errors import NotFound
+from penia_proxy.errors import ConfigError, NotFound
 
 
 class Tier(Shown):
@@ -58,6 +58,30 @@ class Cost(Shown):
     output_cost: float
     total_cost: float
     pricing_version: str
+
+
+class PriceThen(PriceShown):
+    """Prices, and the days on which they hold."""
+
+    start_date: Annotated[str | None, Field(description="The first day, in UTC; null: since ever.")]
+    end_date: Annotated[str | None, Field(description="The day before which they end; null: as far as is known.")]
+    varies: Annotated[
+        bool, Field(description="Other prices hold at some hours or on some weekdays; these are of the first midnight.")
+    ]
+
+
+class PriceHistory(Shown):
+    """What a model cost, oldest first."""
+
+    items: list[PriceThen]
+
+
+class Refreshed(Shown):
+    """The prices in force, read again."""
+
+    changed: bool
+    version: str
+    previous_version: str
 
 
 class PricesQuery(Paged):
@@ -106,6 +130,36 @@ async def list_prices(call: Call[PricesQuery, Nothing]) -> dict[str, Any]:
 async def current_price(call: Call[Nothing, PriceBody]) -> dict[str, Any]:
     """Show one model's price."""
     return price_json(_line(_card(call.services, call.body)), call.services.prices.version)
+
+
+async def price_history(call: Call[Nothing, Nothing]) -> dict[str, Any]:
+    """Show what a model has cost, and from when on."""
+    services = call.services
+    provider, model = call.path["provider"], call.path["model"]
+    configured = services.config.providers.get(provider)
+    name = configured.priced_as(model) if configured else model
+    stretches = services.prices.history(services.catalogue_of(provider), name)
+    if not stretches:
+        raise NotFound("No price is known for this model.")
+    return {
+        "items": [
+            {
+                **price_json(stretch.line, services.prices.version),
+                "start_date": None if stretch.start is None else str(stretch.start),
+                "end_date": None if stretch.end is None else str(stretch.end),
+                "varies": stretch.by_the_clock,
+            }
+            for stretch in stretches
+        ]
+    }
+
+
+async def refresh(call: Call[Nothing, Nothing]) -> dict[str, Any]:
+    """Read the price overrides again; the catalogue comes with the package, and changes with a restart."""
+    before = call.services.prices.version
+    await call.services.refresh()
+    now = call.services.prices.version
+    return {"changed": now != before, "version": now, "previous_version": before}
 
 
 async def calculate(call: Call[Nothing, CostBody]) -> dict[str, Any]:
@@ -189,6 +243,21 @@ ENDPOINTS = (
         body=PriceBody,
         response=PriceShown,
         errors=(NotFound,),
+    ),
+    Endpoint(
+        method="GET",
+        path=_PATH + "/history/{provider}/{model}",
+        handler=price_history,
+        tag="prices",
+        response=PriceHistory,
+    ),
+    Endpoint(
+        method="POST",
+        path=_PATH + "/refresh",
+        handler=refresh,
+        tag="prices",
+        response=Refreshed,
+        errors=(ConfigError,),
     ),
     Endpoint(
         method="POST",

@@ -24,11 +24,14 @@ from penia_proxy.api import (
     health,
     posting,
     prices,
+    recommend,
     reconciling,
     reports,
+    repricing,
     summary,
     timeseries,
     usage,
+    what_if,
 )
 from penia_proxy.api.docs import Docs
 from penia_proxy.api.endpoint import Endpoint, guarded, serve
@@ -50,6 +53,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *timeseries.ENDPOINTS,
     *reconciling.ENDPOINTS,
     *prices.ENDPOINTS,
+    *repricing.ENDPOINTS,
+    *recommend.ENDPOINTS,
+    *what_if.ENDPOINTS,
     *estimates.ENDPOINTS,
     *alerts.ENDPOINTS,
     *configuration.ENDPOINTS,

@@ -44,6 +44,27 @@ class LoadedCounters(Counters, Protocol):
         ...
 
 
+def catalogue_of(config: Config, provider: str) -> str:
+    """Return a provider's name in the price book, which config.yaml may say."""
+    configured = config.providers.get(provider)
+    return (configured.prices if configured else None) or provider
+
+
+def card_at(
+    config: Config, prices: PriceBook, provider: str, model: str, at: datetime, place: str | None = None
+) -> RateCard | None:
+    """
+    Return what a model costs at a configured provider, or at one of the catalogue; None: no price is known.
+
+    ``place`` is where a call's path asked to be processed.
+    """
+    configured = config.providers.get(provider)
+    if configured is None:
+        return prices.card(provider, model, at)
+    region = region_of(configured.base_url, configured.region, place)
+    return prices.card(catalogue_of(config, provider), configured.priced_as(model), at, region=region)
+
+
 @dataclass(slots=True)
 class Services:
     """The parts of a running Penia that the API shows and moves."""
@@ -65,6 +86,8 @@ class Services:
     config_loaded_at: datetime
     reload: Callable[[], Awaitable[tuple[str, ...]]]
     """Read the configuration again; return the names of what changed. Raises ConfigError, having changed nothing."""
+    refresh: Callable[[], Awaitable[None]]
+    """Read the prices again. Raises ConfigError, having changed nothing."""
     config_error: str | None = None
     """Why the last reload changed nothing."""
     habit: OutputHabit = field(default_factory=OutputHabit)
@@ -73,8 +96,8 @@ class Services:
     """The gateway's."""
     budget_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
-    adjustments: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held from reading what a record has come to, to the acknowledged correction: likewise."""
+    repricing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from reading what records have come to, to the acknowledged corrections: adjustments and new prices."""
     draining: bool = False
     """Whether calls are refused because the process ends."""
     capture_rates: dict[str, float | None] = field(default_factory=dict)
@@ -87,16 +110,11 @@ class Services:
 
     def catalogue_of(self, provider: str) -> str:
         """Return the provider's name in the price book, which config.yaml may say."""
-        configured = self.config.providers.get(provider)
-        return (configured.prices if configured else None) or provider
+        return catalogue_of(self.config, provider)
 
     def card(self, provider: str, model: str, at: datetime) -> RateCard | None:
         """Return what a model costs at a configured provider, or at one of the catalogue; None: no price is known."""
-        configured = self.config.providers.get(provider)
-        if configured is None:
-            return self.prices.card(provider, model, at)
-        region = region_of(configured.base_url, configured.region)
-        return self.prices.card(self.catalogue_of(provider), configured.priced_as(model), at, region=region)
+        return card_at(self.config, self.prices, provider, model, at)
 
     def facts(self, provider: str, model: str) -> ModelFacts | None:
         """Return what is stated about such a model; None: nothing is."""

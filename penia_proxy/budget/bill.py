@@ -13,6 +13,9 @@ from typing import Any
 from penia_proxy.budget.prices import RateCard
 from penia_proxy.budget.usage import CostBasis, Usage
 
+PARTS = "usage_parts"
+"""In a record's metadata: the sum cannot be priced again as if it were one answer."""
+
 CardOf = Callable[[str], RateCard | None]
 
 
@@ -29,11 +32,15 @@ class Bill:
     """Whether counts contradicted each other and were clamped to be priced."""
     unrated: tuple[str, ...] = ()
     """Names of counts that no price is known for; the cost is then a lower bound."""
+    parts: int = 1
+    """More than one where the usage is a sum whose parts were priced each by itself."""
 
     @property
     def remarks(self) -> dict[str, Any]:
         """What a record's metadata says of the bill."""
         said: dict[str, Any] = {"usage_clamped": True} if self.clamped else {}
+        if self.parts > 1:
+            said[PARTS] = self.parts
         return {**said, "usage_unrated": list(self.unrated)} if self.unrated else said
 
 
@@ -58,5 +65,6 @@ def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBa
         free = free and card.is_free
     model = parts[0][0] or asked
     if not priced or usage is None:
-        return Bill(model, usage or Usage(), "unpriced", None, None, clamped)
-    return Bill(model, usage, "free" if free else basis, cost, input_cost, clamped, tuple(sorted(unrated)))
+        return Bill(model, usage or Usage(), "unpriced", None, None, clamped, parts=len(parts))
+    rated = tuple(sorted(unrated))
+    return Bill(model, usage, "free" if free else basis, cost, input_cost, clamped, rated, len(parts))

@@ -6,7 +6,7 @@ Rules: everything that decides is here and pure; where the figures live (`Counte
 every budget and figure that led to it. Must not know HTTP, the ledger, or the time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
@@ -17,6 +17,9 @@ from penia_proxy.budget.money import usd_text
 from penia_proxy.budget.record import Tally, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.windows import Window, WindowKey
+
+CHEAPER_TRIED = 8
+"""Models that are judged in place of one that is refused: where the cheapest do not fit, hardly a dearer one does."""
 
 AMOUNT_MAX = 2**63 - 1
 """More than any amount."""
@@ -100,6 +103,14 @@ class LegVerdict:
         return None if self.limit_nanos is None else self.limit_nanos - self.spent_nanos - self.held_nanos
 
 
+class Cheaper(NamedTuple):
+    """A model that does the same for less, and fits."""
+
+    model: str
+    amount_nanos: int
+    """What would be held for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer for a call, and everything that led to it."""
@@ -112,6 +123,8 @@ class Verdict:
     legs: tuple[Leg, ...]
     words: tuple[LegVerdict, ...]
     """One per limited window, and one per budget whose leg has a code."""
+    cheaper: Cheaper | None = None
+    """Of a refusal: what would fit instead, if anything is known to."""
 
     budget_ids: tuple[str, ...] = field(init=False)
     """The budgets that apply, most specific first."""
@@ -304,7 +317,20 @@ class Engine:
 
     async def check(self, facts: Facts, *, expected_nanos: int | None, most_nanos: int | None, at: datetime) -> Verdict:
         """Return the verdict the call would get, and hold nothing."""
-        ask = Ask(expected_nanos, most_nanos, "the check did not say" if most_nanos is None else "")
+        why = "the check did not say" if most_nanos is None else ""
+        return await self.judge(facts, Ask(expected_nanos, most_nanos, why), at)
+
+    async def cheapest_that_fits(self, facts: Facts, asks: Mapping[str, Ask], at: datetime) -> Cheaper | None:
+        """Return, of a call's cost at other models, the least that would pass; hold nothing."""
+        known = [(ask.expected_nanos, model) for model, ask in asks.items() if ask.expected_nanos is not None]
+        for _, model in sorted(known)[:CHEAPER_TRIED]:
+            verdict = await self.judge(replace(facts, model=model), asks[model], at)
+            if verdict.kind != "block":
+                return Cheaper(model, verdict.amount_nanos)
+        return None
+
+    async def judge(self, facts: Facts, ask: Ask, at: datetime) -> Verdict:
+        """Return the verdict the call would get, and hold nothing."""
         legs = [leg_of(budget, ask, at) for budget in self._book.covering(facts)]
         judged = await self._counters.judge(legs)
         return verdict_of(judged.legs, judged.words, ask)

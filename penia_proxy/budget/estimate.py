@@ -9,6 +9,7 @@ input for free.
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -191,6 +192,43 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
         counted=counted,
     )
     return said(Ask(None, None) if card is None else _ask(size, card, known, bound, tokens_in, tokens_out))
+
+
+def cheaper_asks(
+    size: Size,
+    card: RateCard | None,
+    others: Iterable[tuple[str, ModelFacts]],
+    card_of: Callable[[str], RateCard | None],
+    like: Estimate,
+) -> dict[str, Ask]:
+    """Return what a call may cost at each of the other models that takes it and costs less than ``card``."""
+    if card is None:
+        return {}
+    limit = _plain(size, card, like.input_tokens, like.output_tokens)
+    found = {}
+    for name, facts in others:
+        its = card_of(name)
+        if its is None or _plain(size, its, like.input_tokens, like.output_tokens) >= limit:
+            continue
+        if (ask := ask_elsewhere(size, its, facts, like)) is not None:
+            found[name] = ask
+    return found
+
+
+def ask_elsewhere(size: Size, card: RateCard, facts: ModelFacts, like: Estimate) -> Ask | None:
+    """
+    Return what a call may cost at another model of its provider, by the tokens that were estimated; None: not known.
+
+    That is so of a call that may not fit, of batches, of sound, and of input that is not in the request.
+    """
+    output = size.output_cap or 0
+    if size.requests != 1 or size.presumed is not None or size.beyond_body or size.no_output:
+        return None
+    if like.input_tokens > (facts.context_window or 0) or output > (facts.output_tokens_max or 0):
+        return None
+    known = Known(habit=0, facts=facts)
+    bound = size.input_bound(_window(card, known))
+    return _ask(size, card, known, bound, like.input_tokens, like.output_tokens)
 
 
 def _ask(size: Size, card: RateCard, known: Known, bound: int | None, tokens_in: int, tokens_out: int) -> Ask:

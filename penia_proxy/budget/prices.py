@@ -9,13 +9,13 @@ contains "openai" is not OpenAI. No price is not a price of 0. Memory is bounded
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time
 from decimal import Context as Arithmetic
 from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import version as installed_version
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 from genai_prices.data_snapshot import get_snapshot
@@ -29,7 +29,7 @@ from penia_proxy.budget.ratecard import Context, Price, Prices, Rate, RateCard, 
 from penia_proxy.budget.units import REQUESTS, UNITS
 from penia_proxy.errors import ConfigError
 
-__all__ = ["MODEL_NAME_MAX", "ModelPrices", "Price", "PriceBook", "Rate", "RateCard"]
+__all__ = ["MODEL_NAME_MAX", "ModelPrices", "Price", "PriceBook", "Rate", "RateCard", "Stretch"]
 
 MODEL_NAME_MAX = 256
 """Characters of a model's name; a longer one is nobody's model."""
@@ -53,6 +53,19 @@ class ModelPrices:
     context_window: int | None
     source: str
     """``catalogue`` or ``override``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Days on which a model's prices do not change; both None: always."""
+
+    start: date | None
+    """The first day, in UTC; None: since ever."""
+    end: date | None
+    """The first day after it; None: as far as is known."""
+    line: ModelPrices
+    by_the_clock: bool
+    """Whether other prices hold at some hours or on some days of the week: ``line`` is the first midnight's."""
 
 
 class PriceBook:
@@ -132,6 +145,18 @@ class PriceBook:
         """Return the price list at an instant, of one provider or of all, by provider and model."""
         lines = [line for line in self._lines(at) if provider in {None, line.provider}]
         return sorted(lines, key=lambda line: (line.provider, line.model))
+
+    def names(self, provider: str) -> tuple[str, ...]:
+        """Return the models of a provider that go by a name, priced or not; those of a pattern are not among them."""
+        known = self._providers.get(provider)
+        catalogued = [info.id for info in known.models] if known else []
+        added = [entry.match.equals for entry in self._overrides.entries if entry.provider == provider]
+        return tuple(dict.fromkeys([*catalogued, *(name for name in added if name)]))
+
+    def history(self, provider: str, model: str) -> "list[Stretch]":
+        """Return a model's prices over time, oldest first; stretches without a price are left out."""
+        found = self._lookup(provider, model) if len(model) <= MODEL_NAME_MAX else None
+        return found.history() if found else []
 
     def _lines(self, at: datetime) -> Iterator[ModelPrices]:
         for provider in self._all:
@@ -225,6 +250,20 @@ class _Model:
             context_window=self._context_window(entries),
             source=_source(entries),
         )
+
+    def history(self) -> list[Stretch]:
+        """Return what held when; neighbours that do not differ are one."""
+        found: list[Stretch] = []
+        starts = [date.min, *(day for day in self._dates if day > date.min)]
+        for start, end in pairwise([*starts, None]):
+            if start is None or (line := self.line(datetime.combine(start, time(), UTC))) is None:
+                continue
+            by_the_clock = bool(self._times) or any(entry.days for entry in self.entries if entry.start <= start)
+            stretch = Stretch(None if start == date.min else start, end, line, by_the_clock)
+            if found and found[-1].end == start and found[-1].line == line and found[-1].by_the_clock == by_the_clock:
+                stretch = replace(found.pop(), end=end)
+            found.append(stretch)
+        return found
 
     def _compile(self, at: datetime, region: str | None) -> RateCard | None:
         entries = self._active(at, region)

@@ -24,6 +24,8 @@ HOUR_S = 3_600
 DAY_HOURS = 24
 WEEK_HOURS = 168
 
+BELIEF_DAYS = 0.2
+
 TRUSTED_DAYS = 0.5
 """The pace of a window counts for half once what was to be expected until now is that of so many days."""
 
@@ -34,6 +36,9 @@ SPREAD_UNKNOWN = 0.5
 """Of a straight line, and of a shape with too few days to differ."""
 SPREAD_MAX = 2.0
 DAYS_MIN = 4
+
+GROUNDED_PART = 1 / 8
+"""Of a window: the first minutes of a budget say nothing of its month."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Projection:
     """When the limit is reached, or was, at an even pace; None: not in this window."""
     shaped: bool
     """Whether earlier days have given it their shape."""
+    grounded: bool
+    """Whether it rests on enough to tell somebody: on earlier days, or on an eighth of the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +104,8 @@ def shape_of(spent: Mapping[int, int], until: int) -> Shape | None:
     by_day = []
     for day in range(7):
         same = [number for number in range(first // DAY_HOURS, until // DAY_HOURS) if number % 7 == day]
-        # The belief that a day is like any other counts for half a day.
-        by_day.append((sum(totals[number] / mean for number in same) + 0.5) / (len(same) + 0.5))
+        # The belief that a day is like any other counts a little; weekdays differ more than the same weekday does.
+        by_day.append((sum(totals[number] / mean for number in same) + BELIEF_DAYS) / (len(same) + BELIEF_DAYS))
     shape = Shape(tuple(by_hour), tuple(by_day), SPREAD_UNKNOWN)
     ratios = [
         totals[number] / expected
@@ -123,18 +130,20 @@ def project(
         return None
     start, at, end = (instant.timestamp() / HOUR_S for instant in (since, now, window.end))
     if at <= start:
-        return Projection(spent_nanos, spent_nanos, spent_nanos, None, shaped=False)
+        return Projection(spent_nanos, spent_nanos, spent_nanos, None, shaped=False, grounded=False)
     if shape is None:
         pace, line, spread = spent_nanos / (at - start), None, SPREAD_UNKNOWN
-        usual, days = end - at, max(1.0, (end - at) / DAY_HOURS)
+        usual, days, known = end - at, max(1.0, (end - at) / DAY_HOURS), math.inf
     else:
-        trusted = TRUSTED_DAYS * sum(shape.by_hour)
-        pace, line, spread = (spent_nanos + trusted) / (shape.between(start, at) + trusted), shape, shape.spread
+        day = sum(shape.by_hour)
+        elapsed, trusted = shape.between(start, at), TRUSTED_DAYS * day
+        pace, line, spread = (spent_nanos + trusted) / (elapsed + trusted), shape, shape.spread
         usual = shape.between(at, end)
-        days = usual / sum(shape.by_hour)
+        days, known = usual / day, elapsed / day + 1
     rest = pace * usual
-    # Hours and days differ each for itself, so that of many the sum differs less, and of few more.
-    swing = rest * min(1.0, TEN_TO_NINETY * spread / math.sqrt(days)) if days > 0 else 0.0
+    # Hours and days differ each for itself, so that of many the sum differs less, and of few more: of what is to come,
+    # and of what the pace is known from.
+    swing = rest * min(1.0, TEN_TO_NINETY * spread * math.sqrt(1 / days + 1 / known)) if days > 0 else 0.0
     exhausted = None
     if limit_nanos is not None and spent_nanos > limit_nanos:
         exhausted = start + (at - start) * limit_nanos / spent_nanos
@@ -146,6 +155,7 @@ def project(
         spent_nanos + round(rest + swing),
         None if exhausted is None else now + timedelta(hours=exhausted - at),
         shaped=line is not None,
+        grounded=line is not None or now - since >= (window.end - window.start) * GROUNDED_PART,
     )
 
 

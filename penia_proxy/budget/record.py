@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from penia_proxy.budget.usage import CostBasis, Usage
+from penia_proxy.budget.usage import UNPRICED_COUNTS, CostBasis, Usage
+
+REGION = "region"
+"""In a record's metadata: where the request's path asked to be processed."""
+
+GUESSED = frozenset({"unconfirmed", "estimated", "partial"})
+"""The bases that an exact bill corrects."""
+
+PRICELESS = frozenset({"free", "unpriced"})
+"""The bases that say what a model costs, and not how its usage is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,7 @@ class Amounts(NamedTuple):
     request_count: int
     """0 for a correction, which adjusts money and tokens but is not another request."""
     unpriced_count: int
+    """−1 for the correction that prices what had no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,11 @@ class UsageRecord:
     """
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_guess(self) -> bool:
+        """Whether an exact bill corrects the record: its own was not stated."""
+        return self.cost_basis in GUESSED or (self.cost_basis in PRICELESS and self.status != "ok")
+
     def amounts(self) -> Amounts:
         """Return what the record adds to the windows it counts in."""
         return Amounts(
@@ -96,7 +111,7 @@ class UsageRecord:
             self.usage.input_total,
             self.usage.output_total,
             int(self.corrects is None),
-            int(self.cost_basis == "unpriced"),
+            UNPRICED_COUNTS.get(self.cost_basis, 0),
         )
 
 

@@ -11,8 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-CostBasis = Literal["reported", "provider_cost", "partial", "estimated", "unconfirmed", "client", "free", "unpriced"]
-"""How a record's cost was obtained; DESIGN.md §6 defines each."""
+CostBasis = Literal[
+    "reported", "provider_cost", "partial", "estimated", "unconfirmed", "client", "free", "unpriced", "repriced"
+]
+"""
+How a record's cost was obtained; DESIGN.md §6 defines each. ``repriced`` is that of a correction only: the price of a
+record that had none.
+"""
+
+UNPRICED_COUNTS: Mapping[str, int] = {"unpriced": 1, "repriced": -1}
+"""What a record of a basis adds to the number of calls without a price; those that are not here add nothing."""
 
 
 BATCH_TIER = "batch"

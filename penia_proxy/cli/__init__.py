@@ -19,6 +19,8 @@ from penia_proxy.cli import (
     estimates,
     exits,
     export,
+    prices,
+    recommend,
     reconcile,
     replay,
     serve,
@@ -52,7 +54,9 @@ app.command()(usage.usage)
 app.command()(estimates.estimates)
 app.command()(export.export)
 app.command()(reconcile.reconcile)
+app.command()(recommend.recommend)
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(prices.app, name="prices")
 
 
 def _version(wanted: bool) -> None:

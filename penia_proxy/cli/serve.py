@@ -51,9 +51,9 @@ def serve(config_path: ConfigPath = None) -> None:
     from penia_proxy.app import serve as serve_gateway
 
     def ready(url: str) -> None:
-        typer.echo(f"Penia listens on {url}  (API: {url}/docs, health: {url}/health)")
+        _say(f"Penia listens on {url}  (API: {url}/docs, health: {url}/health)")
         if not config.providers:
-            typer.echo("No provider is configured: every call will be refused. See config.yaml.", err=True)
+            _say("No provider is configured: every call will be refused. See config.yaml.", err=True)
 
     run(
         lambda told: serve_gateway(config, on_ready=ready, told=told, reread=lambda: load(config_path)),
@@ -62,7 +62,13 @@ def serve(config_path: ConfigPath = None) -> None:
         log_level=config.server.log_level,
         reloads=True,
     )
-    typer.echo("Stopped; everything in flight has settled.")
+    _say("Stopped; everything in flight has settled.")
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            _to_nowhere(number)
 
 
 def run(
@@ -75,6 +81,7 @@ def run(
 
     A taken port ends the command with a sentence and exit code 1.
     """
+    _open_standard_streams()
     _log(log_level)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -90,6 +97,28 @@ def run(
         if error.errno in {errno.EACCES, errno.EADDRNOTAVAIL}:
             raise stop(f"cannot listen on {address}: {error.strerror or error}", UNUSABLE) from None
         raise
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """Print a line. A full disk, or a terminal that is gone, must not end what serves calls."""
+    try:
+        typer.echo(text, err=err)
+    except OSError:
+        _to_nowhere(2 if err else 1)
+
+
+def _to_nowhere(descriptor: int) -> None:
+    """Let a stream that cannot be written be written: what it has kept would fail again, and be the exit code."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _open_standard_streams() -> None:
+    """Take the places of standard streams that are closed: a socket there would get what is meant for them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def _log(level: str) -> None:

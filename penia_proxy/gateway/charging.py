@@ -22,12 +22,6 @@ from penia_proxy.ids import new_id
 
 Parts = tuple[tuple[str | None, Usage], ...]
 
-GUESSED = frozenset({"unconfirmed", "estimated", "partial"})
-"""The bases that an exact bill corrects."""
-
-PRICELESS = frozenset({"free", "unpriced"})
-"""The bases that say what a model costs, and not how its usage is known."""
-
 
 @dataclass(frozen=True, slots=True)
 class Payer:
@@ -75,11 +69,6 @@ async def charge(
         return await _append(books, record, once_key or record.record_id)
 
 
-def is_guess(record: UsageRecord) -> bool:
-    """Whether an exact bill corrects the record: its own was not stated."""
-    return record.cost_basis in GUESSED or (record.cost_basis in PRICELESS and record.status != "ok")
-
-
 async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -> None:
     """
     Append the difference between what was guessed and the bill; twice is once, under whichever key it is stated.
@@ -98,7 +87,7 @@ async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -
             guess,
             record_id=record_id,
             usage=bill.usage.minus(guess.usage),
-            cost_basis=bill.basis,
+            cost_basis="repriced" if guess.cost_basis == "unpriced" else bill.basis,
             cost_nanos=bill.cost_nanos - (guess.cost_nanos or 0),
             input_cost_nanos=input_cost,
             status="ok",

@@ -10,7 +10,7 @@ queued, not awaited.
 
 import logging
 from asyncio import Future
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime  # noqa: TC003 - annotates an attribute
 from enum import StrEnum
@@ -19,10 +19,10 @@ from typing import Any, Literal, Self
 
 from penia_proxy.budget.bill import Bill, CardOf, bill_of
 from penia_proxy.budget.calibration import ESTIMATE, Calibration, Outcome
-from penia_proxy.budget.engine import Counters, Engine, Verdict
+from penia_proxy.budget.engine import Ask, Counters, Engine, Verdict
 from penia_proxy.budget.estimate import Estimate, OutputHabit
 from penia_proxy.budget.output_ratio import OutputRatio, Written
-from penia_proxy.budget.record import Hold, UsageRecord
+from penia_proxy.budget.record import REGION, Hold, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import BATCH_TIER, CostBasis, Usage
 from penia_proxy.clock import Clock
@@ -112,6 +112,10 @@ class Held:
     """Where the caller chose the request id: see `Ledger.fingerprint`."""
     recount: Callable[[], Awaitable[Estimate]]
     """Estimate again with the text's tokens counted; asked for only when the cheap estimate does not fit."""
+    place: str | None
+    """Where the request's path says that it is processed, which may have a price of its own."""
+    cheaper: Callable[[Estimate], Mapping[str, Ask]]
+    """Return what the call may cost at other models that can do it and cost less; asked for only when it is refused."""
 
 
 class Holding:
@@ -258,6 +262,8 @@ class Holding:
         remarks = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
             remarks["model_requested"] = held.model
+        if held.place is not None:
+            remarks[REGION] = held.place
         is_one = bill.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
         if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
             remarks[ESTIMATE] = self._learned(bill)
@@ -330,7 +336,8 @@ class Holding:
             verdict = await self._books.engine.reserve(facts, self.estimate.ask, self.admitted_at)
         self._books.judged(verdict)
         if verdict.kind == "block":
-            raise refusal_of(verdict)
+            instead = await self._books.engine.cheapest_that_fits(facts, held.cheaper(self.estimate), self.admitted_at)
+            raise refusal_of(replace(verdict, cheaper=instead))
         return verdict
 
     async def _make_durable(self) -> None:

@@ -17,8 +17,10 @@ from typing import Any
 from aiohttp import web
 from multidict import CIMultiDict
 
+from penia_proxy.budget.advice import Alternatives
 from penia_proxy.budget.bill import CardOf
-from penia_proxy.budget.estimate import Estimate, Known, estimate, output_within, plain_cost
+from penia_proxy.budget.engine import Ask as BudgetAsk
+from penia_proxy.budget.estimate import Estimate, Known, cheaper_asks, estimate, output_within, plain_cost
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
@@ -111,6 +113,7 @@ class Proxy:
         """Take a configuration, in one step; calls under way keep what they began with."""
         self._upstreams = upstreams
         self._prices = prices
+        self._alternatives = Alternatives(prices)
         self._server = self._door.limits = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
         self._sockets.message_bytes_max = self._body_bytes_max
@@ -355,7 +358,16 @@ class Proxy:
             cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
             fingerprint=fingerprint,
             recount=recount,
+            place=call.region,
+            cheaper=partial(self._cheaper, call, upstream, card_of, at),
         )
+
+    def _cheaper(
+        self, call: Call, upstream: Upstream, card_of: CardOf, at: datetime, like: Estimate
+    ) -> Mapping[str, BudgetAsk]:
+        config = upstream.provider.config
+        others = self._alternatives.of(upstream.catalogue, config.priced_as(call.model), at.date())
+        return cheaper_asks(call.size, card_of(call.model), others, card_of, like)
 
     def _known(self, call: Call, caller: Caller, upstream: Upstream) -> Known:
         provider, calibration = upstream.provider.name, self._books.calibration

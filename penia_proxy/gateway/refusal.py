@@ -17,7 +17,7 @@ from penia_proxy.budget.engine import Verdict
 from penia_proxy.budget.money import usd
 from penia_proxy.errors import BudgetBusy, BudgetExceeded, CallerError, PeniaError, UnboundedCall, UnpricedModel
 from penia_proxy.gateway.stamp import SERVER
-from penia_proxy.watch.shapes import word_json
+from penia_proxy.watch.shapes import cheaper_json, word_json
 from penia_proxy.wire.call import Dialect
 
 _BY_CODE: dict[str, type[CallerError]] = {
@@ -38,7 +38,7 @@ def penia_of(error: PeniaError, request_id: str) -> dict[str, Any]:
         "request_id": request_id,
         "estimated_cost": None if verdict is None else usd(verdict.amount_nanos),
         "budgets": [word_json(word) for word in verdict.words] if verdict else [],
-        "cheaper": None,
+        "cheaper": cheaper_json(verdict.cheaper) if verdict else None,
     }
 
 

@@ -20,7 +20,7 @@ from typing import TypeVar
 from penia_proxy.budget.bill import Bill
 from penia_proxy.errors import PeniaError
 from penia_proxy.gateway.booking import Claim, stated
-from penia_proxy.gateway.charging import Payer, charge, correct, is_guess
+from penia_proxy.gateway.charging import Payer, charge, correct
 from penia_proxy.gateway.holding import Books, Holding
 from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.wire.call import Noted, Reading, Work
@@ -195,7 +195,7 @@ class Works:
         bill = await _priced(lambda: payer.bill(reading.parts, reading.model or ""), reading)
         if earlier is None:
             earlier = await charge(self._books, payer, bill, once_key=key)
-        if earlier is not None and is_guess(earlier):
+        if earlier is not None and earlier.is_guess:
             await correct(self._books, earlier, bill, key)
 
     @asynccontextmanager

@@ -24,6 +24,7 @@ from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.alerts import AlertQueries, Notification
 from penia_proxy.ledger.file import FileLock, open_for_writing
+from penia_proxy.ledger.history import History
 from penia_proxy.ledger.moves import (
     Append,
     Barrier,
@@ -72,6 +73,7 @@ class Ledger:
         self._closed = False
         self.queries = Queries(engine)
         self.summaries = Summaries(engine)
+        self.history = History(engine)
         self.alerts = AlertQueries(engine)
         self.reconciliations = Reconciliations(engine)
 

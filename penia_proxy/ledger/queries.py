@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from sqlalchemy import Column, ColumnElement, FromClause, RowMapping, Select, event, func, select, tuple_, union_all
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.calibration import Outcome
@@ -126,10 +127,14 @@ def source(asked: RecordFilter) -> tuple[FromClause, Column[Any], Column[Any]]:
     return joined, charges.c.timestamp, charges.c.record_seq
 
 
-def conditions(asked: RecordFilter, moment: ColumnElement[str]) -> list[ColumnElement[bool]]:
+def conditions(
+    asked: RecordFilter,
+    moment: ColumnElement[str],
+    columns: ReadOnlyColumnCollection[str, Any] = usage_records.c,
+) -> list[ColumnElement[bool]]:
     """Return what the records asked for have in common."""
-    found = [_any_of(usage_records.c[grouping], asked.among(grouping)) for grouping in GROUPINGS]
-    found.append(_any_of(usage_records.c.cost_basis, asked.cost_bases))
+    found = [_any_of(columns[grouping], asked.among(grouping)) for grouping in GROUPINGS]
+    found.append(_any_of(columns.cost_basis, asked.cost_bases))
     if asked.budget_id is not None:
         found.append(charges.c.budget_id == asked.budget_id)
     if asked.start is not None:
@@ -139,7 +144,7 @@ def conditions(asked: RecordFilter, moment: ColumnElement[str]) -> list[ColumnEl
     return [condition for condition in found if condition is not None]
 
 
-def _any_of(column: Column[Any], values: Sequence[str]) -> ColumnElement[bool] | None:
+def _any_of(column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[bool] | None:
     if not values:
         return None
     return column == values[0] if len(values) == 1 else column.in_(values)
@@ -166,10 +171,10 @@ class Queries:
         async with self._engine.connect() as connection:
             rows = (await connection.execute(statement)).mappings().all()
             total = await connection.scalar(counting(asked))
-            budget_ids = await _charged(connection, [row["seq"] for row in rows])
+            budget_ids = await charged(connection, [row["seq"] for row in rows])
         records = [record_of(row, budget_ids.get(row["seq"], ())) for row in rows[:limit]]
         last = rows[limit - 1] if len(rows) > limit else None
-        return RecordPage(records, int(total or 0), last and _cursor(last["timestamp"], last["seq"]))
+        return RecordPage(records, int(total or 0), last and cursor_of(last["timestamp"], last["seq"]))
 
     async def record(self, record_id: str) -> UsageRecord | None:
         """Return one record."""
@@ -197,7 +202,7 @@ class Queries:
             row = found.mappings().one_or_none()
             if row is None:
                 return None
-            budget_ids = await _charged(connection, [row["seq"]])
+            budget_ids = await charged(connection, [row["seq"]])
         return record_of(row, budget_ids.get(row["seq"], ()))
 
     async def budgets(self) -> list[Budget]:
@@ -244,7 +249,7 @@ def listing(asked: RecordFilter, *, page: int, limit: int, cursor: str | None) -
     if cursor is None:
         statement = statement.offset((page - 1) * limit)
     else:
-        statement = statement.where(tuple_(moment, seq) < tuple_(*_position(cursor)))
+        statement = statement.where(tuple_(moment, seq) < tuple_(*position_of(cursor)))
     return statement.order_by(moment.desc(), seq.desc()).limit(limit + 1)
 
 
@@ -258,12 +263,12 @@ def counting(asked: RecordFilter) -> Select[Any]:
     return select(func.count()).select_from(where).where(*wanted)
 
 
-async def _charged(connection: AsyncConnection, seqs: Sequence[int]) -> dict[int, list[str]]:
+async def charged(connection: AsyncConnection, seqs: Sequence[int]) -> dict[int, list[str]]:
     """Return the budgets that records were charged to, most specific first."""
-    return by_record(await connection.execute(charged(seqs)))
+    return by_record(await connection.execute(charges_of(seqs)))
 
 
-def charged(seqs: Sequence[int]) -> Select[Any]:
+def charges_of(seqs: Sequence[int]) -> Select[Any]:
     """Return the statement of the budgets that records were charged to, for `by_record`."""
     return (
         select(charges.c.record_seq, charges.c.budget_id)
@@ -287,11 +292,13 @@ def _tallies_since(periods: Sequence[Period], since: datetime | None) -> Select[
     return statement if since is None else statement.where(spend.c.window_start >= iso(since))
 
 
-def _cursor(timestamp: str, seq: int) -> str:
+def cursor_of(timestamp: str, seq: int) -> str:
+    """Return the cursor of a record."""
     return base64.urlsafe_b64encode(f"{timestamp}/{seq}".encode()).decode().rstrip("=")
 
 
-def _position(cursor: str) -> tuple[str, int]:
+def position_of(cursor: str) -> tuple[str, int]:
+    """Return the timestamp and number of a cursor's record. Raises InvalidRequest for a cursor that is not ours."""
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         timestamp, _, seq = text.partition("/")

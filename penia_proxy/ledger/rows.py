@@ -15,7 +15,7 @@ from sqlalchemy import RowMapping
 
 from penia_proxy.budget.budget import Budget, budget_of
 from penia_proxy.budget.record import Hold, Tally, UsageRecord
-from penia_proxy.budget.usage import Usage
+from penia_proxy.budget.usage import UNPRICED_COUNTS, Usage
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import BudgetSpec
 
@@ -125,7 +125,7 @@ def measures_of(row: Row) -> tuple[int, ...]:
         row["output_tokens"],
         row["reasoning_tokens"],
         row["cost_nanos"] or 0,
-        int(row["cost_basis"] == "unpriced"),
+        UNPRICED_COUNTS.get(row["cost_basis"], 0),
     )
 
 
@@ -135,7 +135,7 @@ def count(tally: Tally, row: Row) -> None:
     tally.input_tokens += row["input_tokens"]
     tally.output_tokens += row["output_tokens"]
     tally.request_count += row["corrects"] is None
-    tally.unpriced_count += row["cost_basis"] == "unpriced"
+    tally.unpriced_count += UNPRICED_COUNTS.get(row["cost_basis"], 0)
 
 
 HOUR_WIDTH = len("2026-11-23T10:")

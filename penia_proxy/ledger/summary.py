@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, sel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from penia_proxy.budget.reconciliation import Captured
+from penia_proxy.budget.usage import UNPRICED_COUNTS
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
 from penia_proxy.ledger.rows import MEASURES
@@ -236,6 +237,6 @@ def measures_of_records() -> Iterator[ColumnElement[Any]]:
     special: dict[str, ColumnElement[Any]] = {
         "request_count": case((columns.corrects.is_(None), literal(1)), else_=literal(0)),
         "cost_nanos": func.coalesce(columns.cost_nanos, 0),
-        "unpriced_count": case((columns.cost_basis == "unpriced", literal(1)), else_=literal(0)),
+        "unpriced_count": case(UNPRICED_COUNTS, value=columns.cost_basis, else_=literal(0)),
     }
     return ((special[name] if name in special else columns[name]).label(name) for name in MEASURES)

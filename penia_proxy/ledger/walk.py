@@ -12,7 +12,7 @@ from collections.abc import Generator
 from sqlalchemy import Connection, func, select, tuple_
 
 from penia_proxy.budget.record import UsageRecord
-from penia_proxy.ledger.queries import RecordFilter, by_record, charged, conditions, source
+from penia_proxy.ledger.queries import RecordFilter, by_record, charges_of, conditions, source
 from penia_proxy.ledger.rows import record_of
 from penia_proxy.ledger.schema import usage_records
 
@@ -41,6 +41,6 @@ def walk(
         page = rows.mappings().all()
         if not page:
             return
-        budgets = by_record(connection.execute(charged([row["seq"] for row in page])))
+        budgets = by_record(connection.execute(charges_of([row["seq"] for row in page])))
         yield [record_of(row, budgets.get(row["seq"], ())) for row in page]
         last = page[-1]

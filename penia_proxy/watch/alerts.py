@@ -221,7 +221,9 @@ class Alerts:
             for window, tally in zip(windows, await self._counters.read(keys), strict=True):
                 projection = await self._projections.of(budget, window, tally.spent_nanos, now)
                 limit = budget.limits[window.period]
-                if projection is not None and tally.spent_nanos < limit < projection.low_nanos:
+                if projection is None or not projection.grounded:
+                    continue
+                if tally.spent_nanos < limit < projection.low_nanos:
                     self._tell_forecast(budget, window, tally.spent_nanos, projection)
 
     def _tell_forecast(self, budget: Budget, window: Window, spent_nanos: int, projection: Projection) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from penia_proxy.budget.alert import Alert
 from penia_proxy.budget.book import BudgetBook
-from penia_proxy.budget.engine import Counters, LegVerdict
+from penia_proxy.budget.engine import Cheaper, Counters, LegVerdict
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.windows import WindowKey
@@ -131,3 +131,8 @@ def word_json(word: LegVerdict) -> Json:
         "window_end": None if word.window.end is None else iso(word.window.end),
         "verdict": word.kind,
     }
+
+
+def cheaper_json(cheaper: Cheaper | None) -> Json | None:
+    """Return the model that would fit instead, as refusals and checks show it (api.md §1)."""
+    return None if cheaper is None else {"model": cheaper.model, "estimated_cost": usd(cheaper.amount_nanos)}

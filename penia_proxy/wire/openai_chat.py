@@ -89,15 +89,19 @@ class ChatReader:
         return ended + counted + b"data: [DONE]\n\n"
 
     def reading(self) -> Reading:
+        cost = cost_of(self._report, self._family)
+        # A usage that leaves out what was written, although something was and no money is stated, is half of one.
+        half = self.passed.bytes > 0 and self._report.get("completion_tokens") is None and cost is None
+        parts = () if half else self._parts
         return Reading(
-            parts=tuple((model or self._model, usage.with_tier(self._tier)) for model, usage in self._parts),
-            complete=bool(self._parts) and (self._final or self._finished),
+            parts=tuple((model or self._model, usage.with_tier(self._tier)) for model, usage in parts),
+            complete=bool(parts) and (self._final or self._finished),
             finished=self._finished or self._final,
             failed=self._failed,
             passed_text=self.passed.text,
             passed_bytes=self.passed.bytes,
             model=self._model,
-            cost_usd=cost_of(self._report, self._family),
+            cost_usd=cost,
         )
 
     def _common(self, answer: Mapping[str, Any]) -> None:

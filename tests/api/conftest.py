@@ -65,6 +65,10 @@ async def unchanged() -> tuple[str, ...]:
     return ()
 
 
+async def same_prices() -> None:
+    """Read nothing again."""
+
+
 @pytest.fixture
 async def services(config: Config, clock: MovedClock, prices: PriceBook) -> AsyncIterator[Services]:
     """Everything the API needs, without a gateway."""
@@ -97,6 +101,7 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
         jumps=Jumps(clock),
         config_loaded_at=clock.now(),
         reload=unchanged,
+        refresh=same_prices,
     )
     await hub.close()
     await alerts.stop()

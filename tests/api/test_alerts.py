@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.client import Api
+from tests.api.client import NOON, Api
 from tests.told import SECRET, hook, mailbox
 
 
@@ -210,3 +210,45 @@ async def test_a_digest_gathers_a_day(api: Api) -> None:
     (message,) = box.messages
     assert message["Subject"] == "Penia: 3 alerts"
     assert message.get_content().count("Budget 'Default'") == 3
+
+
+async def test_a_limit_that_will_be_reached_is_told_before(api: Api) -> None:
+    """Once a window: well into it, at a pace that leaves no doubt; the alert says when and how much."""
+    api.clock.move(timedelta(hours=-12))
+    budget_id = await api.budget(daily_limit=5.0)
+    await api.record(cost=0.1)
+    api.clock.move(timedelta(hours=1))
+    await api.record(cost=1.0)
+    await api.services.alerts.look()
+    await api.services.alerts.look_ahead()
+    assert await listed(api) == [], "an hour of a day says nothing"
+
+    for _ in range(2):
+        api.clock.move(timedelta(hours=2, minutes=30))
+        await api.record(cost=0.65)
+        await api.services.alerts.look()
+        await api.services.alerts.look_ahead()
+
+    (alert,) = await listed(api)
+    assert (alert["alert_type"], alert["severity"], alert["budget_id"]) == ("forecast", "warning", budget_id)
+    assert alert["details"]["exhausted_at"].startswith("2026-11-23T1")
+    assert alert["details"]["projected"] > 2 * alert["details"]["limit"] * 0.8
+
+
+async def test_an_hour_that_is_odd_is_told_once(api: Api) -> None:
+    """A component that has cost a dollar an hour for two days costs ten: one alert, in that hour."""
+    await api.budget()
+    for back in range(48, 0, -1):
+        at = (NOON - timedelta(hours=back)).isoformat()
+        await api.record(cost=1.0, timestamp=at)
+    await api.services.ledger.caught_up()
+    api.clock.move(timedelta(hours=1))  # the past is learned once an hour
+    await api.services.alerts.look_ahead()
+
+    for _ in range(4):
+        await api.record(cost=4.0)
+    await api.record(cost=50.0, component="somebody-new")
+
+    (alert,) = await listed(api)
+    assert (alert["alert_type"], alert["details"]["component"]) == ("anomaly", "rhetor")
+    assert alert["details"]["spent"] == 4.0

@@ -209,3 +209,47 @@ async def test_a_check_that_says_too_little_or_too_much(api: Api, body: dict[str
     answer = await api.post("/check", body)
 
     assert (answer.status, answer.code) == (422, "invalid_fields")
+
+
+async def test_what_would_fit_is_said(api: Api, services: Services) -> None:
+    """A refused call hears of the cheapest model of its provider that does the same; what passes hears of none."""
+    await api.budget(daily_limit=0.01, enforcement="block")
+    asked = {"component": "rhetor", "provider": "house", "model": "gpt-4o", "input_tokens": 20_000}
+    asked["max_output_tokens"] = 500
+    refused = (await api.post("/check", asked)).body
+    passing = (await api.post("/check", {**asked, "input_tokens": 20})).body
+
+    cheaper = refused["cheaper"]
+    assert (refused["verdict"], passing["verdict"], passing["cheaper"]) == ("block", "allow", None)
+    own, other = services.facts("house", "gpt-4o"), services.facts("house", cheaper["model"])
+    assert own is not None
+    assert other is not None
+    assert own.capabilities <= other.capabilities | {"prompt_caching"}
+    again = (await api.post("/check", {**asked, "model": cheaper["model"]})).body
+    assert (again["verdict"], again["estimated_cost"]) == ("allow", cheaper["estimated_cost"])
+    unfit = {**asked, "input_tokens": 200_000, "max_output_tokens": 120_000}
+    found = (await api.post("/check", unfit)).body["cheaper"]
+    assert found is None or services.facts("house", found["model"]).output_tokens_max >= 120_000  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("model", ["text-embedding-3-large", "no-such-model", "our-deployment"])
+async def test_what_would_fit_is_not_guessed(api: Api, model: str) -> None:
+    """Embeddings of another model are others, of what nothing is stated nothing follows, and too much fits nowhere."""
+    await api.budget(daily_limit=0.001, enforcement="block")
+    asked = {"component": "rhetor", "provider": "house", "model": model, "input_tokens": 100_000}
+    body = (await api.post("/check", {**asked, "max_output_tokens": 1})).body
+
+    assert body["verdict"] == "block"
+    assert body["cheaper"] is None
+
+
+async def test_what_would_fit_has_budgets_of_its_own(api: Api) -> None:
+    """A budget over the cheapest model counts, too: the next one that fits is named."""
+    await api.budget(daily_limit=0.02, enforcement="block")
+    asked = {"component": "rhetor", "provider": "house", "model": "gpt-4o", "input_tokens": 20_000}
+    asked["max_output_tokens"] = 500
+    first = (await api.post("/check", asked)).body["cheaper"]["model"]
+    await api.budget(name="Other", daily_limit=0, enforcement="block", scope={"models": [first]})
+    second = (await api.post("/check", asked)).body["cheaper"]["model"]
+
+    assert second != first

@@ -18,6 +18,7 @@ from penia_proxy.errors import InvariantError
 from tests.api.client import Api
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize(
     "body",
     [

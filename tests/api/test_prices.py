@@ -1,10 +1,14 @@
 """Prices over HTTP."""
 
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from penia_proxy.api.services import Services
+from penia_proxy.budget.prices import PriceBook
 from tests.api.client import Api
 
 
@@ -93,3 +97,43 @@ async def test_a_price_that_is_not_known_is_not_found(api: Api, path: str) -> No
 async def test_a_wrong_question_is_refused(api: Api, path: str, body: dict[str, Any]) -> None:
     """Missing, unknown and contradictory fields are a 422."""
     assert (await api.post(path, body)).status == 422
+
+
+async def test_history_is_what_the_book_says_of_each_day(api: Api, services: Services) -> None:
+    """Stretches follow each other without gaps, and a price in them is that of a call made then."""
+    items = (await api.get("/prices/history/openai/gpt-4o-mini")).body["items"]
+    dated = (await api.get("/prices/history/house/our-deployment")).body["items"]
+
+    changing = (await api.get("/prices/history/anthropic/claude-opus-4-6")).body["items"]
+    assert len(changing) > 1
+    for earlier, later in pairwise(changing):
+        assert earlier["end_date"] == later["start_date"]
+        assert earlier["prices"] != later["prices"] or earlier["varies"] != later["varies"]
+    assert changing[-1]["end_date"] is None
+    for item in changing:
+        if item["start_date"] is not None:
+            start = datetime.fromisoformat(item["start_date"]).replace(tzinfo=UTC)
+            card = services.prices.card("anthropic", "claude-opus-4-6", start)
+            assert card is not None
+            assert {key: float(rate.base) for key, rate in card.prices.items()} == {
+                key: price["cost"] for key, price in item["prices"].items()
+            }
+    assert items[-1]["model"] == "gpt-4o-mini"
+    assert dated[-1]["model"] == "gpt-4o"
+    assert (await api.get("/prices/history/openai/no-such-model")).status == 404
+    assert (await api.get("/prices/history/openrouter/" + "openai%2Fgpt-4o")).status == 200
+
+
+async def test_refresh_says_whether_anything_changed(api: Api, services: Services, tmp_path: Path) -> None:
+    """The version before and after; what cannot be read leaves the prices as they were."""
+    before = services.prices
+    other = PriceBook.load(tmp_path)
+
+    async def read() -> None:
+        services.prices = other
+
+    services.refresh = read
+    first, second = (await api.post("/prices/refresh")).body, (await api.post("/prices/refresh")).body
+
+    assert first == {"changed": True, "version": other.version, "previous_version": before.version}
+    assert second == {"changed": False, "version": other.version, "previous_version": other.version}

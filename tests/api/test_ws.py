@@ -123,6 +123,7 @@ async def test_after_a_restart_a_client_gets_a_snapshot(api: Api) -> None:
     assert snapshot["epoch"] != "live_of_yesterday"
 
 
+@pytest.mark.fault("W2")
 async def test_a_wrong_message_is_answered_and_the_line_stays(api: Api) -> None:
     """Nonsense and binary get an `error` each; ping still gets pong."""
     live = await api.listen()
@@ -134,6 +135,7 @@ async def test_a_wrong_message_is_answered_and_the_line_stays(api: Api) -> None:
     assert (await heard(live))["type"] == "pong"
 
 
+@pytest.mark.fault("W2")
 async def test_too_many_wrong_messages_close_the_line(api: Api) -> None:
     """A client that only talks nonsense is closed with 1008."""
     live = await api.listen()
@@ -146,6 +148,7 @@ async def test_too_many_wrong_messages_close_the_line(api: Api) -> None:
     assert message.data == 1008
 
 
+@pytest.mark.fault("W2")
 async def test_a_message_that_is_too_large_closes_the_line(api: Api) -> None:
     """Above 4 kB a message is not read: 1009."""
     live = await api.listen()
@@ -154,6 +157,7 @@ async def test_a_message_that_is_too_large_closes_the_line(api: Api) -> None:
     assert (await live.receive(timeout=PATIENCE_S)).data == 1009
 
 
+@pytest.mark.fault("W2")
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
 async def test_another_sites_page_may_not_listen(api: Api, origin: str) -> None:
     """A socket opened by another site's page is refused before it is one."""
@@ -218,6 +222,7 @@ async def impatient(services: Services) -> AsyncIterator[tuple[TestServer, Servi
     await services.hub.close()
 
 
+@pytest.mark.fault("W1")
 async def test_a_client_that_does_not_read_is_sent_away(impatient: tuple[TestServer, Services]) -> None:
     """When a send blocks for too long, that client is closed and forgotten, and another one hears everything."""
     server, services = impatient
@@ -259,6 +264,7 @@ class DeafSocket:
         await asyncio.Event().wait()
 
 
+@pytest.mark.fault("W1")
 async def test_the_code_says_try_again_later(services: Services) -> None:
     """A client that is sent away for not reading is closed with 1013."""
     live = LiveSocket(services, send_s=0, close_s=1)

@@ -168,3 +168,18 @@ async def test_export_where_no_file_can_be(run: Run, url: str, tmp_path: Path) -
 
     assert outcome.code == 1
     assert "cannot be written" in outcome.err
+
+
+async def test_recommend(run: Run, url: str) -> None:
+    """What the calls cost now, cheaper models with their savings, and why others are not there."""
+    outcome = await run("recommend", "rhetor", "--need", "vision", "--limit", "3", "--url", url)
+    as_json = await run("recommend", "--model", "gpt-4o", "--url", url, "--json")
+    nobody = await run("recommend", "nobody", "--url", url)
+
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert lines[0] == "1 calls to openai gpt-4o: $0.003300 a call, of 1,200 tokens in (0 cached) and 30 out"
+    assert len([line for line in lines if "%" in line]) == 3
+    assert "not stated what they can do" in lines[-1]
+    assert json.loads(as_json.out)["current_model"] == "gpt-4o"
+    assert nobody.out == "No calls to go by. See penia usage.\n"

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from penia_proxy.app import Gateway
 from penia_proxy.cli import main
 
 SMALL = Path(__file__).parent.parent / "replay" / "small.jsonl"
@@ -159,3 +161,26 @@ def test_the_closing_lines_name_what_is_not_exact(tmp_path: Path, capsys: pytest
     assert "not exact (1): this path is not metered yet, so it is refused (404 unmetered_route): small-00\n" in out
     assert "expected 0.5: small-07\n" in out
     assert "1 bill and carry no usage: 0 metered at an estimate, 1 refused." in out
+
+
+def test_the_same_prices_give_the_same_costs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was metered and priced again by the book that priced it stays as it is, whatever kind of answer it was."""
+    found: list[dict[str, Any]] = []
+    stop = Gateway.stop
+
+    async def priced_again(gateway: Gateway) -> None:
+        asked = {"since": "2020-01-01", "until": "2099-01-01"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{gateway.url}/api/v1/prices/reprice", json=asked) as answer,
+        ):
+            found.append(await answer.json())
+        await stop(gateway)
+
+    monkeypatch.setattr(Gateway, "stop", priced_again)
+    replayed(str(SMALL), str(ENDPOINTS), str(SESSIONS), "--chunk", "100000", capsys=capsys)
+
+    assert [one["items"] for one in found] == [[]]
+    assert found[0]["unchanged"] > 15

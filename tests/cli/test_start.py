@@ -132,6 +132,7 @@ async def test_check_warns_of_what_starts_but_is_hardly_meant(run: Run, tmp_path
     assert "no price is known for mine" in outcome.out
 
 
+@pytest.mark.fault("R2")
 async def test_check_reads_the_price_overrides(run: Run, tmp_path: Path) -> None:
     """A broken price override stops the check as it would stop the start."""
     (tmp_path / "pricing").mkdir()

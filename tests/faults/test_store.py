@@ -18,7 +18,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from penia_proxy.ledger.verify import examine
+from penia_proxy.sandbox import running_sandbox
 from penia_proxy.sandbox.faults import Asked, Behaviour
+from tests.faults.forked import CHAT, Home
+from tests.faults.table import Rounds
 from tests.gateways import KEYS, Running, Start
 from tests.processes import configure, listening, running
 
@@ -119,9 +123,7 @@ async def health(penia: Running, status: str) -> dict[str, Any]:
         await asyncio.sleep(0.02)
 
 
-async def through(
-    start: Start, policy: str, fault: Fault, row: Callable[..., None] | None = None, name: str = ""
-) -> None:
+async def through(start: Start, policy: str, fault: Fault, rounds: Rounds) -> None:
     """Take a gateway through a fault and out of it again."""
     penia = await start(budgets=(STRICT, SOFT), script=slow_for_the_patient, ledger={"on_store_failure": policy})
     penia.gateway.ledger._writer._connection.execute("PRAGMA busy_timeout = 20")
@@ -147,26 +149,28 @@ async def through(
     made = before + answered + (soft.status == 200) + 1
     assert page["total"] == made == len(penia.sandbox.calls)
     assert healthy["holds_open"] == 0
-    if row is not None:
-        row(name, 1, f"{answered} calls before it; refused while it lasts, all {made} recorded after it")
+    rounds(made)
 
 
+@pytest.mark.fault("D1")
 @pytest.mark.parametrize("policy", ["block", "allow"])
-async def test_a_full_disk(small_disk: Path, start: Start, policy: str, row: Callable[..., None]) -> None:
+async def test_a_full_disk(small_disk: Path, start: Start, policy: str, rounds: Rounds) -> None:
     """No byte is left: holds are refused, settlements wait, and are written when there is room."""
-    await through(start, policy, full_disk, row, f"disk full (tmpfs), on_store_failure: {policy}")
+    await through(start, policy, full_disk, rounds)
 
 
+@pytest.mark.fault("D1")
 @pytest.mark.parametrize("policy", ["block", "allow"])
-async def test_a_database_that_may_not_grow(start: Start, policy: str) -> None:
+async def test_a_database_that_may_not_grow(start: Start, policy: str, rounds: Rounds) -> None:
     """The same where nobody may mount a disk."""
-    await through(start, policy, full_file)
+    await through(start, policy, full_file, rounds)
 
 
+@pytest.mark.fault("D3")
 @pytest.mark.parametrize("policy", ["block", "allow"])
-async def test_a_locked_database(start: Start, policy: str, row: Callable[..., None]) -> None:
+async def test_a_locked_database(start: Start, policy: str, rounds: Rounds) -> None:
     """Another program holds the lock for longer than a write waits."""
-    await through(start, policy, locked, row, f"database locked, on_store_failure: {policy}")
+    await through(start, policy, locked, rounds)
 
 
 def spoil_bytes(path: Path) -> None:
@@ -185,6 +189,7 @@ def of_a_newer_version(path: Path) -> None:
         file.commit()
 
 
+@pytest.mark.fault("D4")
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -194,7 +199,7 @@ def of_a_newer_version(path: Path) -> None:
     ],
 )
 async def test_a_ledger_that_cannot_be_used_stops_the_start(
-    tmp_path: Path, spoil: Callable[[Path], None], said: str, row: Callable[..., None]
+    tmp_path: Path, spoil: Callable[[Path], None], said: str
 ) -> None:
     """One line that says what to do, exit code 2, no new file, and the old one as it was."""
     configure(tmp_path, "http://127.0.0.1:9")
@@ -213,4 +218,44 @@ async def test_a_ledger_that_cannot_be_used_stops_the_start(
     assert errors.count("\n") == 1
     assert path.read_bytes() == before
     assert set(os.listdir(tmp_path)) == names  # noqa: PTH208
-    row(f"ledger unusable ({spoil.__name__.replace('_', ' ')})", 1, "start refused, exit code 2, file untouched")
+
+
+@pytest.mark.fault("D2")
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system limits the files of a process that runs")
+async def test_writes_that_fail(tmp_path: Path, rounds: Rounds) -> None:
+    """The system lets no file grow beyond 100 kB, which the ledger's log is: 503, and nothing is lost."""
+    import resource  # which some systems lack
+
+    async with running_sandbox() as sandbox, aiohttp.ClientSession() as session:
+        home = Home(tmp_path, sandbox.url)
+        with home.started() as gateway:
+            await home.ready(session)
+            assert gateway.pid is not None
+
+            async def answered() -> int:
+                async with session.post(f"{home.url}/{CHAT}", json=TALK, headers=KEYS) as answer:
+                    await answer.read()
+                    return answer.status
+
+            async def status() -> str:
+                async with session.get(f"{home.url}/health") as answer:
+                    return str((await answer.json())["status"])
+
+            before = [await answered() for _ in range(20)]
+            assert home.ledger.with_name("penia.db-wal").stat().st_size > 100_000
+            resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+            during = await asyncio.gather(*(answered() for _ in range(20)))
+            assert await status() == "unhealthy"
+            resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            while await status() != "healthy":
+                await asyncio.sleep(0.02)
+            after = [await answered() for _ in range(20)]
+            gateway.terminate()
+            await asyncio.to_thread(gateway.join)
+            assert gateway.exitcode == 0
+        assert "disk I/O error" in home.said.read_text()
+        assert (before, set(during), after) == ([200] * 20, {503}, [200] * 20)
+        findings = examine(home.ledger_url)
+        assert (findings.differences, findings.holds_open, findings.records) == ([], 0, 40)
+        assert len(sandbox.calls) == 40
+    rounds(60)

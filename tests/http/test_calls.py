@@ -70,6 +70,7 @@ async def test_our_headers_do_not_reach_the_provider(start: Start) -> None:
     assert not {"cookie", "x-forwarded-for", "x-hop", "forwarded"} & set(call.header_names)
 
 
+@pytest.mark.fault("U10")
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
 @pytest.mark.parametrize("stream", [True, False])
 async def test_compressed_answers_are_relayed_compressed_and_read(start: Start, coding: str, *, stream: bool) -> None:
@@ -132,6 +133,7 @@ async def test_the_path_and_the_query_are_the_providers_own(start: Start) -> Non
     assert (await penia.records())[0]["component"] == "night run"
 
 
+@pytest.mark.fault("U6")
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 529])
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_providers_error_passes_and_bills_nothing(start: Start, status: int, *, stream: bool) -> None:
@@ -150,6 +152,7 @@ async def test_a_providers_error_passes_and_bills_nothing(start: Start, status: 
     assert await penia.record(answer.headers["X-Penia-Request-Id"]) is None
 
 
+@pytest.mark.fault("U1")
 async def test_a_provider_that_is_not_there(start: Start) -> None:
     """502 in the provider's shape, nothing recorded, nothing held."""
     penia = await start(providers={"openai": {"base_url": "http://127.0.0.1:9"}})
@@ -174,6 +177,7 @@ async def test_a_provider_that_hangs_up_before_it_answers(start: Start) -> None:
     assert record["cost"] == record["estimated_cost"] > 0
 
 
+@pytest.mark.fault("U3")
 async def test_a_provider_that_never_answers(start: Start) -> None:
     """504 after the time allowed, booked at what was held."""
     penia = await start(
@@ -188,6 +192,7 @@ async def test_a_provider_that_never_answers(start: Start) -> None:
     assert (record["cost_basis"], record["status"]) == ("unconfirmed", "timeout")
 
 
+@pytest.mark.fault("U4", "U5")
 @pytest.mark.parametrize("fault", ["reset_after_bytes", "end_after_bytes", "stall_after_bytes"])
 @pytest.mark.parametrize("dialect", ["chat", "messages"])
 async def test_a_stream_that_breaks_is_counted_and_visibly_cut(start: Start, fault: str, dialect: str) -> None:
@@ -215,6 +220,7 @@ async def test_a_stream_that_breaks_is_counted_and_visibly_cut(start: Start, fau
         assert record["input_tokens"] == call.input_tokens
 
 
+@pytest.mark.fault("U8")
 async def test_an_answer_without_usage_is_estimated(start: Start) -> None:
     """A whole answer that does not say what it used is counted, not free."""
     for usage in ("omit", "null", "strings", "negative", "huge"):
@@ -229,6 +235,7 @@ async def test_an_answer_without_usage_is_estimated(start: Start) -> None:
             assert record["cost"] > 0
 
 
+@pytest.mark.fault("U7")
 async def test_an_error_inside_a_stream_bills_what_passed_before_it(start: Start) -> None:
     """The error's own text is no output."""
     penia = await start(script=Behaviour(error_after_chunks=6, output_tokens=40))
@@ -241,6 +248,7 @@ async def test_an_error_inside_a_stream_bills_what_passed_before_it(start: Start
         assert 0 < record["output_tokens"] < 40
 
 
+@pytest.mark.fault("U7")
 async def test_an_error_as_a_successful_answer_bills_nothing(start: Start) -> None:
     """200 with an error body and no usage: nothing was made."""
     penia = await start(script=Behaviour(error_body=True))
@@ -257,6 +265,7 @@ async def until(condition: Any) -> None:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.fault("C1")
 @pytest.mark.parametrize("dialect", ["openai/v1/chat/completions", "anthropic/v1/messages"])
 async def test_a_caller_that_leaves_mid_stream_pays_for_what_was_made(start: Start, dialect: str) -> None:
     """The provider is hung up on, and the output that passed is counted; never free, never the whole."""
@@ -282,6 +291,7 @@ async def test_a_caller_that_leaves_mid_stream_pays_for_what_was_made(start: Sta
     assert record["cost"] > 0
 
 
+@pytest.mark.fault("C1")
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_caller_that_leaves_before_the_answer(start: Start, *, stream: bool) -> None:
     """Known at once, not at the next write: the provider is hung up on and the call is booked."""
@@ -299,6 +309,7 @@ async def test_a_caller_that_leaves_before_the_answer(start: Start, *, stream: b
     assert record["cost"] > 0
 
 
+@pytest.mark.fault("C1")
 @pytest.mark.parametrize("stream", [True, False])
 async def test_drain_reads_on_to_the_providers_own_count(start: Start, *, stream: bool) -> None:
     """Where hanging up does not stop the bill, the answer is read to its usage without its caller."""

@@ -72,6 +72,7 @@ async def jumped(penia: Running, count: int) -> float:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.fault("T1", "T2")
 async def test_a_day_back_and_a_day_ahead(penia: tuple[Running, Wall], caplog: pytest.LogCaptureFixture) -> None:
     """Windows follow the wall; streams under way are neither cut nor lost, and count where they were admitted."""
     gateway, wall = penia
@@ -104,6 +105,7 @@ async def test_a_day_back_and_a_day_ahead(penia: tuple[Running, Wall], caplog: p
     assert ahead_of == [0, -1, 1, 0]  # in the order of writing, whatever the clock said
 
 
+@pytest.mark.fault("T1")
 async def test_a_clock_that_stands_still(penia: tuple[Running, Wall]) -> None:
     """Every call is one record, and pages of them are in the order of writing: none twice, none missing."""
     gateway, wall = penia
@@ -126,6 +128,7 @@ def faketime() -> Path | None:
     return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 
 
+@pytest.mark.fault("T1")
 async def test_a_process_whose_clock_is_moved(tmp_path: Path) -> None:
     """For real: the system's own clock says another day, and calls, windows and the end of the process are unmoved."""
     library = faketime()

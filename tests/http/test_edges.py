@@ -77,6 +77,7 @@ async def test_a_duplicate_that_hangs_up_does_not_take_the_first_calls_hold(star
     assert len(penia.sandbox.calls) == 1
 
 
+@pytest.mark.fault("C1")
 async def test_leaving_while_still_connecting_costs_nothing(start: Start) -> None:
     """The call was never sent."""
     with socket.socket() as full:
@@ -98,6 +99,7 @@ async def test_leaving_while_still_connecting_costs_nothing(start: Start) -> Non
     assert await penia.records() == []
 
 
+@pytest.mark.fault("C2")
 async def test_a_caller_that_does_not_read_is_let_go(start: Start) -> None:
     """It cannot keep its hold, or our memory, for ever."""
     penia = await start(
@@ -143,6 +145,7 @@ async def test_odd_types_are_the_providers_to_judge(start: Start, members: dict[
     assert answer.status in (200, 400)
 
 
+@pytest.mark.fault("U10")
 async def test_a_stream_of_broken_compression_is_cut(start: Start) -> None:
     """Decoded to take our usage chunk out, it must not end as if it were whole."""
     damaged = bytearray(gzip.compress(EVENTS))
@@ -158,6 +161,7 @@ async def test_a_stream_of_broken_compression_is_cut(start: Start) -> None:
             assert record["output_tokens"] > 0
 
 
+@pytest.mark.fault("U10")
 async def test_an_answer_in_an_unknown_coding_is_passed_on_and_estimated(start: Start) -> None:
     """What cannot be read was made all the same."""
     body = gzip.compress(gzip.compress(EVENTS))
@@ -172,6 +176,7 @@ async def test_an_answer_in_an_unknown_coding_is_passed_on_and_estimated(start: 
     assert record["output_tokens"] == 50
 
 
+@pytest.mark.fault("U11")
 async def test_switching_protocols_is_no_answer(start: Start) -> None:
     """Nobody asked for it."""
     async with saying(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n") as url:

@@ -75,6 +75,7 @@ def post(*headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
+@pytest.mark.fault("C3")
 async def test_a_header_that_drips_is_ended(start: Start) -> None:
     """By the time it takes in all, not between its bytes; and so is a connection on which nothing comes."""
     penia = await start(server={"header_timeout_s": 0.4, "keepalive_s": 60})
@@ -86,6 +87,7 @@ async def test_a_header_that_drips_is_ended(start: Start) -> None:
     assert json.loads(answers[0][2])["code"] == "request_timeout"
 
 
+@pytest.mark.fault("C3")
 async def test_a_second_requests_header_is_timed_too(start: Start) -> None:
     """A connection that has had one answer gets no longer for its next header."""
     penia = await start(server={"header_timeout_s": 0.4, "keepalive_s": 60})
@@ -98,6 +100,7 @@ async def test_a_second_requests_header_is_timed_too(start: Start) -> None:
     assert status == 408
 
 
+@pytest.mark.fault("C3")
 async def test_an_idle_connection_is_closed(start: Start) -> None:
     """Quietly, after its time; a request within it is answered."""
     penia = await start(server={"keepalive_s": 0.3})
@@ -110,6 +113,7 @@ async def test_an_idle_connection_is_closed(start: Start) -> None:
     assert (status, rest) == (0, b"")
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize(
     ("head", "expected"),
     [
@@ -133,6 +137,7 @@ async def test_a_header_beyond_its_limits(start: Start, head: bytes, expected: i
     assert (await penia.chat()).status == 200
 
 
+@pytest.mark.fault("C3")
 async def test_a_body_that_drips_is_ended(start: Start) -> None:
     """By the time it takes in all; nothing is held for it."""
     penia = await start(server={"body_timeout_s": 0.4})
@@ -146,6 +151,7 @@ async def test_a_body_that_drips_is_ended(start: Start) -> None:
     assert penia.sandbox.calls == []
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize("lie", ["too long", "too short"])
 async def test_a_length_that_is_not_true(start: Start, lie: str) -> None:
     """A body shorter than it says never becomes a call; neither does one with garbage behind it."""
@@ -163,6 +169,7 @@ async def test_a_length_that_is_not_true(start: Start, lie: str) -> None:
     assert penia.sandbox.calls == []
 
 
+@pytest.mark.fault("C4")
 async def test_chunks_for_ever(start: Start) -> None:
     """A body without a length is read up to the limit and no further."""
     penia = await start(server={"max_body_mb": 0.5})
@@ -177,6 +184,7 @@ async def test_chunks_for_ever(start: Start) -> None:
     assert penia.sandbox.calls == []
 
 
+@pytest.mark.fault("C4")
 async def test_bodies_of_all_calls_have_one_limit(start: Start) -> None:
     """What does not fit beside the others is told to come again; small calls pass, and room comes back."""
     penia = await start(server={"max_bodies_mb": 1, "body_timeout_s": 20})
@@ -202,6 +210,7 @@ async def test_bodies_of_all_calls_have_one_limit(start: Start) -> None:
     assert small.status == 200
 
 
+@pytest.mark.fault("C4")
 async def test_a_compressed_body_counts_as_what_it_becomes(start: Start) -> None:
     """A few bytes that become many take the room of many."""
     import gzip
@@ -219,6 +228,7 @@ async def under_way(penia: Running, count: int) -> None:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.fault("C7")
 async def test_calls_under_way_have_a_limit(start: Start) -> None:
     """One more is told to come again, in its provider's shape; the API answers, and a place comes back."""
     penia = await start(script=Behaviour(first_byte_delay_s=0.7), server={"max_calls": 2})
@@ -252,6 +262,7 @@ async def test_one_component_cannot_take_every_place(start: Start) -> None:
     assert (await penia.chat(greedy)).status == 200
 
 
+@pytest.mark.fault("C5")
 @pytest.mark.parametrize("version", ["1.0", "0.9", "2.0", "1.2"])
 async def test_other_versions_of_http(start: Start, version: str) -> None:
     """A call needs 1.1; health checks of old balancers may speak 1.0."""
@@ -320,6 +331,7 @@ async def test_live_clients_have_a_limit(start: Start) -> None:
     assert refused.value.status == 503
 
 
+@pytest.mark.fault("C7")
 @pytest.mark.timeout(180)
 async def test_ten_thousand_connections_and_one_more(tmp_path: Path) -> None:
     """The default: ten thousand are served, the next is told 503 at once, and a place that is given back is taken."""
@@ -380,6 +392,7 @@ def resident_mb(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 async def test_slow_readers_hold_neither_memory_nor_others(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ async def code_of(answer: aiohttp.ClientResponse) -> str:
     return str(penia["code"])
 
 
+@pytest.mark.fault("C6")
 async def test_a_hundred_at_once_are_one_call(start: Start) -> None:
     """Exactly one is forwarded, whichever it is; the others are told so, and so is whoever comes later."""
     penia = await start(script=Behaviour(first_byte_delay_s=0.2))
@@ -43,6 +44,7 @@ async def test_a_hundred_at_once_are_one_call(start: Start) -> None:
     assert len(penia.sandbox.calls) == len(await penia.records()) == 1
 
 
+@pytest.mark.fault("C6")
 @pytest.mark.parametrize("while_it_runs", [True, False])
 async def test_another_request_of_the_same_id_is_told_so(start: Start, *, while_it_runs: bool) -> None:
     """Neither forwarded nor taken for the first: another body or another path is a conflict."""
@@ -148,6 +150,7 @@ async def test_what_was_asked_cannot_be_read_from_the_file(start: Start) -> None
     assert found[0] != found[1]
 
 
+@pytest.mark.fault("C6", "K2")
 async def test_a_killed_gateway_remembers(tmp_path: Path) -> None:
     """After kill -9 and a restart the call in flight is billed once, and its id is taken, for the same or another."""
     async with running_sandbox(Behaviour(first_byte_delay_s=30)) as sandbox, aiohttp.ClientSession() as session:

@@ -34,6 +34,7 @@ CHAT = "/openai/v1/chat/completions"
 OK = b'{"model": "gpt-4o-mini", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}'
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize(
     ("path", "body", "status", "code"),
     [
@@ -87,6 +88,7 @@ async def test_a_refusal_shows_the_figures_that_led_to_it(start: Start) -> None:
     await untouched(penia)
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize("how", ["length", "chunked"])
 async def test_a_body_beyond_the_limit(start: Start, how: str) -> None:
     """413, whether it says its length or not."""
@@ -104,6 +106,7 @@ async def test_a_body_beyond_the_limit(start: Start, how: str) -> None:
     await untouched(penia)
 
 
+@pytest.mark.fault("C3")
 async def test_a_body_that_does_not_come(start: Start) -> None:
     """A caller that sends half a body is answered after the time allowed, not kept for ever."""
     penia = await start(server={"body_timeout_s": 0.2})
@@ -117,6 +120,7 @@ async def test_a_body_that_does_not_come(start: Start) -> None:
     await untouched(penia)
 
 
+@pytest.mark.fault("C5")
 @pytest.mark.parametrize(
     "target",
     [
@@ -212,3 +216,29 @@ async def test_a_budgets_name_cannot_forge_a_header(start: Start) -> None:
     answer = await penia.chat()
 
     assert answer.headers["X-Penia-Budget-Warning"].startswith("B%C3%BCro%3B 1; daily; ")
+
+
+async def test_a_refusal_says_what_would_fit(start: Start) -> None:
+    """The cheapest model that does the same is in the refusal; asked for instead, it passes."""
+    penia = await start(budgets=({"name": "Strict", "daily_limit": 0.005, "enforcement": "block"},))
+    body = {"model": "gpt-4o", "max_completion_tokens": 3_000, "messages": [{"role": "user", "content": "hi"}]}
+    status, refused, _ = await post(penia, CHAT, json.dumps(body).encode())
+    cheaper = refused["error"]["penia"]["cheaper"]
+    assert (status, penia.sandbox.calls) == (402, [])
+    assert cheaper["estimated_cost"] < 0.005 < refused["error"]["penia"]["estimated_cost"]
+
+    status, _, headers = await post(penia, CHAT, json.dumps({**body, "model": cheaper["model"]}).encode())
+    # The other name is longer by some bytes, each of which may be a token.
+    assert (status, float(headers["X-Penia-Estimated-Cost"])) == (
+        200,
+        pytest.approx(cheaper["estimated_cost"], rel=0.02),
+    )
+
+
+async def test_a_refusal_guesses_nothing(start: Start) -> None:
+    """Where nothing else fits, or nothing is known to be the same, the refusal names no other model."""
+    penia = await start(budgets=({"name": "Strict", "daily_limit": 0, "enforcement": "block"},))
+    embedding = b'{"model": "text-embedding-3-large", "input": "hi"}'
+    for path, body in ((CHAT, OK), ("/openai/v1/embeddings", embedding)):
+        status, refused, _ = await post(penia, path, body)
+        assert (status, refused["error"]["penia"]["cheaper"]) == (402, None)

@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from tests.gateways import KEYS, Start
+from tests.http.desk import before, call, desk
 
 BODY = {"model": "gpt-5.4-mini", "max_completion_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
 NEVER = {"name": "Hard", "daily_limit": 5.0, "enforcement": "block", "overrun": "never"}
@@ -36,3 +37,30 @@ async def test_the_configured_region_sets_the_price(start: Start) -> None:
 
     assert prices["europe"] == pytest.approx(1.1 * prices["anywhere"])
     assert holds["europe"] == pytest.approx(Decimal("1.1") * holds["anywhere"], abs=Decimal("1e-8"))
+
+
+async def test_the_place_that_a_path_asked_for_is_kept(start: Start) -> None:
+    """A record says where its path asked to be processed, so that it can be priced again as it was."""
+    async with desk() as provider:
+        penia = await before(provider, start, "google")
+        path = "/v1/projects/p/locations/europe-west4/publishers/google/models/gemini-3.5-flash:generateContent"
+        usage = {"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100}
+        answer = {
+            "candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}],
+            "usageMetadata": usage,
+            "modelVersion": "gemini-3.5-flash",
+        }
+        provider.says(f"POST {path}", answer)
+        provider.says(f"POST {path.replace('europe-west4', 'global')}", answer)
+        for place in ("europe-west4", "global"):
+            await call(
+                penia,
+                f"POST /google{path.replace('europe-west4', place)}",
+                {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+            )
+        everywhere, placed = await penia.records()
+        _, again = await penia.api("POST", "/api/v1/prices/reprice", {"since": "2026-11-01"})
+
+        assert placed["cost"] == pytest.approx(1.1 * everywhere["cost"], rel=1e-6)
+        assert placed["metadata"]["region"] == "europe-west4"
+        assert (again["items"], again["unchanged"]) == ([], 2)

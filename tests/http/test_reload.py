@@ -80,6 +80,7 @@ def expected_of(path: Path, now: Config) -> Config | None:
     return found if not found.pricing.directory else None
 
 
+@pytest.mark.fault("R1")
 @pytest.mark.timeout(300)
 async def test_two_hundred_reloads_under_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -127,6 +128,7 @@ async def test_two_hundred_reloads_under_load(
     assert statuses["other"] == {200, 404}
 
 
+@pytest.mark.fault("R1")
 async def test_a_call_keeps_the_provider_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider that is taken out has no more calls; the stream under way ends whole and is settled."""
     monkeypatch.chdir(tmp_path)
@@ -180,6 +182,7 @@ async def test_a_provider_that_cannot_be_signed_for_changes_nothing(
         assert "other" in penia.gateway.config.providers
 
 
+@pytest.mark.fault("R2")
 async def test_prices_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A corrected price holds for the next call; a file that is wrong changes nothing."""
     monkeypatch.chdir(tmp_path)
@@ -202,6 +205,7 @@ async def test_prices_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert costs[1][1] == costs[2][1] == pytest.approx(2 * costs[0][1])
 
 
+@pytest.mark.fault("R1")
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 async def test_a_hangup_reads_again(tmp_path: Path) -> None:
     """SIGHUP takes what the file says now, and keeps what runs where it cannot; the log says which."""

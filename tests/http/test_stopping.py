@@ -74,6 +74,7 @@ async def refusal(session: aiohttp.ClientSession, url: str, path: str, body: dic
         return said
 
 
+@pytest.mark.fault("K9")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_streams_in_flight_end_whole_and_new_calls_are_refused(tmp_path: Path, number: signal.Signals) -> None:
     """Within the time, every stream runs to its end, is settled exactly, and the process ends with 0."""
@@ -104,6 +105,7 @@ async def test_streams_in_flight_end_whole_and_new_calls_are_refused(tmp_path: P
     assert out.endswith("Stopped; everything in flight has settled.\n")
 
 
+@pytest.mark.fault("K9")
 @pytest.mark.parametrize("policy", ["cancel", "drain"])
 async def test_what_runs_on_beyond_the_time_is_settled_as_far_as_it_came(tmp_path: Path, policy: str) -> None:
     """Cut visibly, booked as partial, whatever the provider's policy for callers that leave; exit code 0."""
@@ -131,6 +133,7 @@ async def test_what_runs_on_beyond_the_time_is_settled_as_far_as_it_came(tmp_pat
     assert {basis for _, basis in found} == {"partial"}
 
 
+@pytest.mark.fault("K9")
 async def test_a_caller_that_has_left_is_not_waited_for_without_end(tmp_path: Path) -> None:
     """An answer that is read on without its caller ends with the drain, too."""
     endless = Behaviour(chunk_delay_s=0.05, output_tokens=100_000)
@@ -148,6 +151,7 @@ async def test_a_caller_that_has_left_is_not_waited_for_without_end(tmp_path: Pa
     assert records(tmp_path) == [("disconnected", "partial")]
 
 
+@pytest.mark.fault("K9")
 async def test_live_clients_are_sent_away_by_name(tmp_path: Path) -> None:
     """A WebSocket is closed with 1001, after the usage of the last call."""
     slow = Behaviour(chunk_delay_s=0.02, output_tokens=30)
@@ -167,6 +171,7 @@ async def test_live_clients_are_sent_away_by_name(tmp_path: Path) -> None:
     assert code == 0
 
 
+@pytest.mark.fault("D3")
 async def test_a_second_process_on_the_same_file_is_refused(tmp_path: Path) -> None:
     """By name of the one that has it, with exit code 2; the first is not disturbed."""
     configure(tmp_path, "http://127.0.0.1:9")

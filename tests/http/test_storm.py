@@ -49,6 +49,7 @@ class Gate:
             )
 
 
+@pytest.mark.fault("C7")
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("dialect", ["chat", "messages"])
 async def test_exactly_the_calls_whose_holds_fit_get_through(start: Start, dialect: str, *, stream: bool) -> None:

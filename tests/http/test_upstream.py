@@ -124,6 +124,7 @@ async def until(true: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.fault("U11")
 @pytest.mark.parametrize(
     ("said", "body"),
     [
@@ -179,6 +180,7 @@ async def test_a_connection_is_used_again(client: Client) -> None:
         assert (bodies, played.connections, len(played.requests)) == ([b"ok"] * 3, 1, 3)
 
 
+@pytest.mark.fault("U11")
 @pytest.mark.parametrize(
     "said",
     [
@@ -202,6 +204,7 @@ async def test_what_is_no_http_is_refused(client: Client, said: bytes) -> None:
         await until(lambda: played.closed == 1)
 
 
+@pytest.mark.fault("U11")
 @pytest.mark.parametrize(
     "said",
     [
@@ -233,6 +236,7 @@ async def test_what_can_be_read_two_ways_is_refused(ours: LeanClient, said: byte
         await until(lambda: played.closed == 1)
 
 
+@pytest.mark.fault("U11")
 @pytest.mark.parametrize(
     "said",
     [
@@ -250,6 +254,7 @@ async def test_wrong_chunks_break_the_answer_off(client: Client, said: bytes) ->
         await until(lambda: played.closed == 1)
 
 
+@pytest.mark.fault("U11")
 @pytest.mark.parametrize(
     "said",
     [
@@ -266,6 +271,7 @@ async def test_the_framing_of_chunks_is_bounded(ours: LeanClient, said: bytes) -
         await until(lambda: played.closed == 1)
 
 
+@pytest.mark.fault("U5")
 @pytest.mark.parametrize("cut", [0, 5, 17, 30, 38, 39])
 async def test_an_answer_that_breaks_off_is_never_whole(client: Client, cut: int) -> None:
     """Wherever the provider hangs up: before the head's end there is no answer, after it a broken one."""
@@ -329,6 +335,7 @@ async def test_a_hanging_up_that_only_the_kernel_knows_of_is_found(ours: LeanCli
     listening.close()
 
 
+@pytest.mark.fault("U11")
 @pytest.mark.parametrize("surplus", [b"x", OK, b"HTTP/1.1 200 OK\r\nContent-Le"])
 async def test_bytes_after_an_answer_are_nobodys(ours: LeanClient, surplus: bytes) -> None:
     """They must not become the next call's answer."""
@@ -358,6 +365,7 @@ async def test_bytes_that_nobody_asked_for_are_nobodys(ours: LeanClient) -> None
         assert (second.status, await whole(second), played.connections) == (200, b"ok", 2)
 
 
+@pytest.mark.fault("U12")
 async def test_an_answer_may_come_before_the_request_was_read(client: Client) -> None:
     """It is passed on, and a connection with half a request on it is not used again."""
 
@@ -426,6 +434,7 @@ def test_no_header_begins_another_line(request_: Outgoing) -> None:
         connection.request_head(request_)
 
 
+@pytest.mark.fault("C2")
 async def test_a_slow_reader_holds_its_provider_back(ours: LeanClient) -> None:
     """What nobody reads yet is not taken into memory, and comes in full when it is read."""
     total = 20_000_000
@@ -452,6 +461,7 @@ async def test_a_slow_reader_holds_its_provider_back(ours: LeanClient) -> None:
         assert (kept < total, got) == (True, total)
 
 
+@pytest.mark.fault("U3")
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Le"])
 async def test_a_provider_that_does_not_answer_is_given_up(client: Client, said: bytes) -> None:
     """The time to the first byte is bounded, whatever of a head has come."""
@@ -461,6 +471,7 @@ async def test_a_provider_that_does_not_answer_is_given_up(client: Client, said:
         await until(lambda: played.closed == 1)
 
 
+@pytest.mark.fault("U4")
 async def test_a_provider_that_stalls_is_given_up(client: Client) -> None:
     """So is the time between two bytes of the body."""
     async with provider(answering(CHUNKED + b"2\r\nok\r\n")) as played:
@@ -512,6 +523,7 @@ async def test_leaving_hangs_up_on_the_provider(client: Client) -> None:
         await until(lambda: played.closed == 1)
 
 
+@pytest.mark.fault("U1")
 async def test_a_closed_port_is_no_connection(client: Client) -> None:
     """Nothing was sent, and nobody is told that there was a connection."""
     with socket.socket() as probe:
@@ -623,6 +635,7 @@ async def test_tls_is_spoken_and_kept_alive(certificate: Path) -> None:
         await until(lambda: played.closed == 1)
 
 
+@pytest.mark.fault("U1")
 async def test_a_certificate_that_nobody_vouches_for_is_no_connection(client: Client, certificate: Path) -> None:
     """No byte of a call goes to a provider that cannot prove its name."""
     told: list[bool] = []

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -13,12 +14,15 @@ import pytest
 
 from penia_proxy.app import Gateway
 from penia_proxy.budget.estimate import OUTPUT_COLD_START
+from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import SystemClock
 from penia_proxy.gateway import booking, works
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.holding import Holding
+from penia_proxy.ledger.verify import verify
 from tests.gateways import Running, Start
 from tests.http.desk import Desk, before, call, desk
+from tests.ledger.making import record
 
 USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
 COST = 1000 * 0.25e-6 + 100 * 2e-6
@@ -301,6 +305,40 @@ async def test_a_bill_that_comes_after_a_restart_corrects_the_guess(provider: De
     assert correction["cost"] == pytest.approx(COST - guess["cost"], abs=1e-12)
     assert await total(later) == pytest.approx(COST, abs=1e-12)
     await later.gateway.stop()
+
+
+async def test_a_bill_of_what_had_no_price_takes_it_out_of_the_unpriced(provider: Desk, start: Start) -> None:
+    """A call that crashed without a known price, and whose bill comes with one, is no longer without a price."""
+    penia = await before(provider, start, "openai", budgets=BUDGET)
+    (budget,) = penia.gateway.book.active
+    crashed = replace(
+        record("made", once_key="openai:resp_1", status="crashed", usage=Usage()),
+        cost_basis="unpriced",
+        cost_nanos=None,
+        input_cost_nanos=None,
+        timestamp=penia.gateway.clock.now(),
+        budget_ids=(budget.budget_id,),
+    )
+    await penia.gateway.ledger.append(crashed, "")
+    await penia.gateway.stop()
+    later = await again(penia)
+    assert [await unpriced(later, budget.budget_id)] == [True]
+    provider.says("GET /v1/responses/resp_1", response())
+    for _ in range(2):
+        await call(later, "GET /openai/v1/responses/resp_1")
+
+    correction, _ = await later.records()
+    assert (correction["corrects"], correction["cost_basis"]) == ("made", "repriced")
+    assert correction["cost"] == pytest.approx(COST, abs=1e-12)
+    assert not await unpriced(later, budget.budget_id)
+    await later.gateway.stop()
+    assert await verify(later.gateway.config.ledger.url) == []
+
+
+async def unpriced(penia: Running, budget_id: str) -> bool:
+    """Return whether a price is missing in the budget's window."""
+    _, (window, *_) = await penia.api("GET", f"/api/v1/budgets/{budget_id}/summary")
+    return bool(window["has_unpriced_usage"])
 
 
 async def test_a_background_response_fits_its_budget_or_is_refused(provider: Desk, start: Start) -> None:

@@ -2,7 +2,7 @@
 What runs in a process of its own.
 
 Its one job: calls without end on one ledger, for a test that kills; what was acknowledged goes to a file that survives
-the process. And an attempt to open a ledger as a user who may not.
+the process. And starts: one that is killed while it recovers, and one as a user who may not.
 """
 
 import asyncio
@@ -33,16 +33,27 @@ def open_as_nobody(url: str) -> None:
         open_for_writing(LedgerConfig(url=url))
 
 
-def open_and_die(path: str) -> None:
-    """Open a hold on disk, and end without a word."""
-    asyncio.run(_open_and_die(path))
+def open_and_die(path: str, holds: int = 1) -> None:
+    """Open holds on disk, and end without a word."""
+    asyncio.run(_open_and_die(path, holds))
 
 
-async def _open_and_die(path: str) -> None:
+async def _open_and_die(path: str, holds: int) -> None:
     ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), SystemClock())
     await ledger.save_budget(budget())
-    await ledger.reserve(hold("r_1"))
+    await asyncio.gather(*(ledger.reserve(hold(f"r_{number + 1}")) for number in range(holds)))
     os._exit(1)
+
+
+def recover(path: str) -> None:
+    """Book what a crash left open, as a start does."""
+    asyncio.run(_recover(path))
+
+
+async def _recover(path: str) -> None:
+    ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), SystemClock())
+    await ledger.recover()
+    await ledger.close()
 
 
 async def _run(path: Path, said: Path, tag: str, started: Event) -> None:

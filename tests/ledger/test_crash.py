@@ -12,6 +12,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from penia_proxy.clock import SystemClock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.ledger.ledger import Ledger
@@ -21,6 +23,7 @@ from tests.ledger import killed
 ROUNDS = 12
 
 
+@pytest.mark.fault("K8")
 def test_a_kill_loses_nothing_and_leaves_nothing_held(tmp_path: Path) -> None:
     """After each kill: a record for every call that was reserved and not released, none held, no difference."""
     seed = random.randrange(2**32)

@@ -49,6 +49,7 @@ async def reserve_until_refused(ledger: Ledger) -> list[str]:
     pytest.fail("the database took everything")
 
 
+@pytest.mark.fault("D1")
 async def test_a_full_database_refuses_holds(
     ledger: Ledger, writing: sqlite3.Connection, beside: sqlite3.Connection
 ) -> None:
@@ -61,6 +62,7 @@ async def test_a_full_database_refuses_holds(
     assert ledger.holds_open == len(opened)
 
 
+@pytest.mark.fault("D1")
 async def test_a_full_database_keeps_settlements_for_later(ledger: Ledger, writing: sqlite3.Connection) -> None:
     """A settlement waits for room and is then written; meanwhile reads go on."""
     await ledger.reserve(hold("r_1"))
@@ -79,6 +81,7 @@ async def test_a_full_database_keeps_settlements_for_later(ledger: Ledger, writi
     assert (await ledger.queries.records(RecordFilter())).total == 1
 
 
+@pytest.mark.fault("D3")
 async def test_a_locked_database_refuses_and_recovers(
     ledger: Ledger, writing: sqlite3.Connection, beside: sqlite3.Connection
 ) -> None:
@@ -131,6 +134,7 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Error]:
     return waiting
 
 
+@pytest.mark.fault("D2")
 async def test_a_settlement_of_unknown_outcome_counts_once(ledger: Ledger, failures: list[sqlite3.Error]) -> None:
     """If the disk fails after the commit landed, the settlement is tried again and changes nothing more."""
     await ledger.reserve(hold("r_1"))
@@ -142,6 +146,7 @@ async def test_a_settlement_of_unknown_outcome_counts_once(ledger: Ledger, failu
     assert ledger.holds_open == 0
 
 
+@pytest.mark.fault("D2")
 async def test_a_hold_of_unknown_outcome_is_taken_back(
     ledger: Ledger, failures: list[sqlite3.Error], beside: sqlite3.Connection
 ) -> None:
@@ -202,6 +207,7 @@ async def test_a_flood_of_holds_is_refused_before_it_fills_memory(
     assert (await ledger.queries.records(RecordFilter())).total == 30
 
 
+@pytest.mark.fault("D2")
 async def test_the_end_tries_again(config: LedgerConfig, clock: StillClock, failures: list[sqlite3.Error]) -> None:
     """A database that fails for a moment while the ledger closes does not cost a settlement."""
     ledger = await Ledger.open(config, clock)

@@ -138,6 +138,7 @@ def minutes(path: Path) -> None:
     path.write_bytes(b"minutes of the meeting\n" * 1_000)
 
 
+@pytest.mark.fault("D4")
 @pytest.mark.usefixtures("minutes")
 async def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     """What is not SQLite is left alone."""
@@ -159,6 +160,7 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.fault("D4")
 async def test_a_damaged_file_is_refused(path: Path, config: LedgerConfig, clock: StillClock) -> None:
     """Flipped bytes are found at the start, not under a call."""
     ledger = await Ledger.open(config, clock)
@@ -171,6 +173,7 @@ async def test_a_damaged_file_is_refused(path: Path, config: LedgerConfig, clock
     await refused(path, "restore it from a backup")
 
 
+@pytest.mark.fault("D4")
 async def test_a_newer_file_is_refused(path: Path, config: LedgerConfig, clock: StillClock) -> None:
     """A file of a newer version is not touched by this one."""
     await (await Ledger.open(config, clock)).close()
@@ -189,6 +192,7 @@ def killed_with(path: Path) -> None:
     assert path.with_name("penia.db-wal").stat().st_size > 0
 
 
+@pytest.mark.fault("D4")
 @pytest.mark.parametrize("is_there", [True, False])
 async def test_a_missing_log_is_told(
     path: Path, config: LedgerConfig, clock: StillClock, caplog: pytest.LogCaptureFixture, *, is_there: bool
@@ -209,6 +213,7 @@ async def test_a_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
     await refused(tmp_path / "nowhere" / "penia.db", "check that its directory exists")
 
 
+@pytest.mark.fault("D3")
 async def test_a_locked_file_is_refused(
     path: Path, config: LedgerConfig, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +226,7 @@ async def test_a_locked_file_is_refused(
         await refused(path, "another program holds it locked")
 
 
+@pytest.mark.fault("D4")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_file_that_cannot_be_written_is_refused(path: Path, config: LedgerConfig) -> None:
     """A file of somebody else is refused with what to check, in a child that is nobody."""
@@ -253,6 +259,7 @@ async def test_a_budget_of_another_time_is_named(path: Path, config: LedgerConfi
         await Ledger.open(config, clock)
 
 
+@pytest.mark.fault("K7")
 async def test_a_migration_that_fails_leaves_nothing(
     path: Path, config: LedgerConfig, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

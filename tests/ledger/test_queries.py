@@ -190,6 +190,7 @@ async def plan(ledger: Ledger, statement: Any) -> list[str]:
         return [row[3] for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
 @pytest.mark.parametrize("cursor", [None, "MjAyNi0xMS0yM1QxMjowMDowMC4wMDAwMDBaLzU"])
 async def test_a_page_is_read_from_an_index_in_its_order(
@@ -205,6 +206,7 @@ async def test_a_page_is_read_from_an_index_in_its_order(
     assert scans == walk
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
 async def test_matches_are_counted_by_an_index(ledger: Ledger, asked: RecordFilter) -> None:
     """A total never scans the records; that of all records is two look-ups."""

@@ -152,6 +152,7 @@ async def test_top_usage_is_what_costs_most(filled: Ledger) -> None:
     assert await filled.summaries.top_usage(RecordFilter(components=("nobody",)), 3) == []
 
 
+@pytest.mark.fault("D5")
 async def test_whole_hours_are_read_from_rollups() -> None:
     """A span of whole hours does not touch the records, so that a year's summary costs hours and not calls."""
     whole = str(cells_of(SPANS["whole hours"]).select())

@@ -201,6 +201,8 @@ class Process:
             cap_for=lambda _: 1,
             fingerprint=None,
             recount=recount,
+            place=None,
+            cheaper=lambda _: {},
         )
         return Holding(self.books, held)
 

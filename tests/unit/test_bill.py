@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from penia_proxy.budget.bill import bill_of
+from penia_proxy.budget.bill import PARTS, bill_of
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.budget.ratecard import RateCard
 from penia_proxy.budget.usage import Usage
@@ -25,6 +25,8 @@ def test_each_model_is_priced_as_itself() -> None:
     assert bill.cost_nanos == sum(alone)
     assert (bill.usage.input_total, bill.usage.output_total) == (1500, 15)
     assert (bill.model, bill.basis) == ("claude-sonnet-4-6", "reported")
+    assert bill.remarks == {PARTS: 2}
+    assert bill_of(parts[:1], "x", "reported", card_of).remarks == {}
 
 
 def test_the_asked_model_prices_an_answer_under_an_unknown_name() -> None:

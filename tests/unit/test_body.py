@@ -11,6 +11,7 @@ from penia_proxy.wire import body
 from penia_proxy.wire.body import DEPTH_MAX, count, flag, model_of, read_object, set_member
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize(
     "body",
     [

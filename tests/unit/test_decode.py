@@ -31,6 +31,7 @@ CODINGS = [
 ]
 
 
+@pytest.mark.fault("U10")
 @pytest.mark.parametrize(("coding", "data"), CODINGS)
 @pytest.mark.parametrize("step", [1, 7, 1_000_000])
 def test_every_coding_in_every_cut(coding: str | None, data: bytes, step: int) -> None:
@@ -58,6 +59,7 @@ def test_unknown_codings_are_broken_at_once(coding: str) -> None:
     assert decoder_for(coding).broken
 
 
+@pytest.mark.fault("U10")
 @pytest.mark.parametrize(
     ("coding", "squeeze"), [("gzip", gzip.compress), ("br", brotli.compress), ("zstd", zstandard.compress)]
 )

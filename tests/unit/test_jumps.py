@@ -10,6 +10,7 @@ from tests.api.client import MovedClock
 DAY = 86_400.0
 
 
+@pytest.mark.fault("T1")
 @pytest.mark.parametrize("seconds", [DAY, -DAY, 3.0, -3.0])
 def test_a_jump_is_noticed_once(seconds: float) -> None:
     """In either direction, by how much, and not again."""
@@ -35,6 +36,7 @@ def test_a_correction_is_no_jump(rate: float) -> None:
         assert jumps.look() is None
 
 
+@pytest.mark.fault("T1")
 def test_a_clock_that_stands_still_is_noticed() -> None:
     """Although it never moves far at once."""
     clock = MovedClock()

@@ -44,6 +44,7 @@ def test_cached_reasoning_and_audio_are_taken_out_of_the_totals() -> None:
     assert usage.total == 150
 
 
+@pytest.mark.fault("U8")
 @pytest.mark.parametrize(
     "report",
     [
@@ -73,6 +74,17 @@ def test_contradicting_details_are_clamped() -> None:
 def test_an_explicit_zero_is_a_count() -> None:
     """0 completion tokens is what was made, not a missing figure."""
     assert usage_of({"prompt_tokens": 7, "completion_tokens": 0}) == Usage(input=7)
+
+
+@pytest.mark.fault("U8")
+@pytest.mark.parametrize("report", [{"prompt_tokens": 7}, {"prompt_tokens": 7, "completion_tokens": None}])
+def test_half_a_usage_is_none(report: dict[str, Any]) -> None:
+    """What leaves out the output of an answer that has some is not believed: it would be free."""
+    written = {"choices": [{"message": {"content": "hello"}}], "usage": report}
+    for answer, complete in ((written, False), ({**written, "choices": []}, True)):
+        _, read = reading(json.dumps(answer).encode(), call(), stream=False)
+
+        assert (read.complete, bool(read.parts)) == (complete, complete)
 
 
 def test_the_answer_names_model_and_tier() -> None:

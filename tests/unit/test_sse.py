@@ -30,6 +30,7 @@ def frames(pieces: list[bytes]) -> tuple[bytes, list[bytes]]:
     return raw + framer.rest(), payloads
 
 
+@pytest.mark.fault("U9")
 @pytest.mark.parametrize("step", range(1, len(STREAM) + 1))
 def test_every_chunk_size_gives_the_same_events(step: int) -> None:
     """Chunk boundaries fall anywhere, also inside UTF-8 and inside a CRLF."""
@@ -54,6 +55,7 @@ def test_a_bom_before_the_first_event_is_no_data() -> None:
     assert payloads == [b"x"]
 
 
+@pytest.mark.fault("U9")
 def test_an_endless_event_does_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound an event passes in pieces, is read as nothing, and the next one is read again."""
     monkeypatch.setattr(sse, "EVENT_BYTES_MAX", 100)
