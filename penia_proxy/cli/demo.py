@@ -70,6 +70,7 @@ def config_of(provider_url: str, *, ledger: Path, port: int) -> "Config":
             "ledger": {"url": f"sqlite:///{ledger}"},
             "providers": {name: {"base_url": f"{provider_url}/{name}", "format": name} for name in DEMO_PROVIDERS},
             "budgets": BUDGETS,
+            "alerts": {"log": False},  # the view shows them
         }
     )
 
@@ -115,16 +116,21 @@ async def _gateway(config: "Config", hurry: asyncio.Event) -> AsyncIterator[str]
 
 @contextlib.asynccontextmanager
 async def _records(session: "aiohttp.ClientSession", url: str, view: "DemoView") -> AsyncIterator[None]:
-    """Hand every usage record of the live feed to the view."""
+    """Hand every usage record and alert of the live feed to the view."""
     import aiohttp
 
     async def read(feed: "aiohttp.ClientWebSocketResponse") -> None:
         async for message in feed:
-            if message.type is aiohttp.WSMsgType.TEXT and (said := message.json())["type"] == "usage":
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                continue
+            said = message.json()
+            if said["type"] == "usage":
                 view.recorded(said["data"])
+            elif said["type"] == "alert":
+                view.alerted(said["data"])
 
     async with session.ws_connect(f"{url}/ws") as feed:
-        await feed.send_json({"type": "subscribe", "channels": ["usage"]})
+        await feed.send_json({"type": "subscribe", "channels": ["usage", "alerts"]})
         await feed.receive_json()
         reading = asyncio.create_task(read(feed))
         try:

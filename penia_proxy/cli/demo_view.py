@@ -84,6 +84,16 @@ class DemoView:
         else:
             self._settled(None, record)
 
+    def alerted(self, alert: dict[str, Any]) -> None:
+        """Show an alert."""
+        at = self._clock.now().astimezone()
+        style = {"info": "cyan", "warning": "yellow"}.get(alert["severity"], "bold red")
+        line = Text(" ").join(
+            [Text(f"{at:%H:%M:%S}", "dim"), Text(f"{'alert':<15}", style), Text(alert["title"], style)]
+        )
+        line.truncate(max(self._out.width, 80), overflow="ellipsis")
+        self._out.print(line, soft_wrap=True)
+
     def farewell(self, url: str) -> None:
         """Sum up, in the gateway's own words. Blocks while it asks."""
         for event, _ in self._halves.values():
