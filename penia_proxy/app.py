@@ -255,7 +255,6 @@ class Gateway:
     async def _listen(self) -> None:
         app = web.Application()
         app.on_response_prepare.append(_signed)
-        self._daily = DailyFiles(self.ledger, self.config.ledger.url, self.clock, self.config.export)
         self._services = self._control_plane()
         add_routes(app, self._services)
         self._proxy = self._data_plane()
@@ -278,6 +277,7 @@ class Gateway:
         ]
 
     def _control_plane(self) -> Services:
+        self._daily = DailyFiles(self.ledger, self.config.ledger.url, self.clock, self.config.export)
         return Services(
             config=self.config,
             clock=self.clock,

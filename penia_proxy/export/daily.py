@@ -40,6 +40,7 @@ class DailyFiles:
         self._ledger_url = ledger_url
         self._clock = clock
         self.config = config
+        self._looking = asyncio.Lock()
         self.error: str | None = None
         """Why the last attempt failed; None: it did not."""
         self.last_day: date | None = None
@@ -53,6 +54,10 @@ class DailyFiles:
 
     async def look(self) -> None:
         """Write what is due."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         problem = None
         try:
             if self.config.directory is not None:
