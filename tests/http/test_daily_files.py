@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
@@ -125,6 +126,7 @@ async def test_an_error_is_in_health_and_not_in_calls(
     start: Open, folder: Path, clock: MovedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A directory that is gone is said once in the log, and in health until it is back; records go on."""
+    caplog.set_level(logging.ERROR, logger="penia_proxy")
     gateway, session = await start()
     await use(gateway, session, NOON)
     clock.move(timedelta(days=1))
