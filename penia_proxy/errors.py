@@ -23,6 +23,7 @@ PeniaError
 ├─ UpstreamError                      the provider's
 │  ├─ UpstreamUnreachable 502  upstream_unreachable
 │  └─ UpstreamTimeout     504  upstream_timeout
+├─ NotInstalled           501  not_installed        the installation's: an extra that this needs is missing
 ├─ StoreUnavailable       503  store_unavailable    our store's: the ledger cannot write
 ├─ TooManyClients         503  too_many_clients     ours: every place is taken: at the live feed, or for sessions
 ├─ UnsupportedVersion     505  http_version         a protocol in which a cut answer looks whole
@@ -198,6 +199,13 @@ class UpstreamTimeout(UpstreamError):
 
     status = 504
     code = "upstream_timeout"
+
+
+class NotInstalled(PeniaError):
+    """What was asked for needs a library that is an extra, and is not there."""
+
+    status = 501
+    code = "not_installed"
 
 
 class StoreUnavailable(PeniaError):

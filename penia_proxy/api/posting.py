@@ -119,7 +119,7 @@ class RecordBody(Used):
 async def post_record(call: Call[Nothing, RecordBody]) -> Any:
     """Book a call that was made without the gateway."""
     record = record_of(call.services, call.body)
-    kept, created = await call.services.unbroken(_book(call.services, record, call.body.fingerprint))
+    kept, created = await call.services.unbroken(book(call.services, record, call.body.fingerprint))
     return Reply(record_json(kept), 201 if created else 200)
 
 
@@ -150,7 +150,7 @@ def record_of(services: Services, body: RecordBody) -> UsageRecord:
     )
 
 
-async def _book(services: Services, record: UsageRecord, fingerprint: str) -> tuple[UsageRecord, bool]:
+async def book(services: Services, record: UsageRecord, fingerprint: str) -> tuple[UsageRecord, bool]:
     """Write a record, then count it. The two belong together: run it unbroken."""
     kept, created = await services.ledger.append(record, fingerprint)
     if created:

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from penia_proxy.api import (
+    adjusting,
     alerts,
     approvals,
     budgets,
@@ -21,15 +22,18 @@ from penia_proxy.api import (
     configuration,
     estimates,
     explain,
+    exports,
     grants,
     health,
     holds,
     posting,
     prices,
     recommend,
+    reconciling,
     reports,
     repricing,
     summary,
+    timeseries,
     usage,
     what_if,
 )
@@ -51,7 +55,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *posting.ENDPOINTS,
     *usage.ENDPOINTS,
     *explain.ENDPOINTS,
+    *adjusting.ENDPOINTS,
+    *exports.ENDPOINTS,
     *reports.ENDPOINTS,
+    *timeseries.ENDPOINTS,
+    *reconciling.ENDPOINTS,
     *prices.ENDPOINTS,
     *repricing.ENDPOINTS,
     *recommend.ENDPOINTS,

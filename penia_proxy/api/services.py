@@ -24,6 +24,7 @@ from penia_proxy.budget.record import Tally
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock
 from penia_proxy.config import Config
+from penia_proxy.export.daily import DailyFiles
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.alerts import Alerts
 from penia_proxy.watch.announcer import Announcer
@@ -102,9 +103,15 @@ class Services:
     budget_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
     repricing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while the past is priced again."""
+    """Held from reading what records have come to, to the acknowledged corrections: adjustments and new prices."""
     draining: bool = False
     """Whether calls are refused because the process ends."""
+    capture_rates: dict[str, float | None] = field(default_factory=dict)
+    """By provider, of its newest reconciliation: captured ÷ billed."""
+    daily: DailyFiles | None = None
+    """What writes daily files."""
+    streams: int = 0
+    """Files that are being sent."""
     _unbroken: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def catalogue_of(self, provider: str) -> str:

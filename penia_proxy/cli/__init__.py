@@ -19,8 +19,10 @@ from penia_proxy.cli import (
     demo,
     estimates,
     exits,
+    export,
     prices,
     recommend,
+    reconcile,
     replay,
     serve,
     status,
@@ -51,6 +53,8 @@ app.command()(replay.replay)
 app.command()(status.status)
 app.command()(usage.usage)
 app.command()(estimates.estimates)
+app.command()(export.export)
+app.command()(reconcile.reconcile)
 app.command()(recommend.recommend)
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(approvals.app, name="approvals")

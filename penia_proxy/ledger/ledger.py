@@ -35,6 +35,7 @@ from penia_proxy.ledger.moves import (
     Extend,
     MarkAlert,
     RaiseAlert,
+    Reconcile,
     Release,
     Reserve,
     ResolveAlert,
@@ -44,6 +45,7 @@ from penia_proxy.ledger.moves import (
     UpdateNotification,
 )
 from penia_proxy.ledger.queries import PastCall, Queries, reading
+from penia_proxy.ledger.reconciliations import Reconciliation, Reconciliations
 from penia_proxy.ledger.rulings import Decide, ForgetRefusals, Give, KeepRefusal, Rulings, SaveApproval
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
@@ -77,6 +79,7 @@ class Ledger:
         self.rulings = Rulings(engine)
         self.history = History(engine)
         self.alerts = AlertQueries(engine)
+        self.reconciliations = Reconciliations(engine)
 
     @classmethod
     async def open(cls, config: LedgerConfig, clock: Clock) -> "Ledger":
@@ -244,6 +247,10 @@ class Ledger:
     async def save_setting(self, name: str, value: Mapping[str, Any]) -> None:
         """Keep a setting. Raises StoreUnavailable."""
         await asyncio.shield(self._writer.submit(SaveSetting(name, value)))
+
+    async def keep_reconciliation(self, one: Reconciliation) -> None:
+        """Keep what a provider's report was compared with; durable when it returns. Raises StoreUnavailable."""
+        await asyncio.shield(self._writer.submit(Reconcile(one)))
 
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
 APPEND_ONLY = ("usage_records", "charges", "grants", "audit_log")
@@ -38,6 +38,7 @@ _Seq = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itsel
 
 
 _KEYED = text("once_key IS NOT NULL")
+_CORRECTING = text("corrects IS NOT NULL")
 
 
 def _text(name: str, *, null: bool = False) -> Column[str]:
@@ -111,6 +112,7 @@ usage_records = Table(
     Index("usage_records_cost_basis", "cost_basis", "timestamp"),
     # Partial, so that the many without a key cost nothing.
     Index("usage_records_once", "once_key", unique=True, sqlite_where=_KEYED, postgresql_where=_KEYED),
+    Index("usage_records_corrects", "corrects", sqlite_where=_CORRECTING, postgresql_where=_CORRECTING),
     sqlite_autoincrement=True,
 )
 
@@ -291,6 +293,22 @@ refusals = Table(
     Index("refusals_budget_id", "budget_id", "seq"),
     Index("refusals_code", "code", "seq"),
     sqlite_autoincrement=True,
+)
+
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("reconciliation_id", Text, primary_key=True),
+    _text("created_at"),
+    _text("provider"),
+    _text("source"),  # whose report it is
+    _text("first_day"),
+    _text("last_day"),
+    Column("is_whole", Boolean, nullable=False),
+    _count("billed_nanos"),
+    _count("captured_nanos"),
+    Column("lines", JSON, nullable=False),
+    Index("reconciliations_newest", "created_at"),
 )
 
 audit_log = Table(

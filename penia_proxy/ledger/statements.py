@@ -24,6 +24,7 @@ from penia_proxy.ledger.schema import (
     charges,
     holds,
     notifications,
+    reconciliations,
     rollups,
     secrets,
     settings,
@@ -152,3 +153,5 @@ BUDGETS = text_of(select(budgets))
 FIND_BUDGET = text_of(select(budgets.c.spec, budgets.c.is_active).where(budgets.c.budget_id == bindparam("budget_id")))
 SAVE_BUDGET = _save_budget()
 INSERT_AUDIT = text_of(insert_into(audit_log, "seq"))
+
+INSERT_RECONCILIATION = text_of(insert_into(reconciliations))

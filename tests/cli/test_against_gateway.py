@@ -134,6 +134,70 @@ async def test_wrong_fields_are_listed(run: Run, url: str) -> None:
     assert len(json.loads((await run("budgets", "list", "--json", "--url", url)).out)) == 2
 
 
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("written", ["csv", "jsonl", "focus"])
+async def test_export_to_stdout(
+    run: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, direct: bool
+) -> None:
+    """The file goes to stdout, from the gateway or from the ledger's file, and is the API's own."""
+    monkeypatch.setenv("PENIA_LEDGER__URL", f"sqlite:///{tmp_path / 'penia.db'}")
+    how = ["--direct"] if direct else ["--url", url]
+
+    outcome = await run("export", "-f", written, "--since", "1h", "--component", "rhetor", *how)
+    nothing = await run("export", "-f", written, "--component", "nobody", *how)
+
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{url}/api/v1/usage/export", params={"format": written}) as answer,
+    ):
+        said = await answer.text()
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.replace("\r\n", "\n") == said.replace("\r\n", "\n")
+    assert "rhetor" not in nothing.out
+
+
+async def test_export_to_a_file(run: Run, url: str, tmp_path: Path) -> None:
+    """A file is there whole; one that cannot be had leaves what was there, and nothing beside it."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    file = folder / "usage.parquet"
+
+    first = await run("export", "-f", "parquet", "-o", str(file), "--until", "2099-01-01", "--url", url)
+    written = file.read_bytes()
+    second = await run("export", "-f", "parquet", "-o", str(file), "--model", "x" * 300, "--url", url)
+
+    assert (first.code, second.code) == (0, 1), first.err
+    assert written.startswith(b"PAR1")
+    assert written.endswith(b"PAR1")
+    assert file.read_bytes() == written
+    assert list(folder.iterdir()) == [file]
+    assert "model" in second.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--until", "tomorrow"], "neither a date"),
+        (["--since", "2099-01-01"], "still to come"),
+        (["--format", "xls"], "xls"),
+    ],
+)
+async def test_what_export_does_not_understand(run: Run, options: list[str], said: str) -> None:
+    """A wrong option is named, and nothing is asked."""
+    outcome = await run("export", *options)
+
+    assert outcome.code == 2
+    assert said in outcome.err
+
+
+async def test_export_where_no_file_can_be(run: Run, url: str, tmp_path: Path) -> None:
+    """A directory that is not there is said in a sentence."""
+    outcome = await run("export", "-o", str(tmp_path / "none" / "usage.csv"), "--url", url)
+
+    assert outcome.code == 1
+    assert "cannot be written" in outcome.err
+
+
 async def test_recommend(run: Run, url: str) -> None:
     """What the calls cost now, cheaper models with their savings, and why others are not there."""
     outcome = await run("recommend", "rhetor", "--need", "vision", "--limit", "3", "--url", url)

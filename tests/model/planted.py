@@ -200,7 +200,7 @@ PLANTED = (
     Planted(
         "a post is counted each time",
         "A record that is posted again, because the answer was lost, is spent again.",
-        posting._book,
+        posting.book,
         "if created:",
         "if True:",
     ),

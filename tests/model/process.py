@@ -35,7 +35,7 @@ from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.holding import Held, Holding
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.works import CallWorks
-from penia_proxy.ledger import verify
+from penia_proxy.ledger import file, verify
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.wire.call import Call, Reading
@@ -64,7 +64,7 @@ CARDS = {PRICED: _card("0.001"), FREE: _card("0")}
 PRICES = PriceBook.load()
 
 _file: ContextVar[Path] = ContextVar("file")
-_reader = create_engine("sqlite://", creator=lambda: verify._connect(_file.get()), poolclass=NullPool)
+_reader = create_engine("sqlite://", creator=lambda: file._reader(_file.get()), poolclass=NullPool)
 """One for all files: the engine that `penia verify` makes for itself compiles each statement anew, some 30 ms."""
 
 
