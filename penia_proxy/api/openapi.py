@@ -54,7 +54,7 @@ def document(endpoints: Iterable[Endpoint]) -> Json:
             "operationId": _name(row),
             "tags": [row.tag],
             "parameters": [*_path_parameters(row), *_query_parameters(row)],
-            "responses": _responses(row, refs),
+            "responses": _responses(row, refs, _links(row, rows)),
         }
         if row.body is not None:
             needed = any(field.is_required() for field in row.body.model_fields.values())
@@ -114,10 +114,23 @@ def _without_null(field: Json) -> Json:
     return shape
 
 
-def _responses(row: Endpoint, refs: Any) -> Json:
+def _links(row: Endpoint, rows: Iterable[Endpoint]) -> Json:
+    """Return what an answer leads to: each other row whose path takes ids that the answer always has."""
+    ids = {name for name, field in row.response.model_fields.items() if field.annotation is str}
+    links: dict[str, Json] = {}
+    for other in rows:
+        needed = _PARAMETER.findall(other.path)
+        if other is not row and needed and ids.issuperset(needed):
+            parameters = {name: f"$response.body#/{name}" for name in needed}
+            links[_name(other)] = {"operationId": _name(other), "parameters": parameters}
+    return {"links": links} if links else {}
+
+
+def _responses(row: Endpoint, refs: Any, links: Json) -> Json:
     answers: dict[str, Json] = {}
     for status in (row.status, *row.also):
-        answers[str(status)] = {"description": row.summary, "content": _json(refs[row.response, "serialization"])}
+        content = _json(refs[row.response, "serialization"])
+        answers[str(status)] = {"description": row.summary, "content": content, **links}
     errors: list[type[PeniaError]] = [*row.errors, Forbidden]
     if row.query is not Nothing or row.body is not None:
         errors += ALWAYS

@@ -1,0 +1,128 @@
+"""
+The OpenAPI document, held against the control plane that serves it.
+
+Schemathesis reads the document and asks whatever it allows, and what it forbids: one test for each operation, so that
+a new row of the route table is tested without a line here, and walks along the document's links. All of its checks are
+on, but for those below, each with its reason. Rules: a whole gateway on loopback; the same requests in every run;
+nothing that was made up is ever sent to another machine.
+"""
+
+import asyncio
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.generation.stateful import APIStateMachine
+
+from penia_proxy.api.openapi import document
+from penia_proxy.api.routes import ENDPOINTS
+from penia_proxy.app import Gateway
+from penia_proxy.clock import SystemClock
+from penia_proxy.config import Config
+
+NOBODY = "http://127.0.0.1:9"
+"""Where nobody listens: what a trial or an alert is sent to."""
+
+RULES_BETWEEN_FIELDS: dict[str, str] = {}
+"""Operations that refuse with reason what JSON Schema cannot say is wrong."""
+
+DOCUMENT = document(ENDPOINTS)
+SCHEMA = schemathesis.openapi.from_dict(
+    DOCUMENT,
+    config=schemathesis.Config.from_dict(
+        {
+            "checks": {},
+            "operations": [
+                {"include-name": name, "checks": {"positive_data_acceptance": {"enabled": False}}}
+                for name in RULES_BETWEEN_FIELDS
+            ],
+        }
+    ),
+)
+BOUNDED = settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def keep_here(case: schemathesis.Case) -> None:
+    """Put an address of ours in the place of any that was made up: a trial is sent to all that are set."""
+    if isinstance(case.body, dict) and isinstance(case.body.get("webhooks"), list):
+        for webhook in case.body["webhooks"]:
+            if isinstance(webhook, dict) and re.match(r"https?://", str(webhook.get("url")), re.IGNORECASE):
+                webhook["url"] = NOBODY
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a gateway on a loop and a thread of its own, since Schemathesis waits for each answer."""
+    path = tmp_path_factory.mktemp("contract") / "penia.db"
+    config = Config.model_validate(
+        {
+            "server": {"port": 0, "drain_seconds": 1},
+            "ledger": {"url": f"sqlite:///{path}", "durability": "normal"},
+            "providers": {"openai": {"base_url": NOBODY, "format": "openai"}},
+            "budgets": [{"name": "Default", "daily_limit": 5}],
+        }
+    )
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        gateway = Gateway(config, SystemClock())
+        asyncio.run_coroutine_threadsafe(gateway.start(), loop).result()
+        yield gateway.url
+        asyncio.run_coroutine_threadsafe(gateway.stop(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    """Keep one connection: thousands of new ones would use up the machine's ports."""
+    with requests.Session() as kept:
+        yield kept
+
+
+def test_the_document_asked_is_the_one_served(url: str, session: requests.Session) -> None:
+    """What the tests below are made from is what a client reads."""
+    assert session.get(f"{url}/api/v1/openapi.json").json() == DOCUMENT
+
+
+@SCHEMA.parametrize()
+@BOUNDED
+def test_each_operation_keeps_to_the_document(case: schemathesis.Case, url: str, session: requests.Session) -> None:
+    """Whatever is asked, right or wrong, the answer is one that the document foresees, and never a 500."""
+    keep_here(case)
+    case.call_and_validate(base_url=url, session=session)
+
+
+def test_walks_along_the_links_keep_to_the_document(url: str, session: requests.Session) -> None:
+    """What one answer names, other operations find: made, read, changed, deactivated, in any order."""
+
+    class Walk(SCHEMA.as_state_machine()):  # type: ignore[misc]
+        def before_call(self, case: schemathesis.Case) -> None:
+            keep_here(case)
+
+        def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
+            return {"base_url": url, "session": session}
+
+    assert issubclass(Walk, APIStateMachine)
+    Walk.run(settings=settings(BOUNDED, max_examples=25, stateful_step_count=6))
+
+
+def test_reasons_are_about_what_exists() -> None:
+    """No exception outlives its operation."""
+    operations = {f"{row.method} {row.path}" for row in ENDPOINTS}
+
+    assert set(RULES_BETWEEN_FIELDS) <= operations
