@@ -101,7 +101,9 @@ def _query_parameters(row: Endpoint) -> list[Json]:
         shape = _without_null(field)
         shape.pop("title", None)
         about = {"description": shape.pop("description")} if "description" in shape else {}
-        parameters.append({"name": name, "in": "query", "required": name in needed, "schema": shape, **about})
+        required = name in needed
+        empty = {} if required else {"allowEmptyValue": True}
+        parameters.append({"name": name, "in": "query", "required": required, **empty, "schema": shape, **about})
     return parameters
 
 
