@@ -1,9 +1,9 @@
 """
 The OpenAPI document, held against the control plane that serves it.
 
-Schemathesis reads the document and asks whatever it allows, and what it forbids, of each operation, so that a new row of
-the route table is tested without a line here; then it walks along the document's links. All of its checks are
-on, but for those below, each with its reason. Rules: a whole gateway on loopback; the same requests in every run;
+Schemathesis reads the document and asks whatever it allows, and what it forbids, of each operation, so that a new row
+of the route table is tested without a line here; then it walks along the document's links. All of its checks are on,
+but for those below, each with its reason. Rules: a whole gateway on loopback; the same requests in every run;
 nothing that was made up is ever sent to another machine.
 """
 
