@@ -43,7 +43,8 @@ def document(endpoints: Iterable[Endpoint]) -> Json:
     rows = list(endpoints)
     models: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Error, "serialization"): None}
     for row in rows:
-        models[row.response, "serialization"] = None
+        if row.response is not None:
+            models[row.response, "serialization"] = None
         if row.body is not None:
             models[row.body, "validation"] = None
     refs, definitions = models_json_schema(list(models), ref_template=_REF)
@@ -118,7 +119,8 @@ def _without_null(field: Json) -> Json:
 
 def _links(row: Endpoint, rows: Iterable[Endpoint]) -> Json:
     """Return what an answer leads to: each other row whose path takes ids that the answer always has."""
-    ids = {name for name, field in row.response.model_fields.items() if field.annotation is str}
+    fields = {} if row.response is None else row.response.model_fields
+    ids = {name for name, field in fields.items() if field.annotation is str}
     links: dict[str, Json] = {}
     for other in rows:
         needed = _PARAMETER.findall(other.path)
@@ -131,7 +133,10 @@ def _links(row: Endpoint, rows: Iterable[Endpoint]) -> Json:
 def _responses(row: Endpoint, refs: Any, links: Json) -> Json:
     answers: dict[str, Json] = {}
     for status in (row.status, *row.also):
-        content = _json(refs[row.response, "serialization"])
+        if row.response is None:
+            content: Json = {media: {"schema": {"type": "string", "format": "binary"}} for media in row.media}
+        else:
+            content = _json(refs[row.response, "serialization"])
         answers[str(status)] = {"description": row.summary, "content": content, **links}
     errors: list[type[PeniaError]] = [*row.errors, Forbidden]
     if row.query is not Nothing or row.body is not None:

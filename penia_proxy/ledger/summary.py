@@ -8,12 +8,13 @@ broken hours at both ends, and what `rollups` does not tell apart (a budget, a c
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import date, datetime, timedelta
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from penia_proxy.budget.reconciliation import Captured
 from penia_proxy.budget.usage import UNPRICED_COUNTS
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
@@ -21,6 +22,8 @@ from penia_proxy.ledger.rows import MEASURES
 from penia_proxy.ledger.schema import rollups, spend, usage_records
 
 HOUR = timedelta(hours=1)
+
+Bucket = Literal["hour", "day"]
 
 
 @dataclass(slots=True)
@@ -99,6 +102,28 @@ class Summaries:
             found.daily.update((day, cost) for day, cost in await connection.execute(by_day))
         return found
 
+    async def series(
+        self, asked: RecordFilter, bucket: Bucket, grouping: Grouping | None
+    ) -> dict[str, dict[datetime, Sums]]:
+        """Return what the filter asks for, by group ('' without a grouping) and bucket; empty ones are absent."""
+        cells = cells_of(asked)
+        group = literal("") if grouping is None else cells.c[grouping]
+        keys = (group.label("name"), cells.c[bucket])
+        found: dict[str, dict[datetime, Sums]] = {}
+        async with self.engine.connect() as connection:
+            for name, start, *measures in await connection.execute(select(*keys, *_sums(cells)).group_by(*keys)):
+                found.setdefault(name, {})[from_iso(start)] = Sums(*measures)
+        return found
+
+    async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
+        """Return what the filter asks for by UTC day and model."""
+        cells = cells_of(asked)
+        keys = (cells.c.day, cells.c.model)
+        sums = (func.sum(cells.c[name]) for name in ("cost_nanos", "request_count", "unpriced_count"))
+        async with self.engine.connect() as connection:
+            rows = await connection.execute(select(*keys, *sums).group_by(*keys).order_by(*keys))
+            return [Captured(date.fromisoformat(day), *rest) for day, *rest in rows]
+
     async def hourly(self, budget_id: str, since: datetime) -> dict[datetime, int]:
         """Return what a budget has spent by hour, in nano-dollars; hours without calls are absent."""
         statement = select(spend.c.window_start, spend.c.spent_nanos).where(
@@ -134,7 +159,7 @@ class Summaries:
 
 
 def cells_of(asked: RecordFilter) -> Subquery:
-    """Return day, groupings and measures of everything the filter asks for, from rollups where they can tell."""
+    """Return day, hour, groupings and measures of everything the filter asks for, from rollups where they can tell."""
     if asked.budget_id is not None or asked.cost_bases:
         parts = [_from_records(asked, Span(asked.start, asked.end))]
     else:
@@ -168,6 +193,7 @@ def _sums(cells: Subquery) -> Iterator[ColumnElement[int]]:
 def _from_rollups(asked: RecordFilter, span: Span) -> Select[Any]:
     statement = select(
         func.substr(rollups.c.hour, 1, 10).label("day"),
+        func.substr(rollups.c.hour, 1, 13).label("hour"),
         *(rollups.c[name] for name in GROUPINGS),
         *(rollups.c[name] for name in MEASURES),
     )
@@ -196,6 +222,7 @@ def _from_records(asked: RecordFilter, span: Span) -> Select[Any]:
     return (
         select(
             func.substr(moment, 1, 10).label("day"),
+            func.substr(moment, 1, 13).label("hour"),
             *(func.coalesce(usage_records.c[name], "").label(name) for name in GROUPINGS),
             *measures_of_records(),
         )
