@@ -13,6 +13,7 @@ import typer
 
 from penia_proxy import __version__
 from penia_proxy.cli import (
+    backup,
     budgets,
     check,
     demo,
@@ -46,6 +47,7 @@ app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(check.check)
 app.command()(verify.verify)
+app.command()(backup.backup)
 app.command()(replay.replay)
 app.command()(status.status)
 app.command()(usage.usage)
