@@ -160,6 +160,9 @@ def _prepare(path: Path) -> None:
         if verdict != "ok":
             raise sqlite3.DatabaseError(f"malformed: {verdict}")
         revision = revision_of(connection)
+        if revision is None:
+            # Only ever possible before the first table: later it takes a rewrite of the file.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()
