@@ -35,7 +35,8 @@ OFFSET_MAX = 10_000_000
 COUNTED_MAX = 10_000
 """
 Matches of a filter that are counted: an index is walked so far in a few ms, and over ten million in a second. Where
-Elasticsearch stops, too (`track_total_hits`). The number of all records is known without counting.
+Elasticsearch stops by default, too (elastic.co/guide/en/elasticsearch/reference/7.1/search-request-track-total-hits.html).
+The number of all records is known without counting.
 """
 
 Grouping = Literal["component", "provider", "model", "task_type"]
