@@ -34,9 +34,9 @@ READERS_MAX = 4
 OFFSET_MAX = 10_000_000
 COUNTED_MAX = 10_000
 """
-Matches of a filter that are counted: an index is walked so far in a few ms, and over ten million in a second. Where
-Elasticsearch stops by default, too (elastic.co/guide/en/elasticsearch/reference/7.1/search-request-track-total-hits.html).
-The number of all records is known without counting.
+Matches of a filter that are counted: an index is walked so far in a few ms, and over ten million in a second. The
+number of all records is known without counting. Elasticsearch stops there by default, too:
+https://www.elastic.co/guide/en/elasticsearch/reference/7.1/search-request-track-total-hits.html
 """
 
 Grouping = Literal["component", "provider", "model", "task_type"]
