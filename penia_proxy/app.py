@@ -11,12 +11,12 @@ import gc
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Self, cast
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from penia_proxy.api.endpoint import error_response
+from penia_proxy.api.open_holds import OpenHolds
 from penia_proxy.api.routes import add_routes
 from penia_proxy.api.services import Services
 from penia_proxy.budget.book import BudgetBook
@@ -30,6 +30,7 @@ from penia_proxy.clock import Clock, SystemClock
 from penia_proxy.config import RESERVED_NAMES, Config, ProviderConfig, changes
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.errors import ConfigError, InvariantError, Overloaded, UnsupportedVersion
+from penia_proxy.export.daily import DailyFiles
 from penia_proxy.gateway.holding import Books
 from penia_proxy.gateway.lean import LeanClient
 from penia_proxy.gateway.listening import Listener
@@ -46,6 +47,7 @@ from penia_proxy.watch.jumps import LOOK_S, Jumps
 from penia_proxy.watch.live import LiveHub, LiveLimits
 from penia_proxy.watch.notify import Notifier
 from penia_proxy.watch.projections import Projections
+from penia_proxy.watch.refusing import Refusing
 from penia_proxy.watch.settings import alert_settings
 from penia_proxy.watch.shapes import BudgetStates
 from penia_proxy.wire.dialects import DIALECTS
@@ -112,7 +114,7 @@ class Gateway:
         Raises ConfigError, or OSError where the port is taken.
         """
         load_vocabulary()
-        self.prices = _prices_of(self.config)
+        self.prices = PriceBook.configured(self.config.pricing)
         self.ledger = await Ledger.open(self.config.ledger, self.clock)
         try:
             await self._load_books()
@@ -146,7 +148,8 @@ class Gateway:
         ``hurry`` is set, is settled as far as it came.
         """
         self._services.draining = True
-        self._watching.cancel()
+        for watching in self._watching:
+            watching.cancel()
         await self._proxy.finish(self.config.server.drain_seconds, hurry or asyncio.Event())
         await self.ledger.caught_up()  # live clients hear of a record once it is durable
         self._listener.close()
@@ -155,6 +158,7 @@ class Gateway:
         await self._control.cleanup()
         await self._services.finished()
         await self._client.close()
+        self.refusing.stop()
         await self.alerts.stop()
         await self.notifier.stop()
         await self.ledger.close()
@@ -176,7 +180,7 @@ class Gateway:
             try:
                 config = await asyncio.to_thread(read)
                 changed = changes(self.config, config)
-                prices = await asyncio.to_thread(_prices_of, config)
+                prices = await asyncio.to_thread(PriceBook.configured, config.pricing)
                 upstreams = self._upstreams(config.providers)
                 alerts = await alert_settings(self.ledger, config.alerts)
             except ConfigError as error:
@@ -195,6 +199,7 @@ class Gateway:
         self._listener.limits = config.server
         self.hub.limits = replace(self.hub.limits, clients_max=config.server.max_live_clients)
         self.config = self._services.config = config
+        self._daily.config = config.export
         self.prices = self._services.prices = prices
         self._services.config_loaded_at, self._services.config_error = self.clock.now(), None
         logging.getLogger("penia_proxy").setLevel(config.server.log_level.upper())
@@ -218,10 +223,14 @@ class Gateway:
                 budget = budget_of(spec, budget_id=new_id("b"), created_at=now, updated_at=now)
                 await self.ledger.save_budget(budget)
                 known.append(budget)
+        rulings = await self.ledger.rulings.in_force(self.clock.now())
         for budget in known:
-            self.book.put(budget)
+            grants, denials = rulings.get(budget.budget_id, ((), ()))
+            self.book.put(replace(budget, grants=tuple(grants), denials=tuple(denials)))
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
+        newest = await self.ledger.reconciliations.newest()
+        self._capture_rates = {provider: one.rate for provider, one in newest.items()}
         self.counters.load(await self.ledger.tallies(self.clock.now()))
         for past in reversed(await self.ledger.recent_calls(PAST_RECORDS)):
             self.habit.observe(past.component, past.model, past.output_tokens)
@@ -244,6 +253,8 @@ class Gateway:
             self.projections,
         )
         self.announcer = Announcer(self.hub, self.alerts)
+        self.refusing = Refusing(self.ledger, self.clock, self.announcer.asked)
+        await self.refusing.start()
         await self.alerts.start()
         self.notifier.start()
 
@@ -266,9 +277,10 @@ class Gateway:
         await self._runner.setup()
         self._listener = Listener(server, self.config.server)
         await self._listener.open()
-        self._watching = asyncio.create_task(_watch(self._services.jumps))
+        self._watching = [asyncio.create_task(one) for one in (_watch(self._services), self._daily.run())]
 
     def _control_plane(self) -> Services:
+        self._daily = DailyFiles(self.ledger, self.config.ledger.url, self.clock, self.config.export)
         return Services(
             config=self.config,
             clock=self.clock,
@@ -289,6 +301,10 @@ class Gateway:
             refresh=self.refresh,
             habit=self.habit,
             calibration=self.calibration,
+            refusing=self.refusing,
+            holds=OpenHolds(self.engine, self.counters, self.ledger, self.clock, self.refusing, self.announcer),
+            daily=self._daily,
+            capture_rates=self._capture_rates,
         )
 
     def _data_plane(self) -> Proxy:
@@ -303,6 +319,7 @@ class Gateway:
             touched=self.announcer.touched,
             judged=self.announcer.judged,
             calibration=self.calibration,
+            refusing=self.refusing,
         )
         return Proxy(self._upstreams(self.config.providers), self.prices, books, self.config.server)
 
@@ -331,19 +348,11 @@ class Gateway:
             self._forms -= 1
 
 
-async def _watch(jumps: Jumps) -> None:
-    told_at = 0
+async def _watch(services: Services) -> None:
     while True:
         await asyncio.sleep(LOOK_S)
-        jump_s = jumps.look()
-        if jump_s is not None and jumps.count >= told_at:
-            told_at = 2 * jumps.count  # a clock that stands still jumps without end
-            log.warning("the wall clock has jumped by %+.1f s; budgets' windows follow it", jump_s)
-
-
-def _prices_of(config: Config) -> PriceBook:
-    directory = config.pricing.directory
-    return PriceBook.load(Path(directory) if directory else None)
+        await services.unbroken(services.holds.sweep())
+        services.jumps.tell()
 
 
 async def _signed(_request: web.Request, response: web.StreamResponse) -> None:

@@ -5,6 +5,7 @@ PeniaError
 ├─ CallerError                        the caller's; never cured by waiting, unless it says so
 │  ├─ InvalidRequest      400  invalid_request
 │  ├─ BudgetExceeded      402  budget_exceeded      would not fit even if nothing were in flight
+│  ├─ ApprovalRequired    402  approval_required    would not fit, until somebody grants the budget more
 │  ├─ UnpricedModel       402  unpriced_model       no price known, and a budget requires one
 │  ├─ UnboundedCall       402  unbounded_call       no upper bound of its cost exists, and a budget requires one
 │  ├─ Forbidden           403  forbidden            REST: another site's page, or a foreign Host
@@ -22,6 +23,7 @@ PeniaError
 ├─ UpstreamError                      the provider's
 │  ├─ UpstreamUnreachable 502  upstream_unreachable
 │  └─ UpstreamTimeout     504  upstream_timeout
+├─ NotInstalled           501  not_installed        the installation's: an extra that this needs is missing
 ├─ StoreUnavailable       503  store_unavailable    our store's: the ledger cannot write
 ├─ TooManyClients         503  too_many_clients     ours: every place is taken: at the live feed, or for sessions
 ├─ UnsupportedVersion     505  http_version         a protocol in which a cut answer looks whole
@@ -69,6 +71,13 @@ class BudgetExceeded(CallerError):
 
     status = 402
     code = "budget_exceeded"
+
+
+class ApprovalRequired(CallerError):
+    """Would not fit, and somebody has been asked to grant the budget more."""
+
+    status = 402
+    code = "approval_required"
 
 
 class UnpricedModel(CallerError):
@@ -190,6 +199,13 @@ class UpstreamTimeout(UpstreamError):
 
     status = 504
     code = "upstream_timeout"
+
+
+class NotInstalled(PeniaError):
+    """What was asked for needs a library that is an extra, and is not there."""
+
+    status = 501
+    code = "not_installed"
 
 
 class StoreUnavailable(PeniaError):

@@ -7,11 +7,13 @@ acknowledgement. A budget is never deleted, because records name it.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, create_model
 
+from penia_proxy.api.advice import Warned, warnings_of
 from penia_proxy.api.calendars import move_windows
 from penia_proxy.api.endpoint import Call, Endpoint, violation, wrong_field
 from penia_proxy.api.fields import Filter, Line, Metadata, Nothing, Page, Paged, Sent, Shown
@@ -58,6 +60,7 @@ BudgetChange = create_model(
     budget_id=(str | None, None),
     created_at=(str | None, None),
     updated_at=(str | None, None),
+    warnings=(list[Any] | None, None),
 )
 
 
@@ -86,6 +89,12 @@ class BudgetShown(Shown):
     created_at: datetime
     updated_at: datetime
     metadata: dict[str, Any]
+
+
+class BudgetWritten(BudgetShown):
+    """A budget that was just written, and what is odd about it."""
+
+    warnings: list[Warned]
 
 
 class BudgetDeactivated(BudgetShown):
@@ -149,7 +158,7 @@ async def create_budget(call: Call[Nothing, BudgetBody]) -> dict[str, Any]:
     spec = BudgetSpec.model_validate(call.body.model_dump(exclude_unset=True))
     budget = budget_of(spec, budget_id=new_id("b"), created_at=now, updated_at=now)
     await call.services.unbroken(_create(call.services, budget))
-    return budget_json(budget)
+    return {**budget_json(budget), "warnings": await warnings_of(call.services, budget)}
 
 
 async def get_budget(call: Call[Nothing, Nothing]) -> dict[str, Any]:
@@ -160,7 +169,8 @@ async def get_budget(call: Call[Nothing, Nothing]) -> dict[str, Any]:
 async def change_budget(call: Call[Nothing, BaseModel]) -> dict[str, Any]:
     """Change what is named of a budget."""
     changes = {name: getattr(call.body, name) for name in call.body.model_fields_set}
-    return budget_json(await call.services.unbroken(_change(call.services, call.path, changes)))
+    budget = await call.services.unbroken(_change(call.services, call.path, changes))
+    return {**budget_json(budget), "warnings": await warnings_of(call.services, budget)}
 
 
 async def deactivate_budget(call: Call[Nothing, Nothing]) -> dict[str, Any]:
@@ -174,7 +184,7 @@ async def _create(services: Services, budget: Budget) -> None:
         if sum(1 for _ in services.book) >= BUDGETS_MAX:
             raise Conflict(f"There are {BUDGETS_MAX} budgets; no more are kept.")
         await services.ledger.save_budget(budget, {"actor": ACTOR, "action": "create"})
-        _in_force(services, budget)
+        in_force(services, budget)
 
 
 async def _change(services: Services, path: Mapping[str, str], changes: Mapping[str, Any]) -> Budget:
@@ -189,11 +199,12 @@ async def _change(services: Services, path: Mapping[str, str], changes: Mapping[
             await services.ledger.save_budget(after, audit)
         else:
             await move_windows(services, before, after, audit)
-        _in_force(services, after)
+        in_force(services, after)
         return after
 
 
-def _in_force(services: Services, budget: Budget) -> None:
+def in_force(services: Services, budget: Budget) -> None:
+    """Let verdicts and whoever listens have what the ledger has just acknowledged."""
     services.book.put(budget)
     services.announcer.touched([budget.budget_id])
 
@@ -222,9 +233,10 @@ def changed(before: Budget, changes: Mapping[str, Any], now: datetime) -> Budget
     is_active = before.is_active if changes.get("is_active") is None else changes["is_active"]
     if spec == before.spec and is_active == before.is_active:
         return before
-    return budget_of(
+    after = budget_of(
         spec, budget_id=before.budget_id, created_at=before.created_at, updated_at=now, is_active=is_active
     )
+    return replace(after, grants=before.grants, denials=before.denials)
 
 
 _PATH = "/api/v1/budgets"
@@ -243,7 +255,7 @@ ENDPOINTS = (
         handler=create_budget,
         tag="budgets",
         body=BudgetBody,
-        response=BudgetShown,
+        response=BudgetWritten,
         status=201,
         errors=(Conflict, StoreUnavailable),
     ),
@@ -260,7 +272,7 @@ ENDPOINTS = (
         handler=change_budget,
         tag="budgets",
         body=BudgetChange,
-        response=BudgetShown,
+        response=BudgetWritten,
         errors=(Conflict, StoreUnavailable),
     ),
     Endpoint(

@@ -12,7 +12,9 @@ Why not aiohttp-pydantic: 2.6 ignores unknown query fields, and its documentatio
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -28,17 +30,26 @@ from penia_proxy.errors import (
     CallerError,
     InvalidRequest,
     InvariantError,
+    Overloaded,
     PayloadTooLarge,
     PeniaError,
     RequestTimeout,
     SchemaViolation,
 )
+from penia_proxy.export.courtesy import calls_first
+from penia_proxy.watch.refusing import Refused
+from penia_proxy.watch.shapes import refused_json
 from penia_proxy.wire.body import read_object
 
 BODY_BYTES_MAX = 1_000_000
 """The control plane's bodies are forms, not prompts; a check's text is the largest."""
 
 FIELD_ERRORS_MAX = 50
+
+STREAMS_MAX = 4
+"""Files sent at a time: each has a thread, and a connection to the ledger."""
+STALL_S = 60.0
+"""How long a client may take no byte of a file."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +75,16 @@ class Reply:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer that is a file, made while it is sent (`streaming`)."""
+
+    chunks: Generator[bytes, None, None]
+    """Blocks, and is closed whatever happens."""
+    media_type: str
+    file_name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One row of the route table."""
@@ -71,9 +92,12 @@ class Endpoint:
     method: str
     path: str
     handler: Callable[[Call[Any, Any]], Awaitable[Any]]
-    """Returns what orjson can write, or a `Reply`. Its docstring describes the endpoint."""
+    """Returns what orjson can write, a `Reply`, or a `Streamed`. Its docstring describes the endpoint."""
     tag: str
-    response: type[BaseModel]
+    response: type[BaseModel] | None = None
+    """None: it is streamed."""
+    media: tuple[str, ...] = ()
+    """The types of a streamed answer."""
     query: type[BaseModel] = Nothing
     body: type[BaseModel] | None = None
     status: int = 200
@@ -92,10 +116,19 @@ class Endpoint:
 def serve(endpoint: Endpoint, services: Services, hosts: frozenset[str] | None) -> Callable[[web.Request], Any]:
     """Return the aiohttp handler of an endpoint."""
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
         query = _query(endpoint.query, request)
         body = Nothing() if endpoint.body is None else await _body(endpoint.body, request, services)
         value = await endpoint.handler(Call(services, query, body, request.match_info))
+        if isinstance(value, Streamed):
+            if services.streams >= STREAMS_MAX:
+                raise Overloaded("As many files are being sent as may be; ask again in a moment.")
+            services.streams += 1
+            try:
+                with calls_first():
+                    return await streamed(request, value)
+            finally:
+                services.streams -= 1
         status = endpoint.status
         if isinstance(value, Reply):
             value, status = value.value, value.status
@@ -124,6 +157,51 @@ def guarded(
     return guard
 
 
+async def streamed(request: web.Request, answer: Streamed) -> web.StreamResponse:
+    """
+    Send a file as fast as the client reads it.
+
+    What fails once it has begun breaks the connection: a file that ends in good order is whole.
+    """
+    response = web.StreamResponse(
+        headers={
+            **HEADERS,
+            "Content-Type": answer.media_type,
+            "Content-Disposition": f'attachment; filename="{answer.file_name}"',
+        }
+    )
+    async with aclosing(in_thread(answer.chunks)) as chunks:
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        try:
+            async for chunk in chunks:
+                async with asyncio.timeout(STALL_S):
+                    await response.write(chunk)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no second answer may follow the half of this one
+            if not isinstance(error, TimeoutError | ConnectionError):  # a client that does not read, or that left
+                _report(request, error)
+            if request.transport is not None:
+                request.transport.abort()
+    return response
+
+
+async def in_thread(chunks: Generator[bytes, None, None]) -> AsyncGenerator[bytes, None]:
+    """
+    Take pieces from a generator in a thread of its own, one at a time and only when asked for.
+
+    A step that runs while its taker is cancelled ends first; the generator is closed behind it.
+    """
+    thread = ThreadPoolExecutor(1, thread_name_prefix="penia-export")
+    loop = asyncio.get_running_loop()
+    try:
+        while (chunk := await loop.run_in_executor(thread, next, chunks, None)) is not None:
+            yield chunk
+    finally:
+        thread.submit(chunks.close)
+        thread.shutdown(wait=False)
+
+
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return JSON with the control plane's headers."""
     return web.Response(
@@ -134,10 +212,11 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
 def error_response(error: PeniaError) -> web.Response:
     """Return an error in the REST shape of api.md §1."""
     hidden = isinstance(error, InvariantError)
+    detail = refused_json(error.detail) if isinstance(error.detail, Refused) else error.detail
     body = {
         "error": "Penia failed at this; its log says where." if hidden else str(error),
         "code": error.code,
-        "detail": None if hidden else error.detail,
+        "detail": None if hidden else detail,
     }
     headers = {}
     if error.retry_after_s is not None:

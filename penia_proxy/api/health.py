@@ -5,6 +5,7 @@ Its one job: `/health` for people and supervisors, `/ready` for load balancers.
 Rules: cheap, and never waits for the ledger, so that it answers when nothing else does.
 """
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -40,6 +41,11 @@ class Health(Shown):
     clock_jump_seconds: Annotated[float | None, Field(description="The last jump; negative: back.")]
     config_loaded_at: str
     config_error: Annotated[str | None, Field(description="Why the last reload changed nothing; null if it did.")]
+    capture_rates: Annotated[
+        dict[str, float | None], Field(description="By provider, of its newest reconciliation: captured ÷ billed.")
+    ]
+    export_day: Annotated[date | None, Field(description="The newest day that has its daily file.")]
+    export_error: Annotated[str | None, Field(description="Why the last daily file was not written; null: it was.")]
 
 
 class Ready(Shown):
@@ -67,6 +73,9 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
         "clock_jump_seconds": services.jumps.last_s,
         "config_loaded_at": iso(services.config_loaded_at),
         "config_error": services.config_error,
+        "capture_rates": services.capture_rates,
+        "export_day": None if services.daily is None else services.daily.last_day,
+        "export_error": None if services.daily is None else services.daily.error,
     }
     return Reply(answer, 200 if status in _TAKES_CALLS else 503)
 

@@ -43,7 +43,8 @@ def document(endpoints: Iterable[Endpoint]) -> Json:
     rows = list(endpoints)
     models: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(Error, "serialization"): None}
     for row in rows:
-        models[row.response, "serialization"] = None
+        if row.response is not None:
+            models[row.response, "serialization"] = None
         if row.body is not None:
             models[row.body, "validation"] = None
     refs, definitions = models_json_schema(list(models), ref_template=_REF)
@@ -117,7 +118,11 @@ def _without_null(field: Json) -> Json:
 def _responses(row: Endpoint, refs: Any) -> Json:
     answers: dict[str, Json] = {}
     for status in (row.status, *row.also):
-        answers[str(status)] = {"description": row.summary, "content": _json(refs[row.response, "serialization"])}
+        if row.response is None:
+            content: Json = {media: {"schema": {"type": "string", "format": "binary"}} for media in row.media}
+        else:
+            content = _json(refs[row.response, "serialization"])
+        answers[str(status)] = {"description": row.summary, "content": content}
     errors: list[type[PeniaError]] = [*row.errors, Forbidden]
     if row.query is not Nothing or row.body is not None:
         errors += ALWAYS

@@ -17,7 +17,7 @@ from penia_proxy.api.endpoint import Call, Endpoint, Reply, wrong_field
 from penia_proxy.api.fields import Instant, Metadata, Name, Nothing, RecordId, Sent, Tags, Tokens
 from penia_proxy.api.services import Services
 from penia_proxy.api.shown import RecordShown
-from penia_proxy.budget.bill import bill_of
+from penia_proxy.budget.bill import Bill, CardOf, bill_of
 from penia_proxy.budget.money import NANOS_PER_USD, nanos_of_usd
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.scope import Facts
@@ -32,28 +32,19 @@ AHEAD_MAX = timedelta(minutes=5)
 """How far another machine's clock may be ahead of ours; a later instant would be spend of a window to come."""
 
 
-class RecordBody(Sent):
+class Used(Sent):
     """
     What was used.
 
-    `input_tokens` is all input, cached included. Of the input, the output and the total, one may be left out. Without
-    `cost`, the tokens are priced at `timestamp`'s prices.
+    `input_tokens` is all input, cached included. Of the input, the output and the total, one may be left out.
     """
 
-    component: Name
-    provider: Name
-    model: Name
     input_tokens: Tokens | None = None
     output_tokens: Tokens | None = None
     cache_read_tokens: Tokens = 0
     cache_write_tokens: Tokens = 0
     total_tokens: Tokens | None = None
     cost: Annotated[Limit | None, Field(le=RECORD_NANOS_MAX // NANOS_PER_USD)] = None
-    timestamp: Instant | None = None
-    task_type: Name | None = None
-    request_id: RecordId | None = None
-    record_id: RecordId | None = None
-    tags: Tags = Field(default_factory=dict)
     metadata: Metadata = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -100,11 +91,35 @@ class RecordBody(Sent):
         said = self.model_dump(exclude_unset=True)
         return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
+    def bill(self, model: str, card_of: CardOf) -> Bill:
+        """Return what it cost: what was said, or else what the tokens come to."""
+        if self.cost is None:
+            return bill_of([(None, self.usage)], model, "client", card_of)
+        return Bill(model, self.usage, "client", nanos_of_usd(self.cost), None)
+
+
+class RecordBody(Used):
+    """
+    What was used, by whom, and of which model.
+
+    `input_tokens` is all input, cached included. Of the input, the output and the total, one may be left out. Without
+    `cost`, the tokens are priced at `timestamp`'s prices.
+    """
+
+    component: Name
+    provider: Name
+    model: Name
+    timestamp: Instant | None = None
+    task_type: Name | None = None
+    request_id: RecordId | None = None
+    record_id: RecordId | None = None
+    tags: Tags = Field(default_factory=dict)
+
 
 async def post_record(call: Call[Nothing, RecordBody]) -> Any:
     """Book a call that was made without the gateway."""
     record = record_of(call.services, call.body)
-    kept, created = await call.services.unbroken(_book(call.services, record, call.body.fingerprint))
+    kept, created = await call.services.unbroken(book(call.services, record, call.body.fingerprint))
     return Reply(record_json(kept), 201 if created else 200)
 
 
@@ -114,14 +129,7 @@ def record_of(services: Services, body: RecordBody) -> UsageRecord:
     timestamp = body.timestamp or now
     if timestamp > now + AHEAD_MAX:
         raise wrong_field("timestamp", "lies in the future")
-    usage = body.usage
-    cost: int | None
-    input_cost: int | None
-    if body.cost is None:
-        bill = bill_of([(None, usage)], body.model, "client", lambda m: services.card(body.provider, m, timestamp))
-        basis, cost, input_cost, version = bill.basis, bill.cost_nanos, bill.input_cost_nanos, services.prices.version
-    else:
-        basis, cost, input_cost, version = "client", nanos_of_usd(body.cost), None, None
+    bill = body.bill(body.model, lambda model: services.card(body.provider, model, timestamp))
     budgets = services.book.covering(Facts(body.component, body.provider, body.model, body.tags))
     return UsageRecord(
         record_id=body.record_id or new_id("r"),
@@ -129,20 +137,20 @@ def record_of(services: Services, body: RecordBody) -> UsageRecord:
         component=body.component,
         provider=body.provider,
         model=body.model,
-        usage=usage,
-        cost_basis=basis,
-        cost_nanos=cost,
-        input_cost_nanos=input_cost,
+        usage=bill.usage,
+        cost_basis=bill.basis,
+        cost_nanos=bill.cost_nanos,
+        input_cost_nanos=bill.input_cost_nanos,
         budget_ids=tuple(budget.budget_id for budget in budgets),
         task_type=body.task_type,
         request_id=body.request_id,
-        pricing_version=version,
+        pricing_version=services.prices.version if body.cost is None else None,
         tags=body.tags,
         metadata=body.metadata,
     )
 
 
-async def _book(services: Services, record: UsageRecord, fingerprint: str) -> tuple[UsageRecord, bool]:
+async def book(services: Services, record: UsageRecord, fingerprint: str) -> tuple[UsageRecord, bool]:
     """Write a record, then count it. The two belong together: run it unbroken."""
     kept, created = await services.ledger.append(record, fingerprint)
     if created:

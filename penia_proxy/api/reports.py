@@ -174,7 +174,7 @@ def daily_limit(services: Services) -> float | None:
     """Return the daily limit of the whole: of the budget named Default, or else the oldest that covers everything."""
     whole = [budget for budget in services.book.active if not budget.scope.specificity and "daily" in budget.limits]
     chosen = next((budget for budget in whole if budget.name == "Default"), whole[0] if whole else None)
-    return None if chosen is None else usd(chosen.limits["daily"])
+    return None if chosen is None else usd(chosen.limits["daily"])  # of any day: without what was granted to one
 
 
 def _group(sums: Sums) -> dict[str, Any]:

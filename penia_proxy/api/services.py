@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
+from penia_proxy.api.open_holds import OpenHolds
 from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.calibration import Calibration
 from penia_proxy.budget.engine import Counters, Engine
@@ -23,6 +24,7 @@ from penia_proxy.budget.record import Tally
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock
 from penia_proxy.config import Config
+from penia_proxy.export.daily import DailyFiles
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.alerts import Alerts
 from penia_proxy.watch.announcer import Announcer
@@ -30,6 +32,7 @@ from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.notify import Notifier
 from penia_proxy.watch.projections import Projections
+from penia_proxy.watch.refusing import Refusing
 from penia_proxy.wire.regions import region_of
 
 T = TypeVar("T")
@@ -83,6 +86,10 @@ class Services:
     started_monotonic: float
     jumps: Jumps
     config_loaded_at: datetime
+    refusing: Refusing
+    """What every refusal goes through, and has asked for; the gateway's."""
+    holds: OpenHolds
+    """Of calls that components make without the gateway."""
     reload: Callable[[], Awaitable[tuple[str, ...]]]
     """Read the configuration again; return the names of what changed. Raises ConfigError, having changed nothing."""
     refresh: Callable[[], Awaitable[None]]
@@ -96,9 +103,15 @@ class Services:
     budget_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
     repricing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while the past is priced again."""
+    """Held from reading what records have come to, to the acknowledged corrections: adjustments and new prices."""
     draining: bool = False
     """Whether calls are refused because the process ends."""
+    capture_rates: dict[str, float | None] = field(default_factory=dict)
+    """By provider, of its newest reconciliation: captured ÷ billed."""
+    daily: DailyFiles | None = None
+    """What writes daily files."""
+    streams: int = 0
+    """Files that are being sent."""
     _unbroken: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def catalogue_of(self, provider: str) -> str:

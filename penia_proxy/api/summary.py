@@ -30,7 +30,8 @@ class PeriodSummary(Shown):
     period: PeriodName
     spent: float
     held: float
-    limit: float | None
+    limit: Annotated[float | None, Field(description="the budget's own, and what was granted to this window")]
+    granted: float
     remaining: Annotated[float | None, Field(description="limit − spent − held; below zero after an overrun")]
     usage_percent: Annotated[float | None, Field(description="spent of limit, 0–100 and beyond")]
     total_cost: float
@@ -74,8 +75,15 @@ async def summarize(call: Call[SummaryQuery, Nothing]) -> list[dict[str, Any]]:
     windows = [budget.calendar.window(period, now) for period in periods_of(budget, call.query.period)]
     keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
     tallies = await call.services.counters.read(keys)
+    limits, projections = budget.limits_at(now), call.services.projections
     return [
-        element(budget, window, tally, await call.services.projections.of(budget, window, tally.spent_nanos, now))
+        element(
+            budget,
+            window,
+            limits.get(window.period),
+            tally,
+            await projections.of(budget, window, tally.spent_nanos, now),
+        )
         for window, tally in zip(windows, tallies, strict=True)
     ]
 
@@ -88,9 +96,11 @@ def periods_of(budget: Budget, asked: PeriodName | None) -> list[PeriodName]:
     return [asked, *(period for period in limited if period != asked)]
 
 
-def element(budget: Budget, window: Window, tally: Tally, projection: Projection | None) -> dict[str, Any]:
-    """Return one element of a summary."""
-    limit = budget.limits.get(window.period)
+def element(
+    budget: Budget, window: Window, limit: int | None, tally: Tally, projection: Projection | None
+) -> dict[str, Any]:
+    """Return one element of a summary; ``limit`` is the window's, grants included."""
+    own = budget.limits.get(window.period)
     spent, held = tally.spent_nanos, tally.held_nanos
     remaining = None if limit is None else usd(limit - spent - held)
     share = _share(spent, limit)
@@ -101,6 +111,7 @@ def element(budget: Budget, window: Window, tally: Tally, projection: Projection
         "spent": usd(spent),
         "held": usd(held),
         "limit": usd_or_none(limit),
+        "granted": 0.0 if limit is None or own is None else usd(limit - own),
         "remaining": remaining,
         "usage_percent": None if share is None else share * 100,
         "total_cost": usd(spent),

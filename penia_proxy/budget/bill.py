@@ -7,10 +7,11 @@ like a whole. The model that answered is priced; the one asked for only where th
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penia_proxy.budget.prices import RateCard
+from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.usage import CostBasis, Usage
 
 PARTS = "usage_parts"
@@ -68,3 +69,26 @@ def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBa
         return Bill(model, usage or Usage(), "unpriced", None, None, clamped, parts=len(parts))
     rated = tuple(sorted(unrated))
     return Bill(model, usage, "free" if free else basis, cost, input_cost, clamped, rated, len(parts))
+
+
+def correction_of(guess: UsageRecord, bill: Bill, record_id: str) -> UsageRecord:
+    """Return the record of the difference between a guess and the bill; without a price, the guess stays."""
+    is_first_price = guess.cost_basis == "unpriced" and bill.cost_nanos is not None
+    input_cost = None
+    if bill.input_cost_nanos is not None:
+        input_cost = bill.input_cost_nanos - (guess.input_cost_nanos or 0)
+    return replace(
+        guess,
+        record_id=record_id,
+        usage=bill.usage.minus(guess.usage),
+        cost_basis="repriced" if is_first_price else bill.basis,
+        cost_nanos=None if bill.cost_nanos is None else bill.cost_nanos - (guess.cost_nanos or 0),
+        input_cost_nanos=input_cost,
+        status="ok",
+        latency_ms=None,
+        ttft_ms=None,
+        corrects=guess.record_id,
+        once_key=None,
+        words=None,
+        metadata=bill.remarks,
+    )

@@ -17,6 +17,7 @@ from penia_proxy.budget.money import usd_text
 from penia_proxy.budget.record import Tally, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.windows import Window, WindowKey
+from penia_proxy.config import Period
 
 CHEAPER_TRIED = 8
 """Models that are judged in place of one that is refused: where the cheapest do not fit, hardly a dearer one does."""
@@ -25,7 +26,7 @@ AMOUNT_MAX = 2**63 - 1
 """More than any amount."""
 
 VerdictKind = Literal["allow", "warn", "block"]
-BlockCode = Literal["budget_exceeded", "budget_busy", "unpriced_model", "unbounded_call"]
+BlockCode = Literal["budget_exceeded", "approval_required", "budget_busy", "unpriced_model", "unbounded_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class Leg:
     budget: Budget
     windows: tuple[Window, ...]
     amount_nanos: int
+    at: datetime
+    """The call's instant: what its windows may spend is what they may spend then."""
+    limits: Mapping[Period, int]
+    """`Budget.limits_at` that instant."""
     code: BlockCode | None = None
     """Set where the amount itself cannot be had; the figures then do not matter."""
     least_nanos: int | None = None
@@ -72,7 +77,7 @@ class Leg:
         """Return what is left in the window that has the least; ``AMOUNT_MAX`` where none has a limit."""
         room = AMOUNT_MAX
         for window, tally in zip(self.windows, tallies, strict=True):
-            limit = self.budget.limits.get(window.period)
+            limit = self.limits.get(window.period)
             if limit is not None:
                 room = min(room, limit - tally.spent_nanos - tally.held_nanos)
         return room
@@ -188,17 +193,18 @@ class Counters(Protocol):
 
 def leg_of(budget: Budget, ask: Ask, at: datetime) -> Leg:
     """Return what this budget holds for a call, by its `overrun` and `unpriced` rules."""
-    windows = budget.calendar.windows(at)
+    windows, limits = budget.calendar.windows(at), budget.limits_at(at)
     if ask.most_nanos == 0:
-        return Leg(budget, windows, 0, is_free=True)
+        return Leg(budget, windows, 0, at, limits, is_free=True)
     if ask.expected_nanos is None:
-        return Leg(budget, windows, 0, None if budget.unpriced == "allow" else "unpriced_model")
+        return Leg(budget, windows, 0, at, limits, None if budget.unpriced == "allow" else "unpriced_model")
     overrun = budget.overrun
+    least = ask.least_nanos if overrun == "truncate" else None
     if overrun == "finish" or (overrun == "truncate" and ask.grows):
-        return Leg(budget, windows, ask.expected_nanos, None, ask.least_nanos if overrun == "truncate" else None)
+        return Leg(budget, windows, ask.expected_nanos, at, limits, None, least)
     if ask.most_nanos is None:
-        return Leg(budget, windows, ask.expected_nanos, "unbounded_call" if budget.blocks else None)
-    return Leg(budget, windows, ask.most_nanos, None, ask.least_nanos if overrun == "truncate" else None)
+        return Leg(budget, windows, ask.expected_nanos, at, limits, "unbounded_call" if budget.blocks else None)
+    return Leg(budget, windows, ask.most_nanos, at, limits, None, least)
 
 
 def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
@@ -210,14 +216,16 @@ def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
     """
     words: list[LegVerdict] = []
     for window, tally in zip(leg.windows, tallies, strict=True):
-        limit = leg.budget.limits.get(window.period)
+        limit = leg.limits.get(window.period)
         if limit is None:
             continue
         used = tally.spent_nanos + tally.held_nanos + leg.amount_nanos
         code: BlockCode | None = leg.code
         if used > limit and not leg.is_free:
             # Also where the call's own price is unknown: a limit that is used up is used up for it as well.
-            code = "budget_exceeded" if tally.spent_nanos + leg.amount_nanos > limit else "budget_busy"
+            code = "budget_busy"
+            if tally.spent_nanos + leg.amount_nanos > limit:
+                code = _exceeded(leg, window)
         kind = _kind(leg.budget, code, warned=used >= limit * leg.budget.warn_at and used > 0)
         words.append(
             LegVerdict(leg.budget, window, kind, code, limit, tally.spent_nanos, tally.held_nanos, leg.amount_nanos)
@@ -226,6 +234,12 @@ def judge_leg(leg: Leg, tallies: Sequence[Tally]) -> list[LegVerdict]:
         kind = _kind(leg.budget, leg.code, warned=False)
         words.append(LegVerdict(leg.budget, leg.windows[-1], kind, leg.code, None, 0, 0, leg.amount_nanos))
     return words
+
+
+def _exceeded(leg: Leg, window: Window) -> BlockCode:
+    if leg.budget.spec.enforcement == "approve" and not leg.budget.denies(window.period, leg.at):
+        return "approval_required"
+    return "budget_exceeded"
 
 
 def _kind(budget: Budget, code: BlockCode | None, *, warned: bool) -> VerdictKind:
@@ -245,13 +259,21 @@ def blocks(words: Iterable[LegVerdict]) -> bool:
     return any(word.kind == "block" for word in words)
 
 
+_CURES = {"approval_required": 1, "budget_busy": 2}
+"""What cures a refusal: somebody's word, or a moment's waiting. Of several the one that is cured least decides."""
+
+
 def verdict_of(legs: Sequence[Leg], words: Sequence[LegVerdict], ask: Ask) -> Verdict:
-    """Sum the words up. A refusal is *busy* only when every budget that refuses is."""
+    """
+    Sum the words up.
+
+    A refusal is *busy* only when every budget that refuses is, and asks for approval only where that would help.
+    """
     amount = max((leg.amount_nanos for leg in legs), default=ask.expected_nanos or 0)
     refusing = [word for word in words if word.kind == "block"]
     if refusing:
-        final = [word for word in refusing if word.code != "budget_busy"] or refusing
-        return Verdict("block", final[0].code, _sentence(final[0], ask), amount, tuple(legs), tuple(words))
+        final = min(refusing, key=lambda word: _CURES.get(word.code or "", 0))
+        return Verdict("block", final.code, _sentence(final, ask), amount, tuple(legs), tuple(words))
     warning = [word for word in words if word.kind == "warn"]
     if warning:
         return Verdict("warn", None, _sentence(warning[0], ask), amount, tuple(legs), tuple(words))
@@ -272,8 +294,11 @@ def _sentence(word: LegVerdict, ask: Ask) -> str:
     )
     if word.code == "budget_busy":
         return f"{name} is busy: {figures}. It fits once calls in flight settle."
+    if word.code == "approval_required":
+        return f"{name} needs somebody's approval for this call: {figures}."
     if word.code == "budget_exceeded":
-        return f"{name} is exhausted for this call: {figures}."
+        denied = " More was asked for, and denied." if word.budget.spec.enforcement == "approve" else ""
+        return f"{name} is exhausted for this call: {figures}.{denied}"
     return f"{name} is close to its limit: {figures}."
 
 

@@ -27,6 +27,7 @@ from penia_proxy.budget.models import ModelBook, ModelFacts
 from penia_proxy.budget.overrides import Override, Overrides, Share
 from penia_proxy.budget.ratecard import Context, Price, Prices, Rate, RateCard, compile_card
 from penia_proxy.budget.units import REQUESTS, UNITS
+from penia_proxy.config import PricingConfig
 from penia_proxy.errors import ConfigError
 
 __all__ = ["MODEL_NAME_MAX", "ModelPrices", "Price", "PriceBook", "Rate", "RateCard", "Stretch"]
@@ -106,6 +107,11 @@ class PriceBook:
         files = [place / MODELS_FILE for place in (directory, own) if place and (place / MODELS_FILE).is_file()]
         models = ModelBook.load(files[0]) if files else None
         return cls(get_snapshot().providers, overrides, version, models)
+
+    @classmethod
+    def configured(cls, pricing: PricingConfig) -> "PriceBook":
+        """Read what the configuration names. Raises as `load`."""
+        return cls.load(Path(pricing.directory) if pricing.directory else None)
 
     @classmethod
     def catalogue(cls) -> "PriceBook":

@@ -47,6 +47,8 @@ class Hold:
     """Set where the bill comes after the answer: see `UsageRecord.once_key`."""
     fingerprint: str | None = None
     """Of what was asked, where the caller chose the id: tells a repetition from another request of the same id."""
+    words: str | None = None
+    """What the verdict was made of: see `penia_proxy.budget.words`."""
 
 
 class Amounts(NamedTuple):
@@ -85,8 +87,9 @@ class UsageRecord:
     streamed: bool = False
     status: str = "ok"
     """``ok``, ``cut`` (the provider's stream broke), ``disconnected`` (the client left), ``error`` (the provider
-    sent an error after output began), ``timeout``, ``crashed`` (expired at a start), ``pending`` (its bill did not come
-    in time), ``truncated`` (ended where a budget had no room for more)."""
+    sent an error after output began), ``timeout``, ``crashed`` (expired at a start), ``expired`` (its
+    holder did not say in time), ``pending`` (its bill did not come in time), ``truncated`` (ended where a budget had no
+    room for more)."""
     latency_ms: float | None = None
     ttft_ms: float | None = None
     """Time to the first byte of the answer's body."""
@@ -97,6 +100,8 @@ class UsageRecord:
     Where more than one answer can state this bill: the provider as configured, a colon, and its own name of the work
     (``openai:resp_…``). No two records have the same.
     """
+    words: str | None = None
+    """What the verdict was made of, where there was one: see `penia_proxy.budget.words`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -13,14 +13,17 @@ import typer
 
 from penia_proxy import __version__
 from penia_proxy.cli import (
+    approvals,
     backup,
     budgets,
     check,
     demo,
     estimates,
     exits,
+    export,
     prices,
     recommend,
+    reconcile,
     replay,
     serve,
     status,
@@ -52,8 +55,11 @@ app.command()(replay.replay)
 app.command()(status.status)
 app.command()(usage.usage)
 app.command()(estimates.estimates)
+app.command()(export.export)
+app.command()(reconcile.reconcile)
 app.command()(recommend.recommend)
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(prices.app, name="prices")
 
 

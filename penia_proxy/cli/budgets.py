@@ -33,7 +33,7 @@ OPTIONS: Mapping[str, Any] = {
     "provider": _option(list[str], "Scope", "GLOB", "Cover these providers only; may be repeated."),
     "model": _option(list[str], "Scope", "GLOB", "Cover these models only; may be repeated."),
     "tag": _option(list[str], "Scope", "NAME=GLOB", "Cover calls with this tag only; may be repeated."),
-    "enforcement": _option(str, "Rules", "track|warn|block", "What happens at a limit."),
+    "enforcement": _option(str, "Rules", "track|warn|block|approve", "What happens at a limit."),
     "overrun": _option(str, "Rules", "never|finish", "never: hold the most that a call can cost."),
     "unpriced": _option(str, "Rules", "block|warn|allow", "What happens to a model without a price."),
     "shadow": _option(bool, "Rules", None, "Say what would be blocked; block nothing.", "--shadow/--no-shadow"),
@@ -189,6 +189,8 @@ def _tell(budget: dict[str, Any], done: str, *, as_json: bool) -> None:
     out = display.console()
     out.print(display.name(f"{budget['name']} ({budget['budget_id']}) {done}"), soft_wrap=True)
     out.print(display.name("  " + summed_up(budget)), soft_wrap=True)
+    for warning in budget["warnings"]:
+        out.print(display.name(f"  note: {warning['message']}"), soft_wrap=True)
 
 
 def summed_up(budget: Mapping[str, Any]) -> str:
@@ -206,7 +208,7 @@ def _limits(budget: Mapping[str, Any]) -> list[str]:
 
 def _rule(budget: Mapping[str, Any]) -> str:
     rule: str = budget["enforcement"]
-    if rule == "block":
+    if rule in ("block", "approve"):
         rule += f", {budget['overrun']}"
     return rule + (", shadow" if budget["shadow"] else "") + ("" if budget["is_active"] else ", inactive")
 

@@ -7,8 +7,8 @@ bounded. It must not know what they mean.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from http.client import HTTPException
+from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPException, HTTPResponse
 from types import MappingProxyType
 from typing import Annotated, Any, NoReturn
 from urllib.error import HTTPError
@@ -20,6 +20,8 @@ import typer
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 """A full page of 100 records is about 100 kB."""
+PIECE_BYTES = 64 * 1024
+"""Of a file, at a time."""
 PAGES_MAX = 1000
 """Of 100 items each; a list that is longer is not for a terminal."""
 
@@ -64,6 +66,20 @@ class GatewayClient:
         """Return what the path answers to a JSON body."""
         return self._ask("PUT", path, body)
 
+    def download(self, path: str, query: Query, to: Callable[[bytes], object]) -> None:
+        """Hand on a file, piece by piece. Raises GatewayError where it breaks off: what was handed on is not whole."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        request = Request(self.url + path + "?" + urlencode(asked))  # noqa: S310 - as below
+        with self._answer(request) as answer:
+            while piece := self._piece(answer):
+                to(piece)
+
+    def _piece(self, answer: HTTPResponse) -> bytes:
+        try:
+            return answer.read1(PIECE_BYTES)
+        except (OSError, HTTPException):
+            raise GatewayError(f"{self.url} broke off; its log says why. What came is not whole.") from None
+
     def items(self, path: str, query: Query = MappingProxyType({})) -> Iterator[dict[str, Any]]:
         """Yield every item of a list, page by page."""
         seen = 0
@@ -81,14 +97,18 @@ class GatewayClient:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Accept": "application/json", "Content-Type": "application/json"},
         )
+        with self._answer(request, accept) as answer:
+            return self._json(answer.read(ANSWER_BYTES_MAX))
+
+    def _answer(self, request: Request, accept: frozenset[int] = frozenset()) -> Any:
+        """Return the open answer. Raises GatewayError where there is none, or a refusal that is not accepted."""
         try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
-                return self._json(answer.read(ANSWER_BYTES_MAX))
+            return self._opener.open(request, timeout=TIMEOUT_S)
         except HTTPError as error:
+            if error.code in accept:
+                return error
             with error:
                 content = error.read(ANSWER_BYTES_MAX)
-            if error.code in accept:
-                return self._json(content)
             self._refused(error.code, self._json(content))
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error

@@ -9,6 +9,7 @@ Rule: everybody else imports from here; only `document` is imported by name, by 
 from penia_proxy.config.alerts import AlertsConfig, EmailConfig, WebhookConfig
 from penia_proxy.config.aws import AwsConfig
 from penia_proxy.config.changes import changes
+from penia_proxy.config.export import ExportConfig, FormatName
 from penia_proxy.config.load import DEFAULT_FILE, load_config
 from penia_proxy.config.schema import (
     DEFAULTS,
@@ -48,6 +49,8 @@ __all__ = [
     "CountersConfig",
     "EmailConfig",
     "Enforcement",
+    "ExportConfig",
+    "FormatName",
     "LedgerConfig",
     "Limit",
     "Overrun",

@@ -1,12 +1,13 @@
 """
 Say what every part of the configuration shares.
 
-Its one job: the base of its models, and the kinds of numbers in them.
+Its one job: the base of its models, and the kinds of values in them.
 """
 
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 SECONDS_MAX = 86_400
@@ -23,6 +24,21 @@ def _number(value: object) -> object:
 Amount = Annotated[float, BeforeValidator(_number)]
 Count = Annotated[int, BeforeValidator(_number)]
 Seconds = Annotated[float, BeforeValidator(_number), Field(gt=0, le=SECONDS_MAX)]
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, OSError, ValueError) as error:  # not found; a directory; a path that leaves the database
+        raise PydanticCustomError(
+            "unknown_timezone",
+            "no such time zone: {name}; use an IANA name such as Europe/Berlin",
+            {"name": repr(value[:64])},
+        ) from error
+    return value
+
+
+ZoneName = Annotated[str, AfterValidator(_zone)]
 
 
 class Section(BaseModel):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from penia_proxy.budget.bill import Bill, CardOf, bill_of
+from penia_proxy.budget.bill import Bill, CardOf, bill_of, correction_of
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import CostBasis, Usage
@@ -77,29 +77,11 @@ async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -
     """
     if bill.cost_nanos is None:
         return
-    input_cost = None
-    if bill.input_cost_nanos is not None:
-        input_cost = bill.input_cost_nanos - (guess.input_cost_nanos or 0)
     record_id = "a_" + hashlib.sha256((guess.once_key or once_key).encode()).hexdigest()[:32]
-    await _append(
-        books,
-        replace(
-            guess,
-            record_id=record_id,
-            usage=bill.usage.minus(guess.usage),
-            cost_basis="repriced" if guess.cost_basis == "unpriced" else bill.basis,
-            cost_nanos=bill.cost_nanos - (guess.cost_nanos or 0),
-            input_cost_nanos=input_cost,
-            status="ok",
-            latency_ms=None,
-            ttft_ms=None,
-            corrects=guess.record_id,
-            # The work's own key is the guess's; a key of its results' is ours.
-            once_key=once_key if once_key != guess.once_key else None,
-            metadata=bill.remarks,
-        ),
-        record_id,
-    )
+    correction = correction_of(guess, bill, record_id)
+    # The work's own key is the guess's; a key of its results' is ours.
+    correction = replace(correction, once_key=once_key if once_key != guess.once_key else None)
+    await _append(books, correction, record_id)
 
 
 async def _append(books: Books, record: UsageRecord, fingerprint: str) -> UsageRecord | None:

@@ -25,13 +25,15 @@ from penia_proxy.budget.output_ratio import OutputRatio, Written
 from penia_proxy.budget.record import REGION, Hold, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import BATCH_TIER, CostBasis, Usage
+from penia_proxy.budget.words import text_of
 from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.recounting import counting_may_help, is_short
-from penia_proxy.gateway.refusal import refusal_of
-from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.ledger.ledger import Ledger, let_run
+from penia_proxy.watch.approvals import Asking
+from penia_proxy.watch.refusing import Refusing
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ class Books:
     judged: Callable[[Verdict], None]
     """Called with every verdict that is final; must not raise."""
     calibration: Calibration
+    refusing: Refusing
     ratio: OutputRatio = field(default_factory=OutputRatio)
 
 
@@ -129,6 +132,7 @@ class Holding:
         self.verdict: Verdict
         self._first_nanos = 0
         """What was held at first."""
+        self._words = ""
         self.admitted_at: datetime
 
     async def __aenter__(self) -> Self:
@@ -136,6 +140,7 @@ class Holding:
         self.admitted_at = self._books.clock.now()
         self.verdict = await self._admit()
         self._first_nanos = self.verdict.amount_nanos
+        self._words = text_of(self.verdict)
         try:
             await self._make_durable()
         except BaseException:
@@ -191,7 +196,7 @@ class Holding:
         if verdict is None:
             return False
         if verdict.amount_nanos > self.verdict.amount_nanos:
-            _forget(self._books.ledger.extend(self._held.caller.request_id, verdict.amount_nanos))
+            let_run(self._books.ledger.extend(self._held.caller.request_id, verdict.amount_nanos))
         self.verdict = verdict
         self._books.touched(verdict.budget_ids)
         return True
@@ -229,7 +234,7 @@ class Holding:
         self._move("defer")
         # What is kept for as long as a day must not keep the request's text.
         self._held = replace(self._held, recount=self._as_estimated)
-        _forget(self._books.ledger.defer(self._held.caller.request_id, once_key))
+        let_run(self._books.ledger.defer(self._held.caller.request_id, once_key))
 
     async def _as_estimated(self) -> Estimate:
         return self.estimate
@@ -239,7 +244,7 @@ class Holding:
         if not self._move("release"):
             return
         await self._books.counters.release(self.verdict.legs)
-        _forget(self._books.ledger.release(self._held.caller.request_id))
+        let_run(self._books.ledger.release(self._held.caller.request_id))
         self._books.touched(self.verdict.budget_ids)
 
     def bill(self, parts: tuple[tuple[str | None, Usage], ...], basis: CostBasis) -> Bill:
@@ -299,6 +304,7 @@ class Holding:
             metadata=metadata,
             latency_ms=round((self._books.clock.monotonic() - held.started) * 1000, 3),
             tags=held.caller.tags,
+            words=self._words,
         )
 
     def _learned(self, bill: Bill) -> dict[str, Any]:
@@ -337,7 +343,8 @@ class Holding:
         self._books.judged(verdict)
         if verdict.kind == "block":
             instead = await self._books.engine.cheapest_that_fits(facts, held.cheaper(self.estimate), self.admitted_at)
-            raise refusal_of(replace(verdict, cheaper=instead))
+            asking = Asking(facts, held.caller.request_id, self.admitted_at)
+            raise self._books.refusing.error(replace(verdict, cheaper=instead), asking)
         return verdict
 
     async def _make_durable(self) -> None:
@@ -357,6 +364,7 @@ class Holding:
             output_tokens_estimated=self.estimate.output_tokens,
             pricing_version=held.pricing_version,
             fingerprint=held.fingerprint,
+            words=self._words,
         )
         try:
             # Cancelled, the ledger itself undoes a commit that lands all the same.
@@ -390,8 +398,3 @@ class Holding:
             raise InvariantError(f"a hold that is {before.value} cannot {move}")
         self._state = after
         return before not in ENDED
-
-
-def _forget(future: Future[None]) -> None:
-    """Let a queued move run; a failure is the ledger's to retry and log, and must not warn as never retrieved."""
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())

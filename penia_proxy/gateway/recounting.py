@@ -18,7 +18,7 @@ def counting_may_help(verdict: Verdict) -> bool:
     words = [word for word in verdict.words if word.kind == verdict.kind] if verdict.kind != "allow" else []
     return bool(words) and all(
         word.budget.spec.overrun != "never"
-        and word.code in ("budget_exceeded", "budget_busy", None)
+        and word.code in ("budget_exceeded", "approval_required", "budget_busy", None)
         and word.limit_nanos is not None
         and word.spent_nanos + word.held_nanos < word.limit_nanos * (word.budget.warn_at if word.kind == "warn" else 1)
         for word in words

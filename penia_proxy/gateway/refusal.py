@@ -13,46 +13,31 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from penia_proxy.budget.engine import Verdict
-from penia_proxy.budget.money import usd
-from penia_proxy.errors import BudgetBusy, BudgetExceeded, CallerError, PeniaError, UnboundedCall, UnpricedModel
+from penia_proxy.errors import PeniaError
 from penia_proxy.gateway.stamp import SERVER
-from penia_proxy.watch.shapes import cheaper_json, word_json
+from penia_proxy.watch.refusing import Refused
+from penia_proxy.watch.shapes import refused_json
 from penia_proxy.wire.call import Dialect
-
-_BY_CODE: dict[str, type[CallerError]] = {
-    error.code: error for error in (BudgetExceeded, BudgetBusy, UnpricedModel, UnboundedCall)
-}
-
-
-def refusal_of(verdict: Verdict) -> CallerError:
-    """Return the error a blocking verdict is."""
-    return _BY_CODE[verdict.code or "budget_exceeded"](verdict.reason, detail=verdict)
 
 
 def penia_of(error: PeniaError, request_id: str) -> dict[str, Any]:
     """Return what a refusal says in our own words, inside the provider's."""
-    verdict = error.detail if isinstance(error.detail, Verdict) else None
-    return {
-        "code": error.code,
-        "request_id": request_id,
-        "estimated_cost": None if verdict is None else usd(verdict.amount_nanos),
-        "budgets": [word_json(word) for word in verdict.words] if verdict else [],
-        "cheaper": cheaper_json(verdict.cheaper) if verdict else None,
-    }
+    said: dict[str, Any] = {"estimated_cost": None, "budgets": [], "cheaper": None}
+    if isinstance(error.detail, Refused):
+        said = refused_json(error.detail)
+    return {"code": error.code, "request_id": request_id, **said}
 
 
 def respond(error: PeniaError, dialect: Dialect, request_id: str, headers: Mapping[str, str]) -> web.Response:
     """Return the refusal; ``headers`` are added to it."""
-    verdict = error.detail if isinstance(error.detail, Verdict) else None
     shape = dialect.refusal(error, penia_of(error, request_id), request_id)
     answer = web.Response(status=error.status, body=orjson.dumps(shape.body), content_type="application/json")
     answer.headers.update(shape.headers)
     answer.headers.update(headers)
     answer.headers["Server"] = SERVER
     answer.headers["X-Penia-Request-Id"] = request_id
-    if verdict is not None:
-        answer.headers["X-Penia-Verdict"] = verdict.kind
+    if isinstance(error.detail, Refused):
+        answer.headers["X-Penia-Verdict"] = error.detail.verdict.kind
     if not error.sdk_may_retry:
         answer.headers["x-should-retry"] = "false"
     if error.retry_after_s is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.util.exc import CommandError
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -137,6 +137,33 @@ def explained(path: Path) -> Iterator[None]:
         raise ConfigError(_remedy(path, str(error.orig))) from error
     except (sqlite3.Error, OSError) as error:
         raise ConfigError(_remedy(path, str(error))) from error
+
+
+@contextmanager
+def open_for_reading(url: str) -> Iterator[Connection]:
+    """
+    Yield a connection that can only read, beside whoever writes, in whichever thread uses it.
+
+    Raises ConfigError for a file that is missing, no ledger, or of another version.
+    """
+    path = path_of(url)
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist: start the gateway once, or correct ledger.url")
+    engine = create_engine("sqlite://", creator=lambda: _reader(path), poolclass=NullPool)
+    try:
+        with explained(path), engine.connect() as connection:
+            file = connection.connection.driver_connection
+            if not isinstance(file, sqlite3.Connection) or revision_of(file) != REVISION:
+                raise ConfigError(
+                    f"{path} is of another version of Penia: start this version's gateway once to migrate it"
+                )
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(read_only(path), uri=True, isolation_level=None, check_same_thread=False)
 
 
 def revision_of(connection: sqlite3.Connection) -> str | None:

@@ -17,8 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from penia_proxy.budget.alert import Alert
 from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.grants import Approval, Grant
 from penia_proxy.budget.record import Hold, Tally, UsageRecord
 from penia_proxy.budget.windows import WindowKey
+from penia_proxy.budget.words import Refusal
 from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
@@ -33,6 +35,7 @@ from penia_proxy.ledger.moves import (
     Extend,
     MarkAlert,
     RaiseAlert,
+    Reconcile,
     Release,
     Reserve,
     ResolveAlert,
@@ -42,6 +45,8 @@ from penia_proxy.ledger.moves import (
     UpdateNotification,
 )
 from penia_proxy.ledger.queries import PastCall, Queries, reading
+from penia_proxy.ledger.reconciliations import Reconciliation, Reconciliations
+from penia_proxy.ledger.rulings import Decide, ForgetRefusals, Give, KeepRefusal, Rulings, SaveApproval
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
 from penia_proxy.ledger.writer import Writer
@@ -71,8 +76,10 @@ class Ledger:
         self._closed = False
         self.queries = Queries(engine)
         self.summaries = Summaries(engine)
+        self.rulings = Rulings(engine)
         self.history = History(engine)
         self.alerts = AlertQueries(engine)
+        self.reconciliations = Reconciliations(engine)
 
     @classmethod
     async def open(cls, config: LedgerConfig, clock: Clock) -> "Ledger":
@@ -201,6 +208,26 @@ class Ledger:
         """
         await asyncio.shield(self._writer.submit(SaveBudget(budget, audit, self._clock.now())))
 
+    async def give(self, grant: Grant, actor: str) -> None:
+        """Keep a grant, and who gave it."""
+        await asyncio.shield(self._writer.submit(Give(grant, actor)))
+
+    def save_approval(self, approval: Approval) -> "asyncio.Future[None]":
+        """Keep a request for approval, or how often it was made since; queued in this step."""
+        return self._writer.submit(SaveApproval(approval))
+
+    async def decide(self, approval: Approval, grant: Grant | None, actor: str) -> None:
+        """Keep the answer to a request. Raises Conflict for one that was answered."""
+        await asyncio.shield(self._writer.submit(Decide(approval, grant, actor)))
+
+    def keep_refusal(self, refusal: Refusal) -> "asyncio.Future[None]":
+        """Keep a refusal; queued in this step. Fails where the database does: it is not tried again."""
+        return self._writer.submit(KeepRefusal(refusal))
+
+    def forget_refusals(self) -> "asyncio.Future[None]":
+        """Drop the refusals that are too old or too many; queued in this step."""
+        return self._writer.submit(ForgetRefusals(self._clock.now()))
+
     def raise_alert(self, alert: Alert, notifications: tuple[Notification, ...]) -> "asyncio.Future[bool]":
         """Keep an alert and what is to be sent of it; queued in this step. The result: whether it was not known yet."""
         return self._writer.submit(RaiseAlert(alert, notifications))
@@ -221,6 +248,10 @@ class Ledger:
         """Keep a setting. Raises StoreUnavailable."""
         await asyncio.shield(self._writer.submit(SaveSetting(name, value)))
 
+    async def keep_reconciliation(self, one: Reconciliation) -> None:
+        """Keep what a provider's report was compared with; durable when it returns. Raises StoreUnavailable."""
+        await asyncio.shield(self._writer.submit(Reconcile(one)))
+
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""
         return await self.queries.budgets()
@@ -237,6 +268,11 @@ class Ledger:
         """Wait until what was queued before is durable, at most a second: then reads see it."""
         if self.queue_depth:
             await asyncio.wait({self._writer.submit(Barrier())}, timeout=CAUGHT_UP_S_MAX)
+
+
+def let_run(move: "asyncio.Future[None]") -> None:
+    """Let a queued move run; a failure is the ledger's to retry and log, and must not warn as never retrieved."""
+    move.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _check(record: UsageRecord) -> None:

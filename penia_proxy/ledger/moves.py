@@ -18,6 +18,7 @@ from penia_proxy.budget.record import Hold, UsageRecord
 from penia_proxy.clock import iso
 from penia_proxy.ledger import statements as sql
 from penia_proxy.ledger.alerts import Notification, alert_row, notification_row
+from penia_proxy.ledger.reconciliations import Reconciliation, reconciliation_row
 from penia_proxy.ledger.rows import json_text
 from penia_proxy.ledger.transaction import Transaction
 
@@ -227,6 +228,18 @@ class SaveSetting:
 
     def apply(self, to: Transaction) -> None:
         to.execute(sql.SAVE_SETTING, {"name": self.name, "value": json_text(self.value)})
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Keep what a provider's report was compared with."""
+
+    lasting: ClassVar[bool] = False
+    hurry: ClassVar[Hurry] = Hurry.IN_TURN
+    one: Reconciliation
+
+    def apply(self, to: Transaction) -> None:
+        to.execute(sql.INSERT_RECONCILIATION, reconciliation_row(self.one))
 
 
 @dataclass(frozen=True, slots=True)

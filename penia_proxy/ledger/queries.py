@@ -8,7 +8,7 @@ and then by the order of writing, and every filter has an index in that order.
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,6 +38,8 @@ Matches of a filter that are counted: an index is walked so far in a few ms, and
 number of all records is known without counting. Elasticsearch stops there by default, too:
 https://www.elastic.co/guide/en/elasticsearch/reference/7.1/search-request-track-total-hits.html
 """
+_BEYOND = "\U0010ffff"
+"""Sorts behind whatever a name goes on with."""
 
 Grouping = Literal["component", "provider", "model", "task_type"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
@@ -195,6 +197,18 @@ class Queries:
         """Return the record with a once-key."""
         return await self._one(usage_records.c.once_key == once_key)
 
+    async def oldest(self) -> datetime | None:
+        """Return the instant of the oldest record."""
+        async with self._engine.connect() as connection:
+            found = await connection.scalar(select(func.min(usage_records.c.timestamp)))
+        return None if found is None else from_iso(found)
+
+    async def corrections(self, record_id: str) -> int:
+        """Return what the corrections of a record come to, in nano-dollars."""
+        total = func.coalesce(func.sum(usage_records.c.cost_nanos), 0)
+        async with self._engine.connect() as connection:
+            return int(await connection.scalar(select(total).where(usage_records.c.corrects == record_id)) or 0)
+
     async def _one(self, which: ColumnElement[bool]) -> UsageRecord | None:
         async with self._engine.connect() as connection:
             found = await connection.execute(select(usage_records).where(which))
@@ -203,6 +217,13 @@ class Queries:
                 return None
             budget_ids = await charged(connection, [row["seq"]])
         return record_of(row, budget_ids.get(row["seq"], ()))
+
+    async def seen(self, kind: str, beginning: str, *, exact: bool = False) -> bool:
+        """Return whether a record has such a name of a `Grouping`, or one that begins so; found by its index."""
+        column = usage_records.c[kind]
+        which = column == beginning if exact else (column >= beginning) & (column < beginning + _BEYOND)
+        async with self._engine.connect() as connection:
+            return (await connection.execute(select(usage_records.c.seq).where(which).limit(1))).first() is not None
 
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""
@@ -271,13 +292,22 @@ def counting(asked: RecordFilter) -> Select[Any]:
 
 async def charged(connection: AsyncConnection, seqs: Sequence[int]) -> dict[int, list[str]]:
     """Return the budgets that records were charged to, most specific first."""
-    statement = (
+    return by_record(await connection.execute(charges_of(seqs)))
+
+
+def charges_of(seqs: Sequence[int]) -> Select[Any]:
+    """Return the statement of the budgets that records were charged to, for `by_record`."""
+    return (
         select(charges.c.record_seq, charges.c.budget_id)
         .where(charges.c.record_seq.in_(seqs))
         .order_by(charges.c.record_seq, charges.c.position)
     )
+
+
+def by_record(rows: Iterable[Any]) -> dict[int, list[str]]:
+    """Return the budgets of each record, most specific first."""
     found: dict[int, list[str]] = {}
-    for seq, budget_id in await connection.execute(statement):
+    for seq, budget_id in rows:
         found.setdefault(seq, []).append(budget_id)
     return found
 

@@ -84,6 +84,7 @@ def record_row(record: UsageRecord, seq: int, fingerprint: str | None) -> dict[s
         "fingerprint": fingerprint,
         "metadata": json_text(record.metadata),
         "once_key": record.once_key,
+        "words": record.words,
     }
 
 
@@ -111,6 +112,7 @@ def record_of(row: Row, budget_ids: Sequence[str]) -> UsageRecord:
         tags=row["tags"],
         corrects=row["corrects"],
         once_key=row["once_key"],
+        words=row["words"],
         metadata=row["metadata"],
     )
 
@@ -170,6 +172,7 @@ def hold_row(hold: Hold) -> dict[str, Any]:
         "pricing_version": hold.pricing_version,
         "once_key": hold.once_key,
         "fingerprint": hold.fingerprint,
+        "words": hold.words,
     }
 
 
@@ -199,6 +202,7 @@ def expired(row: Row) -> UsageRecord:
         streamed=bool(row["streamed"]),
         status="crashed",
         once_key=row["once_key"],
+        words=row["words"],
         tags=orjson.loads(row["tags"]),
     )
 

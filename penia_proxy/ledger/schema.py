@@ -4,8 +4,8 @@ Say what the tables are.
 Its one job: the ledger's tables, columns and indexes as SQLAlchemy Core, for statements and for comparison with what
 the migrations build (a test holds the two equal).
 Rules: documented names stay. Money is integer nano-dollars; ``cost REAL`` is generated from it. Instants are
-`clock.iso` text, so that their order is the order of time. `usage_records`, `charges` and `audit_log` are append-only,
-by triggers that the migrations create.
+`clock.iso` text, so that their order is the order of time. `usage_records`, `charges`, `grants` and `audit_log` are
+append-only, by triggers that the migrations create.
 """
 
 from sqlalchemy import (
@@ -26,10 +26,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0004"
+REVISION = "0006"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
-APPEND_ONLY = ("usage_records", "charges", "audit_log")
+APPEND_ONLY = ("usage_records", "charges", "grants", "audit_log")
 
 metadata = MetaData()
 
@@ -38,6 +38,7 @@ _Seq = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itsel
 
 
 _KEYED = text("once_key IS NOT NULL")
+_CORRECTING = text("corrects IS NOT NULL")
 
 
 def _text(name: str, *, null: bool = False) -> Column[str]:
@@ -102,6 +103,7 @@ usage_records = Table(
     _text("fingerprint", null=True),
     Column("metadata", JSON, nullable=False),
     _text("once_key", null=True),  # whose bill it is, by the provider's own name of the work
+    _text("words", null=True),  # what the verdict was made of; see `budget.words`
     Index("usage_records_newest", "timestamp"),
     Index("usage_records_component", "component", "timestamp"),
     Index("usage_records_provider", "provider", "timestamp"),
@@ -110,6 +112,7 @@ usage_records = Table(
     Index("usage_records_cost_basis", "cost_basis", "timestamp"),
     # Partial, so that the many without a key cost nothing.
     Index("usage_records_once", "once_key", unique=True, sqlite_where=_KEYED, postgresql_where=_KEYED),
+    Index("usage_records_corrects", "corrects", sqlite_where=_CORRECTING, postgresql_where=_CORRECTING),
     sqlite_autoincrement=True,
 )
 
@@ -142,6 +145,7 @@ holds = Table(
     _text("pricing_version", null=True),
     _text("once_key", null=True),  # set where the bill comes after the answer
     _text("fingerprint", null=True),  # set where the caller chose the id; see `Ledger.fingerprint`
+    _text("words", null=True),  # as of `usage_records`
 )
 
 secrets = Table(
@@ -229,6 +233,82 @@ settings = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", JSON, nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("approval_id", Text, primary_key=True),
+    Column("budget_id", Text, ForeignKey("budgets.budget_id"), nullable=False),
+    _text("period"),
+    _text("window_start"),
+    _text("window_end", null=True),
+    _text("state"),  # pending, approved or denied
+    _text("asked_at"),
+    _text("component"),  # this and what follows: of the first call that was refused
+    _text("provider"),
+    _text("model"),
+    _text("request_id"),
+    _count("amount_nanos"),  # the largest that was refused
+    _count("refused_calls"),
+    _text("last_refused_at"),
+    _text("decided_at", null=True),
+    _text("reason", null=True),  # of the decision
+    Index("approvals_newest", "asked_at"),
+    Index("approvals_state", "state", "asked_at"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("grant_id", Text, primary_key=True),
+    Column("budget_id", Text, ForeignKey("budgets.budget_id"), nullable=False),
+    _text("period"),
+    _count("amount_nanos"),
+    _text("reason"),
+    _text("granted_at"),  # decides the window
+    _text("expires_at", null=True),
+    Column("approval_id", Text, ForeignKey("approvals.approval_id"), nullable=True),
+    Index("grants_newest", "budget_id", "granted_at"),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("seq", _Seq, primary_key=True, autoincrement=True),
+    _text("request_id"),
+    _text("at"),
+    _text("component"),
+    _text("provider"),
+    _text("model"),
+    _text("code"),
+    _text("message"),
+    Column("budget_id", Text, ForeignKey("budgets.budget_id"), nullable=False),  # the one whose word decided
+    _count("amount_nanos"),
+    _text("words"),  # as of `usage_records`
+    _text("approval_id", null=True),
+    _count("not_kept"),  # refusals since the row before that were too many to keep
+    Index("refusals_request_id", "request_id", "seq"),
+    Index("refusals_component", "component", "seq"),
+    Index("refusals_budget_id", "budget_id", "seq"),
+    Index("refusals_code", "code", "seq"),
+    sqlite_autoincrement=True,
+)
+
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("reconciliation_id", Text, primary_key=True),
+    _text("created_at"),
+    _text("provider"),
+    _text("source"),  # whose report it is
+    _text("first_day"),
+    _text("last_day"),
+    Column("is_whole", Boolean, nullable=False),
+    _count("billed_nanos"),
+    _count("captured_nanos"),
+    Column("lines", JSON, nullable=False),
+    Index("reconciliations_newest", "created_at"),
 )
 
 audit_log = Table(

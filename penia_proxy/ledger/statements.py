@@ -24,6 +24,7 @@ from penia_proxy.ledger.schema import (
     charges,
     holds,
     notifications,
+    reconciliations,
     rollups,
     secrets,
     settings,
@@ -38,11 +39,13 @@ ROWS_MAX = 32
 """Rows written in one step: of the widest table a thousand parameters, of the 32,766 that SQLite takes."""
 
 
-def _sql(statement: ClauseElement) -> str:
+def text_of(statement: ClauseElement) -> str:
+    """Return the text of a statement whose parameters are named."""
     return str(statement.compile(dialect=_DIALECT))
 
 
-def _insert(table: Table, *without: str) -> Any:
+def insert_into(table: Table, *without: str) -> Any:
+    """Return the insertion of one row, a parameter per column."""
     names = [column.name for column in table.columns if column.name not in without]
     return sqlite.insert(table).values({name: bindparam(name) for name in names})
 
@@ -73,7 +76,7 @@ class Rows:
 
 def _add(table: Table, sums: Sequence[str]) -> Rows:
     """Insert counters, or add to those that are there."""
-    statement = _insert(table)
+    statement = insert_into(table)
     return Rows(
         statement.on_conflict_do_update(
             index_elements=list(table.primary_key),
@@ -83,32 +86,32 @@ def _add(table: Table, sums: Sequence[str]) -> Rows:
 
 
 def _save_budget() -> str:
-    statement = _insert(budgets)
+    statement = insert_into(budgets)
     kept = ("budget_id", "created_at")
     changed = {column.name: statement.excluded[column.name] for column in budgets.c if column.name not in kept}
-    return _sql(statement.on_conflict_do_update(index_elements=["budget_id"], set_=changed))
+    return text_of(statement.on_conflict_do_update(index_elements=["budget_id"], set_=changed))
 
 
-INSERT_HOLDS = Rows(_insert(holds))
+INSERT_HOLDS = Rows(insert_into(holds))
 DELETE_HOLDS = Rows(delete(holds).where(holds.c.hold_id.in_([bindparam("hold_id")])))
-DEFER_HOLD = _sql(update(holds).where(holds.c.hold_id == bindparam("its_id")).values(once_key=bindparam("once_key")))
-EXTEND_HOLD = _sql(
+DEFER_HOLD = text_of(update(holds).where(holds.c.hold_id == bindparam("its_id")).values(once_key=bindparam("once_key")))
+EXTEND_HOLD = text_of(
     update(holds).where(holds.c.hold_id == bindparam("its_id")).values(amount_nanos=bindparam("amount_nanos"))
 )
-OPEN_HOLDS = _sql(select(holds).order_by(holds.c.admitted_at, holds.c.hold_id))
+OPEN_HOLDS = text_of(select(holds).order_by(holds.c.admitted_at, holds.c.hold_id))
 
-INSERT_RECORDS = Rows(_insert(usage_records, "cost"))
-INSERT_CHARGES = Rows(_insert(charges))
-FIND_RECORD = _sql(select(usage_records.c.fingerprint).where(usage_records.c.record_id == bindparam("record_id")))
-FIND_BILLED = _sql(select(usage_records.c.record_id).where(usage_records.c.once_key == bindparam("once_key")))
+INSERT_RECORDS = Rows(insert_into(usage_records, "cost"))
+INSERT_CHARGES = Rows(insert_into(charges))
+FIND_RECORD = text_of(select(usage_records.c.fingerprint).where(usage_records.c.record_id == bindparam("record_id")))
+FIND_BILLED = text_of(select(usage_records.c.record_id).where(usage_records.c.once_key == bindparam("once_key")))
 
 ADD_SPEND = _add(spend, TALLIED)
 ADD_ROLLUP = _add(rollups, MEASURES)
-CLEAR_SPEND = _sql(delete(spend).where(spend.c.budget_id == bindparam("budget_id")))
+CLEAR_SPEND = text_of(delete(spend).where(spend.c.budget_id == bindparam("budget_id")))
 
-NEWEST = _sql(select(func.max(usage_records.c.seq).label("seq")))
+NEWEST = text_of(select(func.max(usage_records.c.seq).label("seq")))
 
-CHARGED = _sql(
+CHARGED = text_of(
     select(
         charges.c.timestamp,
         usage_records.c.cost_nanos,
@@ -124,29 +127,31 @@ CHARGED = _sql(
 )
 """What one budget was charged, oldest first: its counters are made of nothing else."""
 
-FIND_SECRET = _sql(select(secrets.c.value).where(secrets.c.name == bindparam("name")))
+FIND_SECRET = text_of(select(secrets.c.value).where(secrets.c.name == bindparam("name")))
 
-INSERT_ALERT = _sql(_insert(alerts, "seq").on_conflict_do_nothing())
-RESOLVE_ALERT = _sql(
+INSERT_ALERT = text_of(insert_into(alerts, "seq").on_conflict_do_nothing())
+RESOLVE_ALERT = text_of(
     update(alerts)
     .where(alerts.c.alert_id == bindparam("its_id"), alerts.c.resolved_at.is_(None))
     .values(resolved_at=bindparam("at"))
 )
-DISMISS_ALERT = _sql(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(is_dismissed=true()))
-ACKNOWLEDGE_ALERT = _sql(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(acknowledged=true()))
-INSERT_NOTIFICATION = _sql(_insert(notifications).on_conflict_do_nothing())
-UPDATE_NOTIFICATION = _sql(
+DISMISS_ALERT = text_of(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(is_dismissed=true()))
+ACKNOWLEDGE_ALERT = text_of(update(alerts).where(alerts.c.alert_id == bindparam("its_id")).values(acknowledged=true()))
+INSERT_NOTIFICATION = text_of(insert_into(notifications).on_conflict_do_nothing())
+UPDATE_NOTIFICATION = text_of(
     update(notifications)
     .where(notifications.c.notification_id == bindparam("its_id"))
     .values({name: bindparam(name) for name in ("state", "attempts", "due_at", "last_error", "sent_at")})
 )
-SAVE_SETTING = _sql(
-    (_setting := _insert(settings)).on_conflict_do_update(
+SAVE_SETTING = text_of(
+    (_setting := insert_into(settings)).on_conflict_do_update(
         index_elements=["name"], set_={"value": _setting.excluded["value"]}
     )
 )
 
-BUDGETS = _sql(select(budgets))
-FIND_BUDGET = _sql(select(budgets.c.spec, budgets.c.is_active).where(budgets.c.budget_id == bindparam("budget_id")))
+BUDGETS = text_of(select(budgets))
+FIND_BUDGET = text_of(select(budgets.c.spec, budgets.c.is_active).where(budgets.c.budget_id == bindparam("budget_id")))
 SAVE_BUDGET = _save_budget()
-INSERT_AUDIT = _sql(_insert(audit_log, "seq"))
+INSERT_AUDIT = text_of(insert_into(audit_log, "seq"))
+
+INSERT_RECONCILIATION = text_of(insert_into(reconciliations))

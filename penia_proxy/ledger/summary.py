@@ -6,14 +6,15 @@ Rules: whole hours are read from `rollups`, so the cost of a summary grows with 
 broken hours at both ends, and what `rollups` does not tell apart (a budget, a cost basis), are read from the records.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import date, datetime, timedelta
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from penia_proxy.budget.reconciliation import Captured
 from penia_proxy.budget.usage import UNPRICED_COUNTS
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
@@ -23,6 +24,8 @@ from penia_proxy.ledger.schema import rollups, spend, usage_records
 HOUR = timedelta(hours=1)
 TOP_OF = 2_000
 """Records a list's ranking rests on: a page must not cost more for each record there ever was."""
+
+Bucket = Literal["hour", "day"]
 
 
 @dataclass(slots=True)
@@ -43,7 +46,7 @@ class Sums:
         """Input and output; the other counts are parts of these two."""
         return self.input_tokens + self.output_tokens
 
-    def add(self, measures: Sequence[int]) -> None:
+    def add(self, measures: Iterable[int]) -> None:
         """Add figures in the order of MEASURES; spelled out, as summaries do it thousands of times."""
         requests, sent, read, written, received, reasoned, cost, unpriced = measures
         self.request_count += requests
@@ -108,6 +111,28 @@ class Summaries:
             found.daily.update((day, cost) for day, cost in await connection.execute(by_day))
         return found
 
+    async def series(
+        self, asked: RecordFilter, bucket: Bucket, grouping: Grouping | None
+    ) -> dict[str, dict[datetime, Sums]]:
+        """Return what the filter asks for, by group ('' without a grouping) and bucket; empty ones are absent."""
+        cells = cells_of(asked)
+        group = literal("") if grouping is None else cells.c[grouping]
+        keys = (group.label("name"), cells.c[bucket])
+        found: dict[str, dict[datetime, Sums]] = {}
+        async with self.engine.connect() as connection:
+            for name, start, *measures in await connection.execute(select(*keys, *_sums(cells)).group_by(*keys)):
+                found.setdefault(name, {})[from_iso(start)] = Sums(*measures)
+        return found
+
+    async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
+        """Return what the filter asks for by UTC day and model."""
+        cells = cells_of(asked)
+        keys = (cells.c.day, cells.c.model)
+        sums = (func.sum(cells.c[name]) for name in ("cost_nanos", "request_count", "unpriced_count"))
+        async with self.engine.connect() as connection:
+            rows = await connection.execute(select(*keys, *sums).group_by(*keys).order_by(*keys))
+            return [Captured(date.fromisoformat(day), *rest) for day, *rest in rows]
+
     async def hourly(self, budget_id: str, since: datetime) -> dict[datetime, int]:
         """Return what a budget has spent by hour, in nano-dollars; hours without calls are absent."""
         statement = select(spend.c.window_start, spend.c.spent_nanos).where(
@@ -150,7 +175,7 @@ def newest_of(asked: RecordFilter, number: int) -> Subquery:
 
 
 def cells_of(asked: RecordFilter) -> Subquery:
-    """Return day, groupings and measures of everything the filter asks for, from rollups where they can tell."""
+    """Return day, hour, groupings and measures of everything the filter asks for, from rollups where they can tell."""
     if asked.budget_id is not None or asked.cost_bases:
         parts = [_from_records(asked, Span(asked.start, asked.end))]
     else:
@@ -184,6 +209,7 @@ def _sums(cells: Subquery) -> Iterator[ColumnElement[int]]:
 def _from_rollups(asked: RecordFilter, span: Span) -> Select[Any]:
     statement = select(
         func.substr(rollups.c.hour, 1, 10).label("day"),
+        func.substr(rollups.c.hour, 1, 13).label("hour"),
         *(rollups.c[name] for name in GROUPINGS),
         *(rollups.c[name] for name in MEASURES),
     )
@@ -212,6 +238,7 @@ def _from_records(asked: RecordFilter, span: Span) -> Select[Any]:
     return (
         select(
             func.substr(moment, 1, 10).label("day"),
+            func.substr(moment, 1, 13).label("hour"),
             *(func.coalesce(usage_records.c[name], "").label(name) for name in GROUPINGS),
             *measures_of_records(),
         )

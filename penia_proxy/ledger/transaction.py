@@ -174,7 +174,8 @@ class Transaction:
             self._connection.execute(sql.INSERT_AUDIT, _audit_row(budget, before, audit, at))
 
     def execute(self, statement: str, parameters: Mapping[str, Any]) -> int:
-        """Run a statement that no other move has to do with; return how many rows it changed."""
+        """Run a statement that is seldom needed, after what was gathered; return how many rows it changed."""
+        self._flush()
         return self._connection.execute(statement, parameters).rowcount
 
     def commit(self) -> None:

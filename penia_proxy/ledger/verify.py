@@ -7,24 +7,20 @@ with the ledger: records are streamed in the order of the windows they fall in.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, create_engine, func, select
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Row, Select, func, select
 
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.record import Tally
 from penia_proxy.budget.windows import Window
 from penia_proxy.clock import from_iso, iso
-from penia_proxy.errors import ConfigError
-from penia_proxy.ledger.file import explained, path_of, read_only, revision_of
+from penia_proxy.ledger.file import open_for_reading
 from penia_proxy.ledger.queries import GROUPINGS
 from penia_proxy.ledger.rows import HOUR_REST, HOUR_WIDTH, MEASURES, TALLIED, budget_from, count
-from penia_proxy.ledger.schema import APPEND_ONLY, REVISION, budgets, charges, holds, rollups, spend, usage_records
+from penia_proxy.ledger.schema import APPEND_ONLY, budgets, charges, holds, rollups, spend, usage_records
 from penia_proxy.ledger.summary import measures_of_records
 
 ROWS_AT_ONCE = 1000
@@ -62,31 +58,13 @@ async def verify(url: str) -> list[Difference]:
 
 def examine(url: str) -> Findings:
     """Verify in this thread. Raises ConfigError for a file that is missing, no ledger, or of another version."""
-    path = path_of(url)
-    if not path.exists():
-        raise ConfigError(f"{path} does not exist: start the gateway once, or correct ledger.url")
-    engine = create_engine("sqlite://", creator=lambda: _connect(path), poolclass=NullPool)
-    try:
-        with explained(path), engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
-            _require_version(connection, path)
-            return Findings(
-                list(_differences(connection)),
-                records=connection.scalar(select(func.count()).select_from(usage_records)) or 0,
-                holds_open=connection.scalar(select(func.count()).select_from(holds)) or 0,
-            )
-    finally:
-        engine.dispose()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(read_only(path), uri=True, isolation_level=None)
-
-
-def _require_version(connection: Connection, path: Path) -> None:
-    file = connection.connection.driver_connection
-    if not isinstance(file, sqlite3.Connection) or revision_of(file) != REVISION:
-        raise ConfigError(f"{path} is of another version of Penia: start this version's gateway once to migrate it")
+    with open_for_reading(url) as connection:
+        connection.exec_driver_sql("BEGIN")
+        return Findings(
+            list(_differences(connection)),
+            records=connection.scalar(select(func.count()).select_from(usage_records)) or 0,
+            holds_open=connection.scalar(select(func.count()).select_from(holds)) or 0,
+        )
 
 
 def _differences(connection: Connection) -> Iterator[Difference]:

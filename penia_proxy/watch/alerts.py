@@ -20,6 +20,7 @@ from penia_proxy.budget.alert import Alert, AlertType, Severity, Thresholds, cen
 from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.engine import Counters, LegVerdict
+from penia_proxy.budget.grants import Approval
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.projection import Projection
 from penia_proxy.budget.record import UsageRecord
@@ -131,11 +132,36 @@ class Alerts:
         """Take those of a call that is refused: of a budget near its limit, that is what being used up looks like."""
         for word in words:
             limit = word.limit_nanos
-            if limit is None or word.kind != "block" or word.code != "budget_exceeded":
+            if limit is None or word.kind != "block" or word.code not in ("budget_exceeded", "approval_required"):
                 continue
             used = word.spent_nanos + word.held_nanos
             if used >= limit * word.budget.warn_at:
                 self._saw(word.budget, word.window, max(used, limit), limit)
+
+    def asked(self, approval: Approval) -> None:
+        """Take that a budget waits for somebody's approval."""
+        budget = self._book.get(approval.budget_id)
+        if budget is None:
+            return
+        amount, who = cents(approval.amount_nanos), approval.component
+        self.tell(
+            "approval",
+            f"approval:{approval.approval_id}",
+            "warning",
+            f"Budget '{budget.name}' waits for an approval",
+            f"Budget '{budget.name}' has refused {who} a call to {approval.model} that may cost ${amount}, and"
+            f" refuses others until {approval.approval_id} is approved (penia approvals approve).",
+            budget=budget,
+            window=Window(approval.period, approval.window_start, approval.window_end),
+            details={
+                "approval_id": approval.approval_id,
+                "component": approval.component,
+                "provider": approval.provider,
+                "model": approval.model,
+                "request_id": approval.request_id,
+                "amount": usd(approval.amount_nanos),
+            },
+        )
 
     def touched(self, budget_ids: Iterable[str]) -> None:
         """Say that the figures or limits of budgets have changed."""
@@ -201,10 +227,11 @@ class Alerts:
         touched, self._touched = self._touched, set()
         now = self._clock.now()
         for budget in self._named(touched):
-            windows = [budget.calendar.window(period, now) for period in budget.limits]
+            limits = budget.limits_at(now)
+            windows = [budget.calendar.window(period, now) for period in limits]
             keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
             for window, tally in zip(windows, await self._counters.read(keys), strict=True):
-                limit = budget.limits[window.period]
+                limit = limits[window.period]
                 self._saw(budget, window, tally.spent_nanos + tally.held_nanos, limit)
         self._ahead |= touched
         self._look_at_store(now)
@@ -216,18 +243,21 @@ class Alerts:
             self._habits.learn(await self._ledger.summaries.components_by_hour(now - PAST), now)
         ahead, self._ahead = self._ahead, set()
         for budget in self._named(ahead) if self._config.forecast else ():
-            windows = [budget.calendar.window(period, now) for period in budget.limits]
+            limits = budget.limits_at(now)
+            windows = [budget.calendar.window(period, now) for period in limits]
             keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
             for window, tally in zip(windows, await self._counters.read(keys), strict=True):
                 projection = await self._projections.of(budget, window, tally.spent_nanos, now)
-                limit = budget.limits[window.period]
+                limit = limits[window.period]
                 if projection is None or not projection.grounded:
                     continue
                 if tally.spent_nanos < limit < projection.low_nanos:
-                    self._tell_forecast(budget, window, tally.spent_nanos, projection)
+                    self._tell_forecast(budget, window, limit, tally.spent_nanos, projection)
 
-    def _tell_forecast(self, budget: Budget, window: Window, spent_nanos: int, projection: Projection) -> None:
-        limit, at = budget.limits[window.period], projection.exhausted_at
+    def _tell_forecast(
+        self, budget: Budget, window: Window, limit: int, spent_nanos: int, projection: Projection
+    ) -> None:
+        at = projection.exhausted_at
         when = "soon" if at is None else f"around {at:%Y-%m-%d %H:%M} UTC"
         spent, expected = cents(spent_nanos), cents(projection.expected_nanos)
         self.tell(

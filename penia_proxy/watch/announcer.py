@@ -8,6 +8,7 @@ Rules: no method waits or raises. What is told of a record is told once it is on
 from collections.abc import Iterable
 
 from penia_proxy.budget.engine import Verdict
+from penia_proxy.budget.grants import Approval
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.watch.alerts import Alerts
 from penia_proxy.watch.live import LiveHub
@@ -27,6 +28,11 @@ class Announcer:
             self._alerts.refused(verdict.words)
         else:
             self._alerts.admitted(verdict.words)
+
+    def asked(self, approval: Approval) -> None:
+        """Take that a budget waits for somebody's approval; once for each request."""
+        self.touched([approval.budget_id])
+        self._alerts.asked(approval)
 
     def touched(self, budget_ids: Iterable[str]) -> None:
         """Take that the figures, limits or names of budgets have changed."""

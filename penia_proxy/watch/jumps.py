@@ -6,9 +6,12 @@ Rule: nothing depends on it. Waits are monotonic, and windows follow the wall wh
 why a day began twice.
 """
 
+import logging
 from datetime import timedelta
 
 from penia_proxy.clock import Clock
+
+log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 """How often to look."""
@@ -28,8 +31,16 @@ class Jumps:
         self._wall, self._monotonic = clock.now(), clock.monotonic()
         self._apart_s = 0.0
         self.count = 0
+        self._told_at = 0
         self.last_s: float | None = None
         """Seconds of the last jump; negative: back. A machine that slept has jumped ahead."""
+
+    def tell(self) -> None:
+        """Look, and log a jump; of a clock that stands still, which jumps without end, fewer and fewer."""
+        jump_s = self.look()
+        if jump_s is not None and self.count >= self._told_at:
+            self._told_at = 2 * self.count
+            log.warning("the wall clock has jumped by %+.1f s; budgets' windows follow it", jump_s)
 
     def look(self) -> float | None:
         """Return by how many seconds the clock has jumped, None if it has not."""

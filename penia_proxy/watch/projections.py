@@ -29,7 +29,7 @@ class Projections:
             return None
         shape = await self._shape(budget.budget_id, now)
         since = max(window.start, budget.created_at)
-        return project(window, since, now, spent_nanos, budget.limits.get(window.period), shape)
+        return project(window, since, now, spent_nanos, budget.limits_at(now).get(window.period), shape)
 
     async def _shape(self, budget_id: str, now: datetime) -> Shape | None:
         hour = int(now.timestamp()) // HOUR_S

@@ -17,6 +17,7 @@ from penia_proxy.budget.money import usd
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import Clock, iso
+from penia_proxy.watch.refusing import Refused
 
 Json = dict[str, Any]
 
@@ -106,13 +107,14 @@ class BudgetStates:
         if budget is None:
             return None
         windows = [budget.calendar.window(period, instant) for period in list(budget.limits) or ["daily"]]
+        limits = budget.limits_at(instant)
         tallies = await self._counters.read([WindowKey(budget_id, window.period, window.start) for window in windows])
         state: Json = {"budget_id": budget_id, "name": budget.name, "is_active": budget.is_active}
         for window, tally in zip(windows, tallies, strict=True):
             state[window.period] = {
                 "spent": usd(tally.spent_nanos),
                 "held": usd(tally.held_nanos),
-                "limit": usd_or_none(budget.limits.get(window.period)),
+                "limit": usd_or_none(limits.get(window.period)),
                 "window_end": None if window.end is None else iso(window.end),
             }
         return state
@@ -130,6 +132,18 @@ def word_json(word: LegVerdict) -> Json:
         "remaining": usd_or_none(word.remaining_nanos),
         "window_end": None if word.window.end is None else iso(word.window.end),
         "verdict": word.kind,
+    }
+
+
+def refused_json(refused: Refused) -> Json:
+    """Return what a refusal by a budget says beyond its sentence (api.md §1)."""
+    verdict = refused.verdict
+    approval = {} if refused.approval_id is None else {"approval_id": refused.approval_id}
+    return {
+        "estimated_cost": usd(verdict.amount_nanos),
+        "budgets": [word_json(word) for word in verdict.words],
+        "cheaper": cheaper_json(verdict.cheaper),
+        **approval,
     }
 
 

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from penia_proxy.api.open_holds import OpenHolds
 from penia_proxy.api.routes import add_routes
 from penia_proxy.api.services import Services
 from penia_proxy.budget.book import BudgetBook
@@ -26,6 +27,7 @@ from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.notify import Notifier
 from penia_proxy.watch.projections import Projections
+from penia_proxy.watch.refusing import Refusing
 from penia_proxy.watch.shapes import BudgetStates
 from tests.api.client import Api, MovedClock
 
@@ -84,22 +86,27 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
     alerts = Alerts(book, counters, ledger, hub, clock, config.alerts, notifier, projections)
     await alerts.start()
     notifier.start()
+    announcer = Announcer(hub, alerts)
+    refusing = Refusing(ledger, clock, announcer.asked)
+    engine = Engine(book, counters)
     yield Services(
         config=config,
         clock=clock,
         ledger=ledger,
         counters=counters,
-        engine=Engine(book, counters),
+        engine=engine,
         book=book,
         prices=prices,
         hub=hub,
         alerts=alerts,
         notifier=notifier,
         projections=projections,
-        announcer=Announcer(hub, alerts),
+        announcer=announcer,
         started_monotonic=clock.monotonic(),
         jumps=Jumps(clock),
         config_loaded_at=clock.now(),
+        refusing=refusing,
+        holds=OpenHolds(engine, counters, ledger, clock, refusing, announcer),
         reload=unchanged,
         refresh=same_prices,
     )

@@ -35,6 +35,9 @@ async def test_health_says_how_it_is(api: Api, clock: MovedClock) -> None:
         "clock_jump_seconds": None,
         "config_loaded_at": "2026-11-23T12:00:00.000000Z",
         "config_error": None,
+        "export_day": None,
+        "export_error": None,
+        "capture_rates": {},
     }
     assert (await api.get("/ready")).body == {"ready": True, "component": "penia", "version": __version__}
 

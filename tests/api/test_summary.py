@@ -25,6 +25,7 @@ async def test_a_summary_has_every_figure(api: Api, clock: MovedClock) -> None:
         "spent": 2.0,
         "held": 0.0,
         "limit": 5.0,
+        "granted": 0.0,
         "remaining": 3.0,
         "usage_percent": 40.0,
         "total_cost": 2.0,

@@ -68,6 +68,7 @@ class Gateway:
     budgets: list[dict[str, Any]] = field(default_factory=lambda: [dict(BUDGET)])
     summary: dict[str, Any] = field(default_factory=dict)
     estimates: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[dict[str, str]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
 
@@ -86,9 +87,10 @@ class Gateway:
                 return web.json_response({"items": items, "total": len(self.budgets), "page": page, "limit": limit})
             case "POST", "/budgets":
                 scope = {**BUDGET["scope"], **body.get("scope", {})}
-                return web.json_response({**BUDGET, **body, "scope": scope, "budget_id": "b_new"}, status=201)
+                made = {**BUDGET, **body, "scope": scope, "budget_id": "b_new", "warnings": self.warnings}
+                return web.json_response(made, status=201)
             case "PUT", _:
-                return web.json_response({**BUDGET, **body})
+                return web.json_response({**BUDGET, **body, "warnings": self.warnings})
             case "GET", path if path.endswith("/summary"):
                 return web.json_response(
                     [

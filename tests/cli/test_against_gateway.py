@@ -27,7 +27,15 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
             "server": {"port": 0},
             "ledger": {"url": f"sqlite:///{tmp_path / 'penia.db'}"},
             "providers": {},
-            "budgets": [{"name": "Default", "daily_limit": 5}],
+            "budgets": [
+                {"name": "Default", "daily_limit": 5},
+                {
+                    "name": "Nightly",
+                    "daily_limit": 1,
+                    "enforcement": "approve",
+                    "scope": {"components": ["night-*"]},
+                },
+            ],
         }
     )
     gateway = await Gateway(config, SystemClock()).start()
@@ -46,9 +54,29 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
             session.post(f"{gateway.url}/api/v1/usage/record", json=used) as answer,
         ):
             assert answer.status == 201, await answer.text()
+            hold = {"component": "night-1", "provider": "openai", "model": "gpt-4o", "estimated_cost": 1.5}
+            async with session.post(f"{gateway.url}/api/v1/holds", json=hold) as refused:
+                assert refused.status == 402, await refused.text()
         yield gateway.url
     finally:
         await gateway.stop()
+
+
+async def test_approvals(run: Run, url: str) -> None:
+    """What is asked for is listed with what it lacks, and granted; a second answer is refused."""
+    listed = await run("approvals", "list", "--url", url, "--json")
+    (asked,) = json.loads(listed.out)
+    table = await run("approvals", "list", "--url", url)
+    approved = await run("approvals", "approve", asked["approval_id"], "--reason", "fine", "--url", url)
+    denied = await run("approvals", "deny", asked["approval_id"], "--url", url)
+    after = await run("approvals", "list", "--url", url)
+
+    assert "Nightly daily" in " ".join(table.out.split())
+    assert "$0.50" in table.out
+    assert (approved.code, approved.out.strip()) == (0, "Nightly daily: approved, $0.50 more")
+    assert denied.code == 1
+    assert "approved before" in denied.err
+    assert after.out.strip() == "Nothing is asked for."
 
 
 async def test_status(run: Run, url: str) -> None:
@@ -94,7 +122,7 @@ async def test_budgets_from_creation_to_deactivation(run: Run, url: str) -> None
         "tags": {"team": "search"},
     }
     assert (agents["enforcement"], agents["overrun"], agents["timezone"]) == ("block", "never", "Europe/Berlin")
-    assert [one["name"] for one in left] == ["Default"]
+    assert [one["name"] for one in left] == ["Default", "Nightly"]
 
 
 async def test_wrong_fields_are_listed(run: Run, url: str) -> None:
@@ -103,7 +131,71 @@ async def test_wrong_fields_are_listed(run: Run, url: str) -> None:
 
     assert outcome.code == 1
     assert {line.split(":")[0].strip() for line in outcome.err.splitlines()[1:]} == {"daily_limit", "timezone"}
-    assert len(json.loads((await run("budgets", "list", "--json", "--url", url)).out)) == 1
+    assert len(json.loads((await run("budgets", "list", "--json", "--url", url)).out)) == 2
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("written", ["csv", "jsonl", "focus"])
+async def test_export_to_stdout(
+    run: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, direct: bool
+) -> None:
+    """The file goes to stdout, from the gateway or from the ledger's file, and is the API's own."""
+    monkeypatch.setenv("PENIA_LEDGER__URL", f"sqlite:///{tmp_path / 'penia.db'}")
+    how = ["--direct"] if direct else ["--url", url]
+
+    outcome = await run("export", "-f", written, "--since", "1h", "--component", "rhetor", *how)
+    nothing = await run("export", "-f", written, "--component", "nobody", *how)
+
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{url}/api/v1/usage/export", params={"format": written}) as answer,
+    ):
+        said = await answer.text()
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.replace("\r\n", "\n") == said.replace("\r\n", "\n")
+    assert "rhetor" not in nothing.out
+
+
+async def test_export_to_a_file(run: Run, url: str, tmp_path: Path) -> None:
+    """A file is there whole; one that cannot be had leaves what was there, and nothing beside it."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    file = folder / "usage.parquet"
+
+    first = await run("export", "-f", "parquet", "-o", str(file), "--until", "2099-01-01", "--url", url)
+    written = file.read_bytes()
+    second = await run("export", "-f", "parquet", "-o", str(file), "--model", "x" * 300, "--url", url)
+
+    assert (first.code, second.code) == (0, 1), first.err
+    assert written.startswith(b"PAR1")
+    assert written.endswith(b"PAR1")
+    assert file.read_bytes() == written
+    assert list(folder.iterdir()) == [file]
+    assert "model" in second.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--until", "tomorrow"], "neither a date"),
+        (["--since", "2099-01-01"], "still to come"),
+        (["--format", "xls"], "xls"),
+    ],
+)
+async def test_what_export_does_not_understand(run: Run, options: list[str], said: str) -> None:
+    """A wrong option is named, and nothing is asked."""
+    outcome = await run("export", *options)
+
+    assert outcome.code == 2
+    assert said in outcome.err
+
+
+async def test_export_where_no_file_can_be(run: Run, url: str, tmp_path: Path) -> None:
+    """A directory that is not there is said in a sentence."""
+    outcome = await run("export", "-o", str(tmp_path / "none" / "usage.csv"), "--url", url)
+
+    assert outcome.code == 1
+    assert "cannot be written" in outcome.err
 
 
 async def test_recommend(run: Run, url: str) -> None:

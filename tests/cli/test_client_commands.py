@@ -22,7 +22,15 @@ def _free_port() -> int:
 
 
 @pytest.mark.parametrize(
-    "command", [("status",), ("usage",), ("estimates",), ("budgets", "list"), ("budgets", "set", "x", "--daily", "1")]
+    "command",
+    [
+        ("status",),
+        ("usage",),
+        ("estimates",),
+        ("budgets", "list"),
+        ("budgets", "set", "x", "--daily", "1"),
+        ("approvals", "list"),
+    ],
 )
 async def test_no_gateway(run: Run, command: tuple[str, ...]) -> None:
     """Where nothing listens, each command says how to start a gateway, and fails."""
@@ -315,3 +323,13 @@ async def test_set_needs_something_to_change(run: Run, gateway: Gateway, options
 
     assert outcome.code == 2
     assert not gateway.asked
+
+
+async def test_what_is_odd_about_a_budget_is_said(run: Run, gateway: Gateway) -> None:
+    """What the gateway warns of when a budget is written is shown under it."""
+    gateway.warnings = [{"field": "monthly_limit", "message": "The monthly limit can never be reached."}]
+
+    outcome = await run("budgets", "create", "Agents", "--daily", "5", "--url", gateway.url)
+
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[-1].strip() == "note: The monthly limit can never be reached."

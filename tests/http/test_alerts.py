@@ -193,3 +193,19 @@ async def keep_calling(session: aiohttp.ClientSession, url: str) -> None:
             async with session.post(f"{url}/openai/v1/chat/completions", json=body, headers=KEYS) as answer:
                 await answer.read()
         await asyncio.sleep(0)
+
+
+async def test_a_budget_that_waits_for_an_approval_is_told(start: Start) -> None:
+    """Once, with the request's id, however many calls are refused for it."""
+    async with hook() as hooked:
+        limit = {"name": "Approved", "daily_limit": 0.000001, "enforcement": "approve"}
+        penia = await start(budgets=(limit,), alerts={**told_of(None, hooked), "thresholds": []})
+
+        refused = [await penia.chat() for _ in range(3)]
+
+        assert [answer.status for answer in refused] == [402, 402, 402]
+        await until(lambda: len(hooked.bodies) == 1)
+        (alert,) = await alerts_of(penia)
+        _, waiting = await penia.api("GET", "/api/v1/approvals?state=pending")
+        assert (alert["alert_type"], alert["severity"]) == ("approval", "warning")
+        assert alert["details"]["approval_id"] == waiting["items"][0]["approval_id"]

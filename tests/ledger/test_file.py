@@ -17,13 +17,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 import penia_proxy.ledger.file as ledger_file
+from penia_proxy.budget.grants import Grant
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.schema import APPEND_ONLY, REVISION, metadata
 from penia_proxy.ledger.verify import examine
 from tests.ledger import killed
-from tests.ledger.making import StillClock, budget, hold, record
+from tests.ledger.making import NOON, StillClock, budget, hold, record
 
 MIGRATIONS = Path(ledger_file.__file__).parent / "migrations"
 
@@ -59,6 +60,7 @@ async def test_history_cannot_be_changed(ledger: Ledger, path: Path, table: str)
     """No connection can update or delete a record, a charge or an entry of the audit log."""
     await ledger.settle(record("r_1"))
     await ledger.save_budget(budget(daily_limit=6), {"actor": "ops"})
+    await ledger.give(Grant("g_1", "b_default", "daily", 1_000, "a late run", NOON), "ops")
     with closing(sqlite3.connect(path)) as connection:
         column = connection.execute(f"SELECT name FROM pragma_table_info('{table}')").fetchone()[0]
         for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):

@@ -50,6 +50,17 @@ class Line:
     """Whether a bill that comes later corrects it."""
 
 
+@dataclass(frozen=True)
+class Ruled:
+    """What was granted to a window of a budget, or, where it is None, that more was denied."""
+
+    budget: str
+    period: str
+    at: datetime
+    amount: int | None
+    expires: datetime | None = None
+
+
 @dataclass
 class Sums:
     """What one budget's window has seen."""
@@ -72,6 +83,29 @@ class Arithmetic:
     budgets: dict[str, Budget] = field(default_factory=dict)
     open: dict[str, Open] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+    rulings: list[Ruled] = field(default_factory=list)
+
+    def limit(self, budget: Budget, period: str, at: datetime) -> int | None:
+        """Return what the window of an instant may spend then."""
+        own = getattr(budget.spec, f"{period}_limit")
+        given = [one for one in self._within(budget, period, at) if one.expires is None or at < one.expires]
+        return None if own is None else round(own * 10**9) + sum(one.amount or 0 for one in given)
+
+    def denied(self, budget: Budget, period: str, at: datetime) -> bool:
+        """Whether the last word on the window of an instant is that it gets no more."""
+        words = self._within(budget, period, at)
+        last = max((one.at for one in words if one.amount is None), default=None)
+        return last is not None and not any(one.amount is not None and one.at >= last for one in words)
+
+    def _within(self, budget: Budget, period: str, at: datetime) -> list[Ruled]:
+        (window,) = (one for one in windows(budget.calendar, at) if one.period == period)
+        return [
+            one
+            for one in self.rulings
+            if (one.budget, one.period) == (budget.budget_id, period)
+            and window.start <= one.at
+            and (window.end is None or one.at < window.end)
+        ]
 
     def sums(self) -> dict[WindowKey, Sums]:
         """Add everything up, per budget and window."""
@@ -147,18 +181,20 @@ class Arithmetic:
         why = set()
         if (
             ask.expected_nanos is None
-            and (spec.unpriced or ("block" if spec.enforcement == "block" else "")) == "block"
+            and (spec.unpriced or ("block" if spec.enforcement in ("block", "approve") else "")) == "block"
         ):
             why.add("unpriced_model")
-        if spec.enforcement != "block":
+        if spec.enforcement not in ("block", "approve"):
             return why
         if ask.expected_nanos is not None and ask.most_nanos is None and spec.overrun == "never":
             why.add("unbounded_call")
         amount, sums = self.amount(budget, ask, at), self.sums()
         for key in self.keys(budget.budget_id, at):
-            limit, seen = budget.limits.get(key.period), sums.get(key, Sums())
+            limit, seen = self.limit(budget, key.period, at), sums.get(key, Sums())
             if ask.most_nanos != 0 and limit is not None and seen.spent + seen.held + amount > limit:
-                why.add("budget_exceeded" if seen.spent + amount > limit else "budget_busy")
+                asks = spec.enforcement == "approve" and not self.denied(budget, key.period, at)
+                exceeded = "approval_required" if asks else "budget_exceeded"
+                why.add(exceeded if seen.spent + amount > limit else "budget_busy")
         return why
 
     def end(self, name: str, cost: int | None, basis: str, *, key: str | None = None, guess: bool = False) -> None:

@@ -13,8 +13,10 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
+from penia_proxy.api.approvals import ApproveBody, DenyBody, approve, deny
 from penia_proxy.api.budgets import BudgetBody, BudgetChange, change_budget, create_budget, deactivate_budget
 from penia_proxy.api.endpoint import Reply
+from penia_proxy.api.grants import GrantBody, give_grant
 from penia_proxy.api.posting import RecordBody, post_record
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.engine import Ask
@@ -23,24 +25,26 @@ from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import iso
 from penia_proxy.config import Period
 from penia_proxy.errors import (
+    ApprovalRequired,
     BudgetBusy,
     BudgetExceeded,
     CallerError,
     Conflict,
     DuplicateRequest,
     InvariantError,
+    SchemaViolation,
     UnboundedCall,
     UnpricedModel,
 )
 from penia_proxy.gateway.holding import Holding, State
 from penia_proxy.wire.call import Reading, Work
-from tests.model.arithmetic import Line, Open, cuts
+from tests.model.arithmetic import Line, Open, Ruled, cuts
 from tests.model.process import FREE, PRICED, PROVIDER, UNPRICED, Process, caller, payer
 from tests.model.world import BACK, World, basis_of, once_key
 
 PERIODS: tuple[Period, ...] = get_args(Period)
 REFUSALS: dict[str, type[CallerError]] = {
-    error.code: error for error in (BudgetExceeded, BudgetBusy, UnpricedModel, UnboundedCall)
+    error.code: error for error in (ApprovalRequired, BudgetExceeded, BudgetBusy, UnpricedModel, UnboundedCall)
 }
 WEB = "web"
 LIVES_MAX = 3
@@ -70,6 +74,8 @@ growing = st.lists(
 )
 """What a stream comes to: so much more than is held, or all that there is room for and perhaps a little more."""
 limited = st.fixed_dictionaries({}, optional={f"{period}_limit": limits for period in PERIODS})
+met = st.fixed_dictionaries({"total_limit": st.integers(30, 150)}, optional={"daily_limit": limits})
+"""Limits that calls come to, and that do not refuse all of them."""
 calendars = st.fixed_dictionaries(
     {
         "timezone": st.sampled_from(
@@ -81,7 +87,7 @@ calendars = st.fixed_dictionaries(
 )
 manners = st.fixed_dictionaries(
     {
-        "enforcement": st.sampled_from(("block", "block", "warn", "track")),
+        "enforcement": st.sampled_from(("block", "block", "approve", "warn", "track")),
         "overrun": st.sampled_from(("never", "finish", "truncate")),
     },
     optional={"unpriced": st.sampled_from(("block", "warn", "allow")), "shadow": st.booleans()},
@@ -133,7 +139,7 @@ class Money(World):
 
     @initialize(
         first=st.tuples(limited, calendars),
-        second=st.tuples(limited, calendars),
+        second=st.tuples(met, calendars),
         overruns=st.sampled_from((("never", "finish"), ("finish", "truncate"), ("never", "truncate"))),
     )
     def two_budgets(self, first: Any, second: Any, overruns: tuple[str, str]) -> None:
@@ -195,6 +201,44 @@ class Money(World):
             assert flies, "a budget's windows could not be moved"
         else:
             assert not (moves and flies), "a budget's windows were moved under a call"
+
+    @rule(which=which, period=st.sampled_from(PERIODS), amount=st.integers(1, 60), lasts=st.none() | st.just(HOUR))
+    def granted(self, which: int, period: Period, amount: int, lasts: timedelta | None) -> None:
+        """Top the present window of a budget up; refused where there is nothing to top up."""
+        budget, now = self.budget(which), self.clock.now()
+        expires = None if lasts is None else now + lasts
+        body = {"period": period, "amount": usd(amount), "reason": "more", "expires_at": expires and iso(expires)}
+        try:
+            self.run(self.process.api(give_grant, budget.budget_id, GrantBody.model_validate(body)))
+        except (Conflict, SchemaViolation):
+            assert not budget.is_active or period not in budget.limits, "a budget could not be topped up"
+        else:
+            self.takes_ruling(budget, Ruled(budget.budget_id, period, now, amount, expires))
+
+    @precondition(lambda self: self.process.services.refusing.approvals._open)
+    @rule(which=which, grants=st.booleans())
+    def answered(self, which: int, grants: bool) -> None:
+        """Grant what a budget asks for, or deny it; refused where that is too late."""
+        asked = list(self.process.services.refusing.approvals._open.values())
+        approval, now = asked[which % len(asked)], self.clock.now()
+        budget = self.said.budgets[approval.budget_id]
+        given: Any = {}
+        try:
+            if grants:
+                given = self.run(self.process.api(approve, approval.approval_id, ApproveBody()))["grant"]
+            else:
+                self.run(self.process.api(deny, approval.approval_id, DenyBody()))
+        except Conflict:
+            is_over = approval.window_end is not None and approval.window_end <= now
+            is_gone = grants and (not budget.is_active or approval.period not in budget.limits)
+            assert is_over or is_gone, "a request could not be answered"
+        else:
+            amount = round(given["amount"] * 10**9) if grants else None
+            self.takes_ruling(budget, Ruled(budget.budget_id, approval.period, now, amount))
+
+    def takes_ruling(self, budget: Budget, ruled: Ruled) -> None:
+        self.said.rulings.append(ruled)
+        self.took(budget.budget_id)
 
     # By the clock.
 
@@ -420,6 +464,9 @@ class Money(World):
             keys = [hold.key for hold in self.said.open.values()]
         if of != "anything":
             named = next((key.partition(":")[2] for key in keys if key), named)
+        self.states(named, count, model)
+
+    def states(self, named: str, count: int, model: str) -> None:
         name = self.new_name("t")
         told = self.process.works.told(payer(caller(name, WEB)), stated(model, count, Work(named)))
         self.run(told)
@@ -447,9 +494,9 @@ class Money(World):
         return tuple(budget.budget_id for budget in self.said.covering(component, model, {}))
 
     @precondition(lambda self: self.pick(0, State.DEFERRED) is not None)
-    @rule(which=which, how=st.sampled_from(("failed", "finished", "overdue")))
-    def never_billed(self, which: int, how: str) -> None:
-        """End a work without a bill: it failed and is free, or it costs what was held."""
+    @rule(which=which, how=st.sampled_from(("failed", "finished", "overdue", "overdue")), count=st.none() | tokens)
+    def never_billed(self, which: int, how: str, count: int | None) -> None:
+        """End a work without a bill: it failed and is free, or it costs what was held, until a bill comes after all."""
         name = self.picked(which, State.DEFERRED)
         key = self.said.open[name].key or ""
         if how == "overdue":
@@ -462,6 +509,8 @@ class Money(World):
         else:
             # Of a work without a price that ended, nothing more is awaited.
             self.unconfirmed(name, key=key, guess=how == "overdue")
+        if how == "overdue" and count is not None:
+            self.states(key.partition(":")[2], count, PRICED)
 
     @rule(
         name=st.sampled_from(("p_1", "p_2", "p_3", "of a call")),
@@ -495,9 +544,10 @@ class Money(World):
     # By whoever runs the process.
 
     @precondition(lambda self: self.lives < LIVES_MAX and self.said.open)
-    @rule()
-    def restarted(self) -> None:
-        """Stop and start: calls in flight are abandoned, bills that are awaited are booked at what is held."""
+    @rule(count=st.none() | tokens)
+    def restarted(self, count: int | None) -> None:
+        """Stop and start: calls in flight are abandoned; what is awaited is booked at what is held, then billed."""
+        waited = [hold.key for hold in self.said.open.values() if hold.key]
         while self.pick(0, State.HELD, State.SENT):
             self.ended(0, ("abandoned", 0, ""))
         self.run(self.process.stop())
@@ -505,6 +555,8 @@ class Money(World):
             self.unconfirmed(name, key=self.said.open[name].key)
         self.lives += 1
         self.starts(Process(self.process.file, self.clock))
+        for key in waited if count is not None else ():
+            self.states(key.partition(":")[2], count or 0, PRICED)
 
     @precondition(lambda self: self.lives < LIVES_MAX and self.said.open)
     @rule(unwritten=st.lists(st.tuples(which, st.booleans()), max_size=3))

@@ -16,6 +16,7 @@ from types import CodeType, FunctionType
 from penia_proxy import app
 from penia_proxy.api import budgets, calendars, posting
 from penia_proxy.budget import engine, record
+from penia_proxy.budget.grants import Grant
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.gateway import charging, works
 from penia_proxy.gateway.holding import Holding
@@ -71,8 +72,8 @@ PLANTED = (
         "never holds what is expected",
         "A budget that must never be overrun holds no more than one that may be.",
         engine.leg_of,
-        "return Leg(budget, windows, ask.most_nanos, None,",
-        "return Leg(budget, windows, ask.expected_nanos, None,",
+        "return Leg(budget, windows, ask.most_nanos,",
+        "return Leg(budget, windows, ask.expected_nanos,",
     ),
     Planted(
         "all or one",
@@ -172,7 +173,7 @@ PLANTED = (
         "A call leaves while its hold is still on the way to the disk, and a kill forgets it.",
         Holding._make_durable,
         "await self._books.ledger.reserve(hold, unique=held.caller.chose_id)",
-        "_forget(self._books.ledger._writer._loop.create_task("
+        "let_run(self._books.ledger._writer._loop.create_task("
         "self._books.ledger.reserve(hold, unique=held.caller.chose_id)))",
     ),
     Planted(
@@ -180,13 +181,13 @@ PLANTED = (
         "A request that is refused for its id takes the hold of the call that has it.",
         Holding.__aenter__,
         "self._state = State.RELEASED",
-        "self._state = State.RELEASED\n        _forget(self._books.ledger.release(self._held.caller.request_id))",
+        "self._state = State.RELEASED\n        let_run(self._books.ledger.release(self._held.caller.request_id))",
     ),
     Planted(
         "a deferred hold is forgotten",
         "What a bill that comes later is for is not on disk, and after a crash it is booked on top.",
         Holding.defer,
-        "_forget(self._books.ledger.defer(self._held.caller.request_id, once_key))",
+        "let_run(self._books.ledger.defer(self._held.caller.request_id, once_key))",
         "pass",
     ),
     Planted(
@@ -199,7 +200,7 @@ PLANTED = (
     Planted(
         "a post is counted each time",
         "A record that is posted again, because the answer was lost, is spent again.",
-        posting._book,
+        posting.book,
         "if created:",
         "if True:",
     ),
@@ -228,8 +229,29 @@ PLANTED = (
         "the change of a limit is not in force",
         "A lowered limit is shown, kept on disk, and not obeyed before the next start.",
         budgets._change,
-        "_in_force(services, after)",
+        "in_force(services, after)",
         "pass",
+    ),
+    Planted(
+        "a grant is for ever",
+        "What was granted to a day is there on the next one, too.",
+        Grant.counts,
+        "return unexpired and is_within(self.granted_at, self.period, calendar, at)",
+        "return unexpired",
+    ),
+    Planted(
+        "a grant does not expire",
+        "What was granted for an hour counts until the window is over.",
+        Grant.counts,
+        "self.expires_at is None or at < self.expires_at",
+        "True",
+    ),
+    Planted(
+        "grants are forgotten",
+        "After a start a budget has its own limit alone.",
+        app.Gateway._load_books,
+        "grants=tuple(grants)",
+        "grants=()",
     ),
     Planted(
         "windows move under calls",

@@ -35,7 +35,7 @@ from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.holding import Held, Holding
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.works import CallWorks
-from penia_proxy.ledger import verify
+from penia_proxy.ledger import file, verify
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.wire.call import Call, Reading
@@ -64,7 +64,7 @@ CARDS = {PRICED: _card("0.001"), FREE: _card("0")}
 PRICES = PriceBook.load()
 
 _file: ContextVar[Path] = ContextVar("file")
-_reader = create_engine("sqlite://", creator=lambda: verify._connect(_file.get()), poolclass=NullPool)
+_reader = create_engine("sqlite://", creator=lambda: file._reader(_file.get()), poolclass=NullPool)
 """One for all files: the engine that `penia verify` makes for itself compiles each statement anew, some 30 ms."""
 
 
@@ -215,7 +215,9 @@ class Process:
 
     async def api(self, handler: Callable[[Any], Coroutine[Any, Any, T]], path: str = "", body: Any = None) -> T:
         """Ask the control plane, past its HTTP."""
-        return await handler(ApiCall(self.services, Nothing(), body or Nothing(), {"budget_id": path}))
+        return await handler(
+            ApiCall(self.services, Nothing(), body or Nothing(), {"budget_id": path, "approval_id": path})
+        )
 
 
 async def _unseen(_budget_id: str) -> None:

@@ -142,7 +142,7 @@ class World(RuleBasedStateMachine):
         for budget_id in hold.amounts:
             budget = self.said.budgets[budget_id]
             for key in self.said.keys(budget_id, hold.at):
-                limit = budget.limits.get(key.period)
+                limit = self.said.limit(budget, key.period, hold.at)
                 if not hold.amounts[budget_id]:
                     continue  # there is always room for what costs nothing
                 if limit is None or not budget.refuses:

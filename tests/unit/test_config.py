@@ -157,7 +157,6 @@ def test_an_unreadable_file_is_told(tmp_path: Path, content: bytes | str | None,
 
 
 WRONG: Mapping[str, tuple[str, str]] = {
-    "approve": ("budgets: [{name: A, enforcement: approve}]", "'approve' comes later; use track, warn or block"),
     "zone": ("budgets: [{name: A, timezone: Mars/Base}]", "no such time zone: 'Mars/Base'"),
     "zone path": ("budgets: [{name: A, timezone: ../../etc/passwd}]", "no such time zone"),
     "zone dir": ("budgets: [{name: A, timezone: Europe}]", "no such time zone"),

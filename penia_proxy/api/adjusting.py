@@ -1,0 +1,92 @@
+"""
+Correct what a record cost.
+
+Its one job: `POST /api/v1/usage/records/{id}/adjust`: a record is never changed; another is appended, with the
+difference between what the call has come to so far and what it is now known to cost.
+Rules: the correction counts in the windows of the call, in the budgets that the call was charged to. A `record_id` of
+the correction's counts once, as in `posting`.
+"""
+
+import hashlib
+from dataclasses import replace
+from typing import Annotated
+
+import orjson
+from pydantic import Field, StringConstraints
+
+from penia_proxy.api.endpoint import Call, Endpoint, Reply
+from penia_proxy.api.fields import Line, Nothing, RecordId, Sent
+from penia_proxy.api.posting import book
+from penia_proxy.api.services import Services
+from penia_proxy.api.shown import RecordShown
+from penia_proxy.budget.money import NANOS_PER_USD, nanos_of_usd
+from penia_proxy.budget.record import UsageRecord
+from penia_proxy.budget.usage import Usage
+from penia_proxy.clock import iso
+from penia_proxy.config import Limit
+from penia_proxy.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
+from penia_proxy.export.focus import ADJUSTED_AT
+from penia_proxy.ids import new_id
+from penia_proxy.ledger.ledger import RECORD_NANOS_MAX
+from penia_proxy.watch.shapes import record_json
+
+
+class AdjustBody(Sent):
+    """What a call cost after all."""
+
+    cost: Annotated[Limit, Field(le=RECORD_NANOS_MAX // NANOS_PER_USD, description="The whole call's, USD.")]
+    reason: Annotated[Line, StringConstraints(min_length=1, max_length=500)]
+    record_id: Annotated[RecordId | None, Field(description="The correction's: the same again counts once.")] = None
+
+
+async def adjust_record(call: Call[Nothing, AdjustBody]) -> Reply:
+    """Correct what a usage record cost, by appending the difference."""
+    kept, created = await call.services.unbroken(_adjust(call.services, call.path["record_id"], call.body))
+    return Reply(record_json(kept), 201 if created else 200)
+
+
+async def _adjust(services: Services, record_id: str, body: AdjustBody) -> tuple[UsageRecord, bool]:
+    async with services.repricing:
+        await services.ledger.caught_up()
+        first = await services.ledger.queries.record(record_id)
+        if first is None:
+            raise NotFound("There is no usage record with this id.")
+        if first.corrects is not None:
+            raise InvalidRequest(f"This record is itself a correction: adjust the one it corrects, {first.corrects}.")
+        so_far = (first.cost_nanos or 0) + await services.ledger.queries.corrections(record_id)
+        correction = replace(
+            first,
+            record_id=body.record_id or new_id("a"),
+            usage=Usage(),
+            cost_basis="client",
+            cost_nanos=nanos_of_usd(body.cost) - so_far,
+            input_cost_nanos=None,
+            pricing_version=None,
+            estimated_nanos=None,
+            status="ok",
+            latency_ms=None,
+            ttft_ms=None,
+            corrects=record_id,
+            once_key=None,
+            metadata={"reason": body.reason, ADJUSTED_AT: iso(services.clock.now())},
+        )
+        return await book(services, correction, _fingerprint(record_id, body))
+
+
+def _fingerprint(record_id: str, body: AdjustBody) -> str:
+    return hashlib.sha256(orjson.dumps([record_id, body.cost, body.reason])).hexdigest()
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="POST",
+        path="/api/v1/usage/records/{record_id}/adjust",
+        handler=adjust_record,
+        tag="usage",
+        body=AdjustBody,
+        response=RecordShown,
+        status=201,
+        also=(200,),
+        errors=(Conflict, InvalidRequest, StoreUnavailable),
+    ),
+)
