@@ -153,6 +153,7 @@ class Answering:
     ) -> bool:
         """Return False where a budget has no room for more of the answer."""
         meter, growth = self._booked.meter, self._growth
+        named = self._booked.named()
         for chunk in kept[:-1]:
             await self._downstream.write(response, chunk)  # read by the meter before
         for chunk in kept[-1:]:
@@ -163,6 +164,8 @@ class Answering:
             passed = meter.feed(decoder.decode(chunk))
             if not by_events:
                 passed = chunk
+            if not named:
+                named = self._booked.named()
             if passed:
                 await self._downstream.write(response, passed)
             if growth is not None and growth.due and not await growth.covers() and not meter.reading().complete:
@@ -225,6 +228,15 @@ class Booked:
     @property
     def _ttft_ms(self) -> float | None:
         return self._stamp.since_start_ms(self.first_byte_at)
+
+    def named(self) -> bool:
+        """Keep the name of what is being made, once it has been said; return whether there is nothing to wait for."""
+        if not self._call.has_name:
+            return True
+        key = self._works.key(self.meter.reading())
+        if key is not None:
+            self._hold.name(key)
+        return key is not None
 
     async def truncated(self, used: tuple[str | None, Usage]) -> None:
         """Settle what was used of an answer that we ended."""

@@ -229,6 +229,10 @@ class Holding:
         """Whether bytes may have reached the provider, and nobody has ended the hold yet."""
         return self._state is State.SENT
 
+    def name(self, once_key: str) -> None:
+        """Say under which key other answers state this call's bill, so that a crash does not forget it."""
+        let_run(self._books.ledger.defer(self._held.caller.request_id, once_key))
+
     def defer(self, once_key: str) -> None:
         """Keep the hold beyond its exchange: its bill comes later, under this key."""
         self._move("defer")
@@ -321,13 +325,9 @@ class Holding:
     async def settle_unconfirmed(self, status: str, *, once_key: str | None = None) -> None:
         """Book what was held: the provider may have billed the call, and nobody said how much."""
         usage = Usage(input=self.estimate.input_tokens, output=self.estimate.output_tokens)
-        bill = replace(
-            self.bill(((None, usage),), "unconfirmed"),
-            cost_nanos=self.verdict.amount_nanos,
-            input_cost_nanos=None,
-        )
-        if bill.basis == "unpriced":
-            bill = replace(bill, cost_nanos=None)
+        bill = self.bill(((None, usage),), "unconfirmed")
+        cost_nanos = None if bill.basis == "unpriced" else self.verdict.amount_nanos
+        bill = replace(bill, cost_nanos=cost_nanos, input_cost_nanos=None)
         await self.settle(bill, status=status, once_key=once_key)
 
     async def _admit(self) -> Verdict:

@@ -71,6 +71,8 @@ class Call:
     """Whether the answer comes as a stream that can be followed as it comes, and ended early in its own shape."""
     may_be_cut: bool = False
     """Whether a budget may end it early: then whole events are passed on."""
+    has_name: bool = False
+    """Whether its answer has a name under which other answers state its bill: a crash must not forget whose it was."""
     capped: Callable[[int], bytes] | None = None
     """Return the body with at most so many tokens of output for each choice; None where a body cannot say that."""
     region: str | None = None

@@ -216,6 +216,7 @@ def responses_call(request: Request, family: Family = OPENAI) -> Call:
         operation=request.operation,
         model=model,
         stream=flag(members, "stream"),
+        has_name=True,
         size=Size(
             text_bytes=len(request.body) - sum(map(_image_bytes, images)),
             images=len(images),

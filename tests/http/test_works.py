@@ -762,3 +762,28 @@ async def test_a_stop_while_a_bill_is_priced_leaves_nothing_held(
     assert (await later.record("made") or {})["cost"] > 0
     assert later.gateway.ledger.holds_open == 0
     await later.gateway.stop()
+
+
+async def test_a_stream_says_whose_it_is_before_it_ends(start: Start) -> None:
+    """The ledger has the response's name while it is being made, so that a crash leaves a record its bill corrects."""
+
+    async def begins(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + BEGUN)
+        await gone.wait()
+        writer.close()
+
+    gone = asyncio.Event()
+    server = await asyncio.start_server(begins, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    penia = await start(providers={"openai": {"base_url": url}})
+
+    making = asyncio.create_task(call(penia, "POST /openai/v1/responses", STREAM))
+    path = penia.gateway.config.ledger.url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as beside:
+        while not (found := beside.execute("SELECT once_key FROM holds WHERE once_key IS NOT NULL").fetchall()):
+            await asyncio.sleep(0.01)
+    gone.set()
+    await asyncio.gather(making, return_exceptions=True)
+    server.close()
+
+    assert found == [("openai:resp_1",)]
