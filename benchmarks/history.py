@@ -2,40 +2,84 @@
 Give a ledger a past.
 
 Its one job: as many records as asked for, in a file that the gateway then opens, so that it can be measured whether a
-call costs more after a million of them. The counters beside them are left alone: `penia verify` would complain.
+call, or a question, costs more after millions of them. Without ``counted``, the counters beside them are left alone:
+`penia verify` would complain.
 """
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+from penia_proxy.budget.budget import budget_of
 from penia_proxy.clock import SystemClock
-from penia_proxy.config import LedgerConfig
+from penia_proxy.config import BudgetSpec, LedgerConfig
 from penia_proxy.ledger.ledger import Ledger
 
+BUDGET_ID = "b_everything"
+
 RECORDS = """
-WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?)
-INSERT INTO usage_records (seq, record_id, component, provider, model, request_id, input_tokens, cache_read_tokens,
-  cache_write_tokens, output_tokens, reasoning_tokens, total_tokens, input_cost_nanos, cost_nanos, cost_basis,
-  streamed, status, timestamp, tags, usage, metadata)
-SELECT n, 'r_' || lower(hex(randomblob(16))), 'c' || (n % 1000), 'openai', 'gpt-4o-mini', 'r_' || n, 12, 0, 0,
-  60, 0, 72, 1800, 37800, 'reported', 0, 'ok', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || (? - n) || ' seconds'),
+WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < :records)
+INSERT INTO usage_records (seq, record_id, budget_id, component, provider, model, task_type, request_id, input_tokens,
+  cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, total_tokens, input_cost_nanos, cost_nanos,
+  cost_basis, streamed, status, timestamp, tags, usage, metadata)
+SELECT n, 'r_' || lower(hex(randomblob(16))), :budget_id, 'c' || (n % 1000), iif(n % 10, 'openai', 'anthropic'),
+  iif(n % 10, 'gpt-4o-mini', 'claude-sonnet-4-5'), iif(n % 2, 'chat', NULL), 'r_' || n, 12, 0, 0,
+  60, 0, 72, 1800, 37800, iif(n % 20, 'reported', 'partial'), 0, 'ok',
+  strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || (:records - n) || ' seconds'),
   '{}', '{"input":12,"output":60}', '{}'
 FROM number
 """
 
+COUNTERS = (
+    """
+INSERT INTO charges (record_seq, budget_id, timestamp, position)
+SELECT seq, budget_id, timestamp, 0 FROM usage_records
+""",
+    """
+INSERT INTO rollups (hour, component, provider, model, task_type, request_count, input_tokens, cache_read_tokens,
+  cache_write_tokens, output_tokens, reasoning_tokens, cost_nanos, unpriced_count)
+SELECT substr(timestamp, 1, 13) || ':00:00.000000Z', component, provider, model, coalesce(task_type, ''), count(*),
+  sum(input_tokens), 0, 0, sum(output_tokens), 0, sum(cost_nanos), 0
+FROM usage_records GROUP BY 1, 2, 3, 4, 5
+""",
+    *(
+        f"""
+INSERT INTO spend (budget_id, period, window_start, spent_nanos, input_tokens, output_tokens, request_count,
+  unpriced_count)
+SELECT budget_id, '{period}', {day} || 'T{hour}:00:00.000000Z', sum(cost_nanos), sum(input_tokens),
+  sum(output_tokens), count(*), 0
+FROM usage_records GROUP BY 3
+"""
+        for period, day, hour in (
+            ("hourly", "substr(timestamp, 1, 10)", "' || substr(timestamp, 12, 2) || '"),
+            ("daily", "substr(timestamp, 1, 10)", "00"),
+            ("weekly", "date(timestamp, 'weekday 0', '-6 days')", "00"),
+            ("monthly", "substr(timestamp, 1, 7) || '-01'", "00"),
+            ("total", "'1970-01-01'", "00"),
+        )
+    ),
+)
 
-def fill(path: Path, records: int) -> None:
-    """Make a new ledger with so many records, a second apart."""
+
+def fill(path: Path, records: int, *, counted: bool = False) -> None:
+    """Make a new ledger with so many records, a second apart; ``counted``: by a budget over everything, and summed."""
 
     async def make() -> None:
-        await (await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), SystemClock())).close()
+        clock = SystemClock()
+        ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), clock)
+        if counted:
+            spec = BudgetSpec(name="Everything", daily_limit=1_000_000, monthly_limit=10_000_000)
+            made = clock.now()
+            await ledger.save_budget(budget_of(spec, budget_id=BUDGET_ID, created_at=made, updated_at=made))
+        await ledger.close()
 
     asyncio.run(make())
     if not records:
         return
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute("PRAGMA cache_size = -400000")
-    connection.execute(RECORDS, (records, records))
-    connection.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA cache_size = -400000")
+        connection.execute(RECORDS, {"records": records, "budget_id": BUDGET_ID if counted else None})
+        for statement in COUNTERS if counted else ():
+            connection.execute(statement)

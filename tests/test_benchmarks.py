@@ -41,3 +41,11 @@ async def test_the_soak_and_the_crowd_run() -> None:
     assert crowd[0] == 0, crowd[2]
     assert "| and 10 streams |" in crowd[1]
     assert "Errors: 0." in crowd[1]
+
+
+async def test_questions_are_measured_over_right_figures() -> None:
+    """Every question is asked and answered, of a history whose counters are the sums of its records."""
+    _, table, complaints = await measured("benchmarks.queries", "3000")
+
+    assert "3,000 records, 0 differences" in table, complaints
+    assert table.count("| met |") + table.count("| missed |") == 15

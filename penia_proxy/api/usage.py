@@ -26,7 +26,7 @@ TOP_USAGE = 10
 
 
 class TopUsage(Shown):
-    """What one model of one provider used, among all matches. USD."""
+    """What one model of one provider used, among the newest 2,000 matches; `/usage/summary` has all. USD."""
 
     model: str
     provider: str
@@ -38,6 +38,7 @@ class TopUsage(Shown):
 class Records(Page[RecordShown]):
     """Records, newest first."""
 
+    total_exact: Annotated[bool, Field(description="False: there are more than `total`, the most that is counted.")]
     top_usage: list[TopUsage]
     next_cursor: Annotated[str | None, Field(description="Ask with it for what follows; null: nothing does.")]
 
@@ -94,6 +95,7 @@ async def list_records(call: Call[RecordsQuery, Nothing]) -> dict[str, Any]:
     return {
         "items": [record_json(record) for record in page.records],
         "total": page.total,
+        "total_exact": page.exact,
         "page": query.page,
         "limit": query.limit,
         "top_usage": [

@@ -14,6 +14,7 @@ import typer
 from penia_proxy import __version__
 from penia_proxy.cli import (
     approvals,
+    backup,
     budgets,
     check,
     demo,
@@ -49,6 +50,7 @@ app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(check.check)
 app.command()(verify.verify)
+app.command()(backup.backup)
 app.command()(replay.replay)
 app.command()(status.status)
 app.command()(usage.usage)

@@ -4,12 +4,15 @@
 Its one job: print every difference. Rules: the ledger decides what a difference is; exit code 1 if there is one.
 """
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from penia_proxy.cli.exits import FAILED
 from penia_proxy.cli.serve import ConfigPath, load
+
+if TYPE_CHECKING:
+    from penia_proxy.ledger.verify import Findings
 
 
 def verify(
@@ -22,6 +25,13 @@ def verify(
     from penia_proxy.ledger.verify import examine
 
     findings = examine(config.ledger.url)
+    show(findings, quiet=quiet)
+    if findings.differences:
+        raise SystemExit(FAILED)
+
+
+def show(findings: "Findings", *, quiet: bool) -> None:
+    """Print the differences and, unless ``quiet``, how much was looked at."""
     for difference in findings.differences:
         typer.echo(str(difference))
     if not quiet:
@@ -29,8 +39,6 @@ def verify(
             f"{_number(findings.records, 'record')}, {_number(findings.holds_open, 'open hold')}: "
             f"{_number(len(findings.differences), 'difference')}"
         )
-    if findings.differences:
-        raise SystemExit(FAILED)
 
 
 def _number(number: int, noun: str) -> str:

@@ -63,7 +63,7 @@ class FileLock:
                 f"{path} is in use by another gateway (process {owner}): stop it, or give this one its own ledger.url"
             ) from error
         was_logging = os.read(self._descriptor, 64).endswith(LOGGING)
-        self.lacks_log = was_logging and not _log_of(path).exists()
+        self.lacks_log = was_logging and not log_of(path).exists()
         """Whether the last process to hold it ended with a log beside the file that is not there now."""
         self._say(b"")
 
@@ -105,12 +105,12 @@ def open_for_writing(config: LedgerConfig) -> tuple[Path, FileLock, sqlite3.Conn
                     "%s was in use when its last process ended, and its log %s is missing: unless another program has"
                     " opened the file since, and so folded the log in, what was written last is lost",
                     path,
-                    _log_of(path).name,
+                    log_of(path).name,
                 )
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             _prepare(path)
             connection = _writer(path, config.durability)
-            if _log_of(path).exists():
+            if log_of(path).exists():
                 lock.logs()
             return path, lock, connection
         except BaseException:
@@ -118,7 +118,8 @@ def open_for_writing(config: LedgerConfig) -> tuple[Path, FileLock, sqlite3.Conn
             raise
 
 
-def _log_of(path: Path) -> Path:
+def log_of(path: Path) -> Path:
+    """Return where the write-ahead log of a file is while it is in use."""
     return path.with_name(f"{path.name}-wal")
 
 
@@ -186,6 +187,9 @@ def _prepare(path: Path) -> None:
         if verdict != "ok":
             raise sqlite3.DatabaseError(f"malformed: {verdict}")
         revision = revision_of(connection)
+        if revision is None:
+            # Only ever possible before the first table: later it takes a rewrite of the file.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()

@@ -97,7 +97,7 @@ class Ledger:
             if isinstance(error, (ValueError, PeniaError)):
                 raise ConfigError(f"{path} has a budget that this version cannot read: {error}") from error
             raise
-        return cls(lock, Writer(connection, known), reading(path), clock, known.key)
+        return cls(lock, Writer(connection, known, clock), reading(path), clock, known.key)
 
     async def close(self) -> None:
         """Write what is queued, fold the log into the file, let others write. Closing twice equals once."""

@@ -32,6 +32,12 @@ from penia_proxy.ledger.schema import budgets, charges, spend, usage_records
 
 READERS_MAX = 4
 OFFSET_MAX = 10_000_000
+COUNTED_MAX = 10_000
+"""
+Matches of a filter that are counted: an index is walked so far in a few ms, and over ten million in a second. The
+number of all records is known without counting. Elasticsearch stops there by default, too:
+https://www.elastic.co/guide/en/elasticsearch/reference/7.1/search-request-track-total-hits.html
+"""
 _BEYOND = "\U0010ffff"
 """Sorts behind whatever a name goes on with."""
 
@@ -75,7 +81,9 @@ class RecordPage(NamedTuple):
 
     records: list[UsageRecord]
     total: int
-    """All matches, on whatever page."""
+    """All matches, on whatever page; COUNTED_MAX where there are more."""
+    exact: bool
+    """Whether ``total`` is all of them."""
     next_cursor: str | None
     """What to ask with for the records after these; None at the end."""
 
@@ -172,11 +180,14 @@ class Queries:
         statement = listing(asked, page=page, limit=limit, cursor=cursor)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(statement)).mappings().all()
-            total = await connection.scalar(counting(asked))
+            total = int(await connection.scalar(counting(asked)) or 0)
             budget_ids = await charged(connection, [row["seq"] for row in rows])
         records = [record_of(row, budget_ids.get(row["seq"], ())) for row in rows[:limit]]
         last = rows[limit - 1] if len(rows) > limit else None
-        return RecordPage(records, int(total or 0), last and cursor_of(last["timestamp"], last["seq"]))
+        cursor = last and cursor_of(last["timestamp"], last["seq"])
+        if asked != RecordFilter() and total > COUNTED_MAX:
+            return RecordPage(records, COUNTED_MAX, exact=False, next_cursor=cursor)
+        return RecordPage(records, total, exact=True, next_cursor=cursor)
 
     async def record(self, record_id: str) -> UsageRecord | None:
         """Return one record."""
@@ -263,13 +274,20 @@ def listing(asked: RecordFilter, *, page: int, limit: int, cursor: str | None) -
 
 
 def counting(asked: RecordFilter) -> Select[Any]:
-    """Return the statement of the number of matches. Of all records it is known: their numbers have no gaps."""
-    where, moment, _ = source(asked)
-    wanted = conditions(asked, moment)
-    if not wanted:
+    """
+    Return the statement of the number of matches, which is not counted further than one past COUNTED_MAX.
+
+    Of all records it is known: their numbers have no gaps.
+    """
+    if asked == RecordFilter():
         newest, oldest = (select(end(usage_records.c.seq)).scalar_subquery() for end in (func.max, func.min))
         return select(func.coalesce(newest - oldest + 1, 0))
-    return select(func.count()).select_from(where).where(*wanted)
+    where, moment, _ = source(asked)
+    wanted = conditions(asked, moment)
+    if asked == RecordFilter(budget_id=asked.budget_id, start=asked.start, end=asked.end) and asked.budget_id:
+        where = charges  # which says all that is asked
+    matches = select(moment).select_from(where).where(*wanted).limit(COUNTED_MAX + 1).subquery()
+    return select(func.count()).select_from(matches)
 
 
 async def charged(connection: AsyncConnection, seqs: Sequence[int]) -> dict[int, list[str]]:

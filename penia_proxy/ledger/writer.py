@@ -4,9 +4,9 @@ Write, in one thread, whatever waits.
 Its one job: the queue between the event loop and the one connection that writes, and group commit: what arrived while
 the last commit ran is the next transaction, one hop to the thread and one back for all of it.
 Rules: nobody who waits is made to wait for a batch; what nobody waits for (a settlement) keeps for COMPANY_S, so that
-the next call need not wait for its disk write. Nothing queued is ever cancelled. A move that is refused fails alone.
-When the database fails, the batch is rolled back: moves that may fail do, lasting ones are tried again until they are
-on disk.
+the next call need not wait for its disk write. A quiet time is used to tidy up. Nothing queued is ever cancelled. A
+move that is refused fails alone. When the database fails, the batch is rolled back: moves that may fail do, lasting
+ones are tried again until they are on disk.
 """
 
 import asyncio
@@ -18,7 +18,9 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from penia_proxy.clock import Clock
 from penia_proxy.errors import InvariantError, PeniaError, StoreUnavailable
+from penia_proxy.ledger import tidying
 from penia_proxy.ledger.moves import Barrier, Hurry, Move, Release, Reserve
 from penia_proxy.ledger.transaction import Known, Transaction
 
@@ -66,8 +68,9 @@ class Outcome(NamedTuple):
 class Writer:
     """The queue, and the thread behind it. All public members belong to the event loop."""
 
-    def __init__(self, connection: sqlite3.Connection, known: Known) -> None:
+    def __init__(self, connection: sqlite3.Connection, known: Known, clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
         self._known = known
         self._loop = asyncio.get_running_loop()
         self._gathered: list[Ticket] = []
@@ -77,6 +80,8 @@ class Writer:
         self._keeping: list[Ticket] = []
         """The thread's: what nobody waits for."""
         self._passed_over = 0
+        self._tidy_from = 0.0
+        """By the monotonic clock: not before then again."""
         self._stopping = threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="penia-ledger", daemon=True)
@@ -163,16 +168,25 @@ class Writer:
                 return hurried
 
     def _arrived(self, *, wait: bool) -> list[Ticket]:
-        """Take what is queued; where nothing is, wait for it, but not for ever if anything is being kept."""
+        """Take what is queued; where nothing is, wait for it, but not for long if anything is being kept."""
         arrived: list[Ticket] = []
         try:
             if wait:
-                arrived += self._queue.get(timeout=COMPANY_S if self._keeping else None)
+                arrived += self._queue.get(timeout=COMPANY_S) if self._keeping else self._awaited()
             while len(arrived) < BATCH_MAX:
                 arrived += self._queue.get_nowait()
         except Empty:
             pass
         return arrived
+
+    def _awaited(self) -> list[Ticket]:
+        """Wait for what is queued next; where nothing is for long, tidy up. Raises Empty after that."""
+        try:
+            return self._queue.get(timeout=max(tidying.IDLE_S, self._tidy_from - self._clock.monotonic()))
+        except Empty:
+            if tidying.tidy(self._connection, lambda: not self._queue.empty()):
+                self._tidy_from = self._clock.monotonic() + tidying.EVERY_S
+            raise
 
     def _end(self, kept: Sequence[Ticket]) -> None:
         left = [*kept, *self._keeping, *self._arrived(wait=False)]

@@ -251,6 +251,7 @@ async def test_records_without_any_are_an_empty_page(api: Api) -> None:
         "total": 0,
         "page": 1,
         "limit": 20,
+        "total_exact": True,
         "top_usage": [],
         "next_cursor": None,
     }

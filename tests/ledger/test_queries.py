@@ -1,18 +1,22 @@
 """What the ledger answers: lists, single records, tallies, and by which index."""
 
+import sqlite3
 from datetime import timedelta
 from itertools import chain
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.dialects import sqlite
 
+import penia_proxy.ledger.queries as ledger_queries
 from penia_proxy.budget.calibration import ESTIMATE, Outcome
 from penia_proxy.budget.usage import Usage
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter, counting, listing
+from penia_proxy.ledger.summary import TOP_OF, newest_of
 from tests.ledger.making import DEFAULT, NOON, StillClock, budget, record
 
 MINUTE = timedelta(minutes=1)
@@ -105,6 +109,19 @@ async def test_pages_and_cursors_reach_every_record_once(filled: Ledger, asked: 
     assert list(chain(*by_page)) == by_cursor == whole
 
 
+@pytest.mark.parametrize("asked", [RecordFilter(budget_id=DEFAULT), RecordFilter(start=NOON)])
+async def test_matches_are_counted_so_far(filled: Ledger, monkeypatch: pytest.MonkeyPatch, asked: RecordFilter) -> None:
+    """More matches than are counted are said to be more; as many are exact, and all records always are."""
+    for most, said in ((9, (9, False)), (10, (10, True)), (11, (10, True))):
+        monkeypatch.setattr(ledger_queries, "COUNTED_MAX", most)
+        page = await filled.queries.records(asked)
+        assert (page.total, page.exact) == said
+
+    monkeypatch.setattr(ledger_queries, "COUNTED_MAX", 1)
+    page = await filled.queries.records(RecordFilter())
+    assert (page.total, page.exact) == (10, True)
+
+
 async def test_a_cursor_is_not_moved_by_what_comes_in(filled: Ledger) -> None:
     """Records that arrive between two pages do not repeat what was shown."""
     first = await filled.queries.records(RecordFilter(), limit=3)
@@ -132,7 +149,7 @@ async def test_a_page_too_deep_is_refused(filled: Ledger) -> None:
 
 async def test_an_empty_ledger_answers_in_the_same_shape(ledger: Ledger) -> None:
     """No records: an empty page, nothing found, no tallies."""
-    assert await ledger.queries.records(RecordFilter()) == ([], 0, None)
+    assert await ledger.queries.records(RecordFilter()) == ([], 0, True, None)
     assert await ledger.queries.record("r_1") is None
     assert await ledger.tallies(NOON) == {}
     assert await ledger.recent_calls(10) == []
@@ -190,26 +207,54 @@ async def plan(ledger: Ledger, statement: Any) -> list[str]:
         return [row[3] for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
 
 
+def scans(steps: list[str]) -> list[str]:
+    """Return what is read from one end to the other; what was already found does not count."""
+    return [step for step in steps if step.startswith("SCAN") and step not in ("SCAN CONSTANT ROW", *FOUND)]
+
+
+FOUND = ("SCAN anon_1", "SCAN cells")
+WALK = "SCAN usage_records USING INDEX usage_records_newest"
+"""Without a filter the newest are walked to from the end of their index, and the walk stops with the limit."""
+
+
+@pytest.fixture(params=["new", "analysed"])
+async def planned(filled: Ledger, beside: sqlite3.Connection, request: pytest.FixtureRequest) -> Ledger:
+    """Return a ledger as it begins, and one whose statistics say that most filters match half of it."""
+    if request.param == "analysed":
+        beside.execute("ANALYZE")
+        beside.execute("UPDATE sqlite_stat1 SET stat = replace(stat, '10 ', '10000000 ')")
+    return filled
+
+
 @pytest.mark.fault("D5")
 @pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
 @pytest.mark.parametrize("cursor", [None, "MjAyNi0xMS0yM1QxMjowMDowMC4wMDAwMDBaLzU"])
 async def test_a_page_is_read_from_an_index_in_its_order(
-    ledger: Ledger, asked: RecordFilter, cursor: str | None
+    planned: Ledger, asked: RecordFilter, cursor: str | None
 ) -> None:
     """Under any single filter, a page neither scans nor sorts the records: its cost does not grow with the ledger."""
-    steps = await plan(ledger, listing(asked, page=1, limit=20, cursor=cursor))
+    steps = await plan(planned, listing(asked, page=1, limit=20, cursor=cursor))
 
     assert not [step for step in steps if "TEMP B-TREE" in step]
-    scans = [step for step in steps if step.startswith("SCAN")]
-    # Without a filter the newest are walked to from the end of their index, and the walk stops with the page.
-    walk = ["SCAN usage_records USING INDEX usage_records_newest"] if asked == RecordFilter() and not cursor else []
-    assert scans == walk
+    assert scans(steps) == ([WALK] if asked == RecordFilter() and not cursor else [])
 
 
 @pytest.mark.fault("D5")
 @pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
-async def test_matches_are_counted_by_an_index(ledger: Ledger, asked: RecordFilter) -> None:
-    """A total never scans the records; that of all records is two look-ups."""
-    steps = await plan(ledger, counting(asked))
+async def test_matches_are_counted_by_an_index(planned: Ledger, asked: RecordFilter) -> None:
+    """A total never scans the records, and reads none of them under a single filter; of all it is two look-ups."""
+    steps = await plan(planned, counting(asked))
 
-    assert not [step for step in steps if step.startswith("SCAN") and step != "SCAN CONSTANT ROW"]
+    assert scans(steps) == []
+    if " and " not in next(name for name, one in FILTERS.items() if one is asked) and asked != RecordFilter():
+        assert [step for step in steps if "COVERING INDEX" in step or "charges" in step]
+
+
+@pytest.mark.fault("D5")
+@pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
+async def test_what_was_used_most_is_read_from_an_index(planned: Ledger, asked: RecordFilter) -> None:
+    """The ranking beside a list walks an index from its newest end, and sorts only what it then has."""
+    steps = await plan(planned, select(newest_of(asked, TOP_OF)))
+
+    assert not [step for step in steps if "TEMP B-TREE" in step]
+    assert scans(steps) == ([WALK] if asked == RecordFilter() else [])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import penia_proxy.ledger.summary as ledger_summary
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.usage import Usage
 from penia_proxy.ledger.ledger import Ledger
@@ -150,6 +151,18 @@ async def test_top_usage_is_what_costs_most(filled: Ledger) -> None:
         TopUsage(*key, found.request_count, found.total_tokens, found.cost_nanos) for key, found in ranked[:3]
     ]
     assert await filled.summaries.top_usage(RecordFilter(components=("nobody",)), 3) == []
+
+
+async def test_top_usage_rests_on_the_newest(filled: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ranking is of the newest matches, so that it does not cost more with each record."""
+    monkeypatch.setattr(ledger_summary, "TOP_OF", 2)
+    newest = [one for one in made() if one.provider == "openai"]
+    newest.sort(key=lambda one: one.timestamp)
+
+    found = await filled.summaries.top_usage(RecordFilter(providers=("openai",)), 3)
+
+    assert sum(one.cost_nanos for one in found) == sum(one.cost_nanos or 0 for one in newest[-2:])
+    assert {one.model for one in found} == {one.model for one in newest[-2:]}
 
 
 @pytest.mark.fault("D5")

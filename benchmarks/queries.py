@@ -1,0 +1,114 @@
+"""
+Measure what questions cost where there are many records.
+
+Its one job: over real HTTP, summaries, the first page of the list under each single filter, and a page deep in it, each
+against its target.
+Run: python -m benchmarks.queries [RECORDS=10000000]; DB=FILE keeps the ledger in a file, and takes it from there again.
+"""
+
+import http.client
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.history import BUDGET_ID, fill
+from benchmarks.servers import penia
+from penia_proxy.ledger.verify import examine
+
+TARGET_MS = 50
+ROUNDS = 5
+DEEP = 100_000
+"""How far from the newest record the deep page is."""
+RECORDS = "/api/v1/usage/records"
+
+
+class Client:
+    """A connection to the API."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port)
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """Return the answer, which must be a good one."""
+        if body is None:
+            self._connection.request("GET", path)
+        else:
+            self._connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = self._connection.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{path}: {answer.status} {content.decode()}")
+        return json.loads(content)
+
+    def median_ms(self, path: str, body: Any = None) -> float:
+        """Return the median of some rounds, after one that is not counted."""
+        self.ask(path, body)
+        taken = []
+        for _ in range(ROUNDS):
+            begun = time.perf_counter()
+            self.ask(path, body)
+            taken.append(1000 * (time.perf_counter() - begun))
+        return statistics.median(taken)
+
+
+def questions(client: Client) -> Iterator[tuple[str, str, Any]]:
+    """Yield what is asked: a name, a path and a body."""
+    yield "usage summary, today", "/api/v1/usage/summary", {}
+    yield "usage summary, the last 30 days", "/api/v1/usage/summary", {"days": 30}
+    yield "budget summary", f"/api/v1/budgets/{BUDGET_ID}/summary", None
+    yield "records, no filter", RECORDS, None
+    day = (datetime.now(UTC) - timedelta(days=3)).date()
+    for name, query in {
+        "component": "component=c7",
+        "provider": "provider=openai",
+        "model": "model=gpt-4o-mini",
+        "task_type": "task_type=chat",
+        "cost_basis": "cost_basis=reported",
+        "cost_basis, a rare one": "cost_basis=partial",
+        "budget_id": f"budget_id={BUDGET_ID}",
+        "dates": f"start_date=2000-01-01&end_date={day}",
+        "nothing matches": "component=nobody",
+    }.items():
+        yield f"records, {name}", f"{RECORDS}?{query}", None
+    yield "records, deep by cursor", f"{RECORDS}?cursor={_deep(client)}", None
+    yield "records, deep by cursor, provider", f"{RECORDS}?provider=openai&cursor={_deep(client)}", None
+
+
+def _deep(client: Client) -> str:
+    limit = 100
+    newest: int = client.ask(RECORDS)["total"]
+    page = max(1, min(DEEP, newest // 2) // limit)
+    return str(client.ask(f"{RECORDS}?page={page}&limit={limit}")["next_cursor"])
+
+
+def main() -> None:
+    """Print the table; exit 1 if a target is missed."""
+    records = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    with tempfile.TemporaryDirectory(prefix="penia-queries-") as folder:
+        db = Path(os.environ.get("DB", Path(folder) / "queries.db")).absolute()
+        if not db.exists():
+            fill(db, records, counted=True)
+            found = examine(f"sqlite:///{db}")
+            print(f"{found.records:,} records, {len(found.differences)} differences", flush=True)
+        missed = 0
+        with penia("penia", db, "http://127.0.0.1:9") as server:
+            client = Client(server.port)
+            size = f"{client.ask(RECORDS)['total']:,} records, {db.stat().st_size / 2**20:,.0f} MB"
+            print(f"\n| {size} | ms | target {TARGET_MS} |\n|---|---:|---|")
+            for name, path, body in questions(client):
+                ms = client.median_ms(path, body)
+                missed += ms > TARGET_MS
+                print(f"| {name} | {ms:.1f} | {'met' if ms <= TARGET_MS else 'missed'} |", flush=True)
+    if missed:
+        sys.exit(f"{missed} missed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""
+Copy a ledger while it is written to.
+
+Its one job: one file that is the ledger as of one instant, checked before it gets its name.
+Rules: the ledger is only read, from one snapshot, so no write waits for it; its log grows meanwhile, as the snapshot
+keeps it from being folded in. The copy is made beside its place under another name, mode 0600, synchronised, and
+only then renamed: under its name there is never half of one. What was there stays unless replacing it was asked for.
+Why not VACUUM INTO: it builds every tree anew, which costs several times the processor time of copying pages, and says
+nothing of how far it is. Why the snapshot is held open: without it the copy begins again at each write
+(https://www.sqlite.org/c3ref/backup_finish.html).
+"""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from time import sleep
+
+from penia_proxy.errors import ConfigError
+from penia_proxy.ledger.file import explained, log_of, path_of, read_only, revision_of
+from penia_proxy.ledger.schema import REVISION
+from penia_proxy.ledger.verify import Findings, examine
+
+PAGES_AT_ONCE = 1024
+"""4 MB, synchronised before the next: a gateway's commit never waits behind more than that."""
+PAUSE_S = 0.005
+"""Between them, for commits of the gateway that wait for the disk."""
+
+Progress = Callable[[int, int], None]
+"""Told how many pages of how many are copied."""
+
+
+def back_up(url: str, to: Path, *, force: bool, progress: Progress) -> Findings:
+    """
+    Copy the ledger of a ``sqlite:///`` URL; return what a verification of the copy found.
+
+    A copy that is damaged is not kept. One that is whole, and whose figures differ as the ledger's own do, is. Raises
+    ConfigError where nothing can be copied, or not to there; OSError or sqlite3.Error where copying fails.
+    """
+    path, to = path_of(url), to.absolute()
+    _require_place(path, to, force=force)
+    with _beside(to) as (descriptor, made):
+        _copy(path, made, descriptor, progress)
+        findings = examine(f"sqlite:///{made}")
+        if not any(difference.what == "file" for difference in findings.differences):
+            _name(made, to, force=force)
+    return findings
+
+
+def _require_place(path: Path, to: Path, *, force: bool) -> None:
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist: start the gateway once, or correct ledger.url")
+    if to.is_dir():
+        raise ConfigError(f"{to} is a directory: name the file that the backup is to be")
+    if not to.exists():
+        return
+    if to.samefile(path) or log_of(to).exists():
+        raise ConfigError(f"{to} is a ledger in use: name another file")
+    if not force:
+        raise ConfigError(f"{to} exists: name another file, or replace it with --force")
+
+
+@contextmanager
+def _beside(to: Path) -> Iterator[tuple[int, Path]]:
+    """Make an empty file for the copy, which is gone in the end unless it was renamed."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{to.name}.", suffix=".partial", dir=to.parent)
+    try:
+        yield descriptor, Path(name)
+    finally:
+        os.close(descriptor)
+        Path(name).unlink(missing_ok=True)
+
+
+def _copy(path: Path, made: Path, descriptor: int, progress: Progress) -> None:
+    def step(_status: int, remaining: int, total: int) -> None:
+        os.fsync(descriptor)
+        progress(total - remaining, total)
+        sleep(PAUSE_S)
+
+    with explained(path), closing(sqlite3.connect(read_only(path), uri=True, isolation_level=None)) as ledger:
+        ledger.execute("BEGIN")
+        if revision_of(ledger) != REVISION:  # reads, and so begins the snapshot
+            raise ConfigError(f"{path} is of another version of Penia: back it up with that one")
+        with closing(sqlite3.connect(made, isolation_level=None)) as copy:
+            copy.execute("PRAGMA synchronous = OFF")  # a copy that a crash breaks has no name yet
+            ledger.backup(copy, pages=PAGES_AT_ONCE, progress=step)
+            # One file and no log beside it: it can be moved, and read where nothing can be written.
+            copy.execute("PRAGMA journal_mode = DELETE")
+    os.fsync(descriptor)
+
+
+def _name(made: Path, to: Path, *, force: bool) -> None:
+    if force:
+        made.replace(to)
+    else:
+        os.link(made, to)  # refuses what has appeared there meanwhile, as a rename would not
+    folder = os.open(to.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,48 @@
+"""
+Keep the ledger's file in shape.
+
+Its one job: what SQLite wants done now and then, in steps short enough for a call to wait for one.
+Rules: the writer's thread does it, when nothing was written for IDLE_S and not again within EVERY_S. Between two steps
+it asks whether anybody waits, and leaves the rest for the next quiet time. It is no move, as a checkpoint cannot
+be part of a transaction; and it changes no figure, so whatever fails is logged and counts as nothing.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 5.0
+EVERY_S = 4 * 3600.0
+ANALYSIS_ROWS = 400
+"""Looked at per index: SQLite's own advice (https://www.sqlite.org/lang_analyze.html) is 100 to 1000."""
+PAGES_AT_ONCE = 256
+"""Given back to the file system in one step: 1 MB."""
+
+
+def tidy(connection: sqlite3.Connection, wanted: Callable[[], bool]) -> bool:
+    """Do what there is to do until the writer is ``wanted``; return whether all of it is done."""
+    try:
+        for statement in _steps(connection):
+            if wanted():
+                return False
+            connection.execute(statement).fetchall()
+    except sqlite3.Error as error:
+        log.warning("the ledger could not be tidied: %s", error)
+    return True
+
+
+def _steps(connection: sqlite3.Connection) -> Iterator[str]:
+    yield f"PRAGMA analysis_limit = {ANALYSIS_ROWS}"
+    yield "PRAGMA optimize"
+    while free := _number(connection, "freelist_count"):
+        yield f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})"
+        if _number(connection, "freelist_count") == free:
+            break  # a file made before it was asked for: only a rewrite would give its pages back, so they are reused
+    # Last, so that the file has all of it. It waits for no reader; the next write begins the log anew.
+    yield "PRAGMA wal_checkpoint(PASSIVE)"
+
+
+def _number(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
