@@ -106,14 +106,16 @@ def _instant(value: Any, *, date_days: int = 0) -> datetime:
     return instant + timedelta(days=date_days) if DATE.fullmatch(value) else instant
 
 
-_MOMENT = {"type": "string", "format": "date-time", "description": "ISO 8601; UTC unless it says otherwise."}
-_BOUND = {"type": "string", "description": "An ISO 8601 instant, UTC unless it says otherwise, or a date."}
+_MOMENT = {
+    "anyOf": [{"type": "string", "format": kind, "pattern": "^20[0-9]{2}-"} for kind in ("date-time", "date")],
+    "description": "An ISO 8601 instant, UTC unless it says otherwise, or a date.",
+}
 
 Instant = Annotated[datetime, PlainValidator(_instant), WithJsonSchema(_MOMENT)]
 """UTC."""
-Since = Annotated[datetime, PlainValidator(_instant), WithJsonSchema(_BOUND)]
+Since = Annotated[datetime, PlainValidator(_instant), WithJsonSchema(_MOMENT)]
 """The first instant of a range; a date is its first moment."""
-Until = Annotated[datetime, PlainValidator(partial(_instant, date_days=1)), WithJsonSchema(_BOUND)]
+Until = Annotated[datetime, PlainValidator(partial(_instant, date_days=1)), WithJsonSchema(_MOMENT)]
 """The instant before which a range ends; a date is inclusive to its end."""
 
 

@@ -55,7 +55,7 @@ def document(endpoints: Iterable[Endpoint]) -> Json:
             "operationId": _name(row),
             "tags": [row.tag],
             "parameters": [*_path_parameters(row), *_query_parameters(row)],
-            "responses": _responses(row, refs),
+            "responses": _responses(row, refs, _links(row, rows)),
         }
         if row.body is not None:
             needed = any(field.is_required() for field in row.body.model_fields.values())
@@ -102,7 +102,9 @@ def _query_parameters(row: Endpoint) -> list[Json]:
         shape = _without_null(field)
         shape.pop("title", None)
         about = {"description": shape.pop("description")} if "description" in shape else {}
-        parameters.append({"name": name, "in": "query", "required": name in needed, "schema": shape, **about})
+        required = name in needed
+        empty = {} if required else {"allowEmptyValue": True}
+        parameters.append({"name": name, "in": "query", "required": required, **empty, "schema": shape, **about})
     return parameters
 
 
@@ -115,14 +117,27 @@ def _without_null(field: Json) -> Json:
     return shape
 
 
-def _responses(row: Endpoint, refs: Any) -> Json:
+def _links(row: Endpoint, rows: Iterable[Endpoint]) -> Json:
+    """Return what an answer leads to: each other row whose path takes ids that the answer always has."""
+    fields = {} if row.response is None else row.response.model_fields
+    ids = {name for name, field in fields.items() if field.annotation is str}
+    links: dict[str, Json] = {}
+    for other in rows:
+        needed = _PARAMETER.findall(other.path)
+        if other is not row and needed and ids.issuperset(needed):
+            parameters = {name: f"$response.body#/{name}" for name in needed}
+            links[_name(other)] = {"operationId": _name(other), "parameters": parameters}
+    return {"links": links} if links else {}
+
+
+def _responses(row: Endpoint, refs: Any, links: Json) -> Json:
     answers: dict[str, Json] = {}
     for status in (row.status, *row.also):
         if row.response is None:
             content: Json = {media: {"schema": {"type": "string", "format": "binary"}} for media in row.media}
         else:
             content = _json(refs[row.response, "serialization"])
-        answers[str(status)] = {"description": row.summary, "content": content}
+        answers[str(status)] = {"description": row.summary, "content": content, **links}
     errors: list[type[PeniaError]] = [*row.errors, Forbidden]
     if row.query is not Nothing or row.body is not None:
         errors += ALWAYS

@@ -13,6 +13,8 @@ from pydantic import Field
 
 from penia_proxy.api.endpoint import Call, Endpoint, wrong_field
 from penia_proxy.api.fields import Filter, Name, Nothing, Page, Paged, Sent, Shown
+from penia_proxy.api.services import Services
+from penia_proxy.budget.alert import cents
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.reconciliation import Line, compared, rate, totals
 from penia_proxy.clock import iso
@@ -105,7 +107,21 @@ async def reconcile(call: Call[Nothing, ReconcileBody]) -> dict[str, Any]:
     )
     await services.ledger.keep_reconciliation(kept)
     services.capture_rates[provider] = kept.rate
+    if kept.drifts:
+        _tell(services, kept)
     return _whole(kept)
+
+
+def _tell(services: Services, found: Reconciliation) -> None:
+    billed, captured = cents(found.billed_nanos), cents(found.captured_nanos)
+    services.alerts.tell(
+        "anomaly",
+        f"drift:{found.provider}:{found.first_day}:{found.last_day}",
+        "warning",
+        f"What {found.provider} bills and what was captured differ",
+        f"{found.provider} bills ${billed} for {found.first_day} to {found.last_day}; ${captured} of it was captured.",
+        details={"provider": found.provider, "reconciliation_id": found.reconciliation_id, "rate": found.rate},
+    )
 
 
 async def list_reconciliations(call: Call[ReconciliationsQuery, Nothing]) -> dict[str, Any]:

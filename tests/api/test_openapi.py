@@ -85,6 +85,29 @@ def test_a_query_field_is_never_null() -> None:
     assert [one["name"] for one in parameters if "null" in str(one["schema"])] == []
 
 
+def test_an_empty_query_value_asks_for_nothing() -> None:
+    """A form sends every field: what need not be given may be empty, what must be may not."""
+    parameters = [one for operation in operations(DOCUMENT).values() for one in operation["parameters"]]
+    asked = [one for one in parameters if one["in"] == "query"]
+
+    assert asked
+    assert [one["name"] for one in asked if one.get("allowEmptyValue", False) == one["required"]] == []
+
+
+def test_answers_lead_on() -> None:
+    """What an answer names can be asked for next: links say how, and none where an id may be missing."""
+    answers = {name: operation["responses"] for name, operation in operations(DOCUMENT).items()}
+    created = answers["POST", "/api/v1/budgets"]["201"]["links"]
+    recorded = answers["POST", "/api/v1/usage/record"]["201"]["links"]
+
+    assert created["put_budgets_budget_id"] == {
+        "operationId": "put_budgets_budget_id",
+        "parameters": {"budget_id": "$response.body#/budget_id"},
+    }
+    assert "get_usage_records_record_id" in recorded
+    assert "get_budgets_budget_id" not in recorded
+
+
 def test_the_drawable_document_has_nothing_of_3_1() -> None:
     """What Swagger UI 4 cannot draw is said in the words of 3.0, and nothing is lost."""
     drawn = as_openapi_3_0(DOCUMENT)

@@ -85,6 +85,18 @@ async def test_comparisons_are_kept_and_survive(start: Start) -> None:
         await again.stop()
 
 
+async def test_a_bill_that_was_not_captured_is_told_once(start: Start) -> None:
+    """An alert says by how much; the same days compared again are the same alert."""
+    penia = await calls(start)
+
+    for _ in range(2):
+        await penia.api("POST", "/api/v1/reconciliations", {"report": report(penia, share=1000), "provider": "openai"})
+
+    _, alerts = await penia.api("GET", "/api/v1/alerts")
+    (alert,) = alerts["items"]
+    assert (alert["alert_type"], alert["details"]["rate"]) == ("anomaly", 0.001)
+
+
 async def test_a_report_that_is_none_is_refused(start: Start) -> None:
     """What is no report of costs is a 422 that says why, and nothing is kept."""
     penia = await start()
