@@ -22,8 +22,8 @@ help: ## Say what there is
 run: $(VENV)/.run-stamp ## Start the demo on port 8113: gateway, sandbox provider, traffic; no key, no network
 	$(BIN)/penia demo $(DEMO)
 
-test: check ## Check, then run every test
-	$(BIN)/pytest
+test: check ## Check, then run every test, two files at a time
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev-stamp ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -28,6 +28,8 @@ from tests.ledger.making import StillClock, budget, record
 Run = Callable[..., Awaitable[Outcome]]
 
 CALLERS = 40
+STEPS_MAX = 500
+"""More than the small ledger has pages."""
 INDEX = "usage_records_newest"
 CHAT = {"model": "gpt-4o-mini", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -69,7 +71,13 @@ async def test_a_gateway_is_copied_while_forty_calls_run(
         copied = asyncio.Event()
         answered = 0
 
+        pauses = 0
+
         def pause(_seconds: float) -> None:
+            nonlocal pauses
+            pauses += 1
+            if pauses > STEPS_MAX:
+                raise OSError("the copy begins again and again")
             seen = answered
             while answered < seen + 2:
                 time.sleep(0.001)
