@@ -247,6 +247,8 @@ async def test_a_slow_client_is_waited_for_and_one_that_leaves_ends_it(
     usual = sys.getswitchinterval()
     async with api.session.get(api.url + EXPORT) as answer:
         assert await answer.content.readany()
+        while made[0] < 2:
+            await asyncio.sleep(0.01)
         before = -1
         while made[0] != before:  # until it stands still: what sockets and buffers take is made, and no more
             before = made[0]

@@ -189,6 +189,7 @@ async def test_a_key_in_a_malformed_request_is_not_logged(start: Start, caplog: 
     """Not by us, and not by the server under us."""
     penia = await start()
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="penia_proxy")
     host, port = penia.url.removeprefix("http://").split(":")
     for line in ("Authorization: Bearer sk-CANARY\x7f", "Authorization : Bearer sk-CANARY", "sk-CANARY"):
         reader, writer = await asyncio.open_connection(host, int(port))

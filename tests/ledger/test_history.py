@@ -83,7 +83,7 @@ async def test_no_question_scans_the_records(ledger: Ledger, asked: RecordFilter
     walk = "USING INDEX usage_records_newest"
     for step in (*pieces[0], *pieces[1], *newest, *corrections):
         assert not step.startswith("SCAN usage_records") or walk in step
-    assert [step for step in corrections if step.startswith("SEARCH usage_records USING INDEX usage_records_newest")]
+    assert [step for step in corrections if step.startswith("SEARCH usage_records USING INDEX usage_records_corrects")]
 
 
 CURSOR = "MjAyNi0xMS0yM1QxMjowMDowMC4wMDAwMDBaLzU"

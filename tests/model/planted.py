@@ -15,7 +15,7 @@ from types import CodeType, FunctionType
 
 from penia_proxy import app
 from penia_proxy.api import budgets, calendars, posting
-from penia_proxy.budget import engine, record
+from penia_proxy.budget import bill, engine, record
 from penia_proxy.budget.grants import Grant
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.gateway import charging, works
@@ -207,9 +207,9 @@ PLANTED = (
     Planted(
         "the bill comes on top",
         "A bill whose guess has been booked is booked in full, and not the difference.",
-        charging.correct,
-        "cost_nanos=bill.cost_nanos - (guess.cost_nanos or 0)",
-        "cost_nanos=bill.cost_nanos",
+        bill.correction_of,
+        "else bill.cost_nanos - (guess.cost_nanos or 0)",
+        "else bill.cost_nanos",
     ),
     Planted(
         "a correction is a request",

@@ -1,6 +1,7 @@
 """Whatever happens to money, in any order, adds up; and a defect in how it is moved is found."""
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -22,9 +23,13 @@ SEARCHED = settings(QUICK, max_examples=150)
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> None:
+def quiet() -> Iterator[None]:
     """Crashes are logged, and there are many."""
-    logging.getLogger("penia_proxy").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("penia_proxy")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
 
 
 @pytest.mark.timeout(240)
