@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from penia_proxy.budget.budget import Budget
-from penia_proxy.budget.money import NANOS_PER_USD, usd
+from penia_proxy.budget.money import usd
 from penia_proxy.budget.windows import Window, WindowKey
 from penia_proxy.config import Period
 
@@ -112,7 +112,7 @@ def severity_of(percent: float) -> Severity:
 
 def cents(nanos: int) -> str:
     """Return USD for people: cents, or as many digits as a small amount needs."""
-    dollars = nanos / NANOS_PER_USD
+    dollars = usd(nanos)
     return f"{dollars:,.2f}" if dollars >= 1 or not dollars else f"{dollars:.4g}"
 
 

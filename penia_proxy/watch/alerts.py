@@ -175,8 +175,8 @@ class Alerts:
             self._tell_odd(odd)
         if record.cost_basis != "unpriced" or not self._config.unpriced:
             return
-        day = record.timestamp.date().isoformat()
-        key = f"unpriced:{record.provider}:{record.model}:{day}"
+        day = record.timestamp.replace(hour=0, minute=0, second=0, microsecond=0)
+        key = f"unpriced:{record.provider}:{record.model}:{day.date().isoformat()}"
         if key in self._unpriced:
             return
         self._unpriced[key] = None
@@ -189,6 +189,7 @@ class Alerts:
             f"No price is known for {record.provider}/{record.model}",
             f"{record.provider}/{record.model} is used and has no price: its calls are recorded without a cost."
             " Add one to pricing/.",
+            window=Window("daily", day, day + timedelta(days=1)),
             details={"provider": record.provider, "model": record.model, "component": record.component},
         )
 
