@@ -13,6 +13,7 @@ from typing import Any
 from penia_proxy.budget.prices import RateCard
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.usage import CostBasis, Usage
+from penia_proxy.values import quick
 
 PARTS = "usage_parts"
 """In a record's metadata: the sum cannot be priced again as if it were one answer."""
@@ -20,6 +21,7 @@ PARTS = "usage_parts"
 CardOf = Callable[[str], RateCard | None]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Bill:
     """What one call cost. ``cost_nanos`` is None exactly when the basis is ``unpriced``."""

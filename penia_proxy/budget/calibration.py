@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from penia_proxy.budget.estimate import Estimate
 from penia_proxy.budget.rolling import Rolling
+from penia_proxy.values import quick
 
 SAMPLES = 128
 SAMPLES_MIN = 8
@@ -58,6 +59,7 @@ ESTIMATE = "estimate"
 """The member of a record's metadata that says what was estimated."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What was estimated of one call, and what it came to."""

@@ -20,6 +20,7 @@ from penia_proxy.budget.prices import RateCard
 from penia_proxy.budget.ratecard import Possible
 from penia_proxy.budget.rolling import Rolling
 from penia_proxy.budget.usage import BATCH_TIER, Usage
+from penia_proxy.values import quick
 
 OUTPUT_COLD_START = 1024
 """Tokens expected of a (component, model) nothing is known about (DESIGN.md §5)."""
@@ -38,6 +39,7 @@ Prompts that providers add unseen when tools or a schema are given: Nova up to 1
 """
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Size:
     """How big a request is, as its dialect read it."""
@@ -130,6 +132,7 @@ class Size:
         return None if cap is None else cap * self.choices + self.output_extra
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a call is expected to use, and what it may cost."""
@@ -147,6 +150,7 @@ STEP_TOKENS = 64
 """Output that is held at a time once a call has outgrown its first hold."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of a model and its use beyond its prices."""

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from penia_proxy.budget.money import NANOS_PER_USD
 from penia_proxy.budget.units import INPUT_DIMENSIONS, OUTPUT_DIMENSIONS, REQUESTS, UNITS, Dimensions
 from penia_proxy.budget.usage import INPUT_COUNTS, OUTPUT_COUNTS, Usage
+from penia_proxy.values import quick
 
 COUNT_MAX = 10**12
 """The largest count that is believed: beyond it a report is nonsense, and sums would leave 64 bits."""
@@ -61,6 +62,7 @@ _SENSES = frozenset({"input_audio", "cache_read_audio", "input_video", "output_a
 """Counts that only calls with sound or moving pictures have."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Price:
     """What a usage costs."""
@@ -109,6 +111,20 @@ class _Band:
     """The dearest input and output rate of what is possible."""
 
 
+class _Step(NamedTuple):
+    """Rates for the input tokens from ``above`` on, and at most ``up_to`` of them, as a `_Band` has them."""
+
+    above: int
+    up_to: int
+    input: int
+    output: int
+    request: int
+
+    def covers(self, other: "_Step") -> bool:
+        """Whether nothing costs more by the other."""
+        return self.above <= other.above and all(mine >= its for mine, its in zip(self[1:], other[1:], strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class RateCard:
     """The prices of one model at one time, in every context. Made by `compile_card`."""
@@ -135,6 +151,10 @@ class RateCard:
     _speeds: frozenset[str] = field(repr=False)
     _geos: frozenset[str] = field(repr=False)
     _searches: frozenset[str] = field(repr=False)
+    _steps: dict[tuple[str | None, str | None, Possible | None], tuple[_Step, ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """What a call of a tier, a speed and, for a bound, of these possible counts goes by; made when first asked for."""
 
     def price(self, usage: Usage) -> Price:
         """Price a usage. Never raises: a count that cannot be is taken as 0 or COUNT_MAX."""
@@ -193,22 +213,34 @@ class RateCard:
         it (a search's size), the dearest counts. Billed units that are not tokens are not covered
         (``unbounded_units``), nor is a tier or a speed that is not priced (`unpriced_choice`).
         """
-        tiers = self._tiers_allowed(service_tier)
-        speeds = {None, speed}
+        key = (self._tier_of(service_tier), speed if speed in self._speeds else None, possible)
+        steps = self._steps.get(key)
+        if steps is None:
+            steps = self._steps[key] = self._dearest_steps(*key)
         input_tokens, output_tokens = max(0, input_tokens), max(0, output_tokens)
         dearest = 0
-        for context, bands in self._bands.items():
-            if context.tier not in tiers or context.speed not in speeds:
-                continue
-            for band in bands:
-                if input_tokens <= band.above:
-                    break
-                rate_in, rate_out = band.dearest[possible]
-                within = min(band.up_to, input_tokens)
-                cost = rate_in * within + rate_out * output_tokens + band.request
+        for above, up_to, rate_in, rate_out, request in steps:
+            if input_tokens > above:
+                cost = rate_in * min(up_to, input_tokens) + rate_out * output_tokens + request
                 if cost > dearest:  # noqa: PLR1730 - a comparison; this loop runs at every call
                     dearest = cost
         return -(-dearest // self._denominator)
+
+    def _tier_of(self, service_tier: str | None) -> str | None:
+        """Return the name of the tiers that are allowed with one; all that are not known allow the same."""
+        is_known = service_tier in STANDARD_TIERS or service_tier in {"priority", "fast"} or service_tier in self._tiers
+        return service_tier if is_known else "?"
+
+    def _dearest_steps(self, service_tier: str | None, speed: str | None, possible: Possible) -> tuple[_Step, ...]:
+        """Return the steps that any allowed context may go by, without those that another always exceeds."""
+        tiers = self._tiers_allowed(service_tier)
+        steps = dict.fromkeys(
+            _Step(band.above, band.up_to, *band.dearest[possible], band.request)
+            for context, bands in self._bands.items()
+            if context.tier in tiers and context.speed in {None, speed}
+            for band in bands
+        )
+        return tuple(one for one in steps if not any(other.covers(one) for other in steps if other is not one))
 
     def unpriced_choice(self, service_tier: str | None, speed: str | None, possible: Possible = PLAIN) -> str:
         """Say which choice of a request has no price and may be dearer, so that `most` is no bound; else nothing."""
@@ -241,10 +273,19 @@ class RateCard:
         self, input_tokens: int, output_tokens: int, *, service_tier: str | None = None, speed: str | None = None
     ) -> int:
         """Return what plain text costs, uncached, at the tier and speed asked for, in nano-dollars, rounded up."""
-        usage_in, usage_out = max(0, input_tokens), max(0, output_tokens)
-        bands = self._bands[self._context(service_tier, speed)]
-        band = next((band for band in reversed(bands) if usage_in > band.above), bands[0])
-        cost = (band.input[0] or 0) * usage_in + (band.output[0] or 0) * usage_out + band.request
+        key = (service_tier if service_tier in self._tiers else None, speed if speed in self._speeds else None, None)
+        steps = self._steps.get(key)
+        if steps is None:
+            bands = self._bands[self._context(service_tier, speed)]
+            steps = self._steps[key] = tuple(
+                _Step(band.above, band.up_to, band.input[0] or 0, band.output[0] or 0, band.request) for band in bands
+            )
+        usage_in = max(0, input_tokens)
+        step = steps[0]
+        for candidate in steps[1:]:
+            if usage_in > candidate.above:
+                step = candidate
+        cost = step.input * usage_in + step.output * max(0, output_tokens) + step.request
         return -(-cost // self._denominator)
 
     def _context(

@@ -19,10 +19,12 @@ from penia_proxy.errors import Conflict
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.holding import Books
 from penia_proxy.ids import new_id
+from penia_proxy.values import quick
 
 Parts = tuple[tuple[str | None, Usage], ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Payer:
     """Whom a bill without a hold is for, and at what prices."""

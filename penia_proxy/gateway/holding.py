@@ -32,6 +32,7 @@ from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.recounting import counting_may_help, is_short
 from penia_proxy.ledger.ledger import Ledger, let_run
+from penia_proxy.values import quick
 from penia_proxy.watch.approvals import Asking
 from penia_proxy.watch.refusing import Refusing
 
@@ -93,6 +94,7 @@ class Books:
     ratio: OutputRatio = field(default_factory=OutputRatio)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Held:
     """What the hold is for."""

@@ -21,7 +21,7 @@ from penia_proxy.budget.advice import Alternatives
 from penia_proxy.budget.bill import CardOf
 from penia_proxy.budget.engine import Ask as BudgetAsk
 from penia_proxy.budget.estimate import Estimate, Known, cheaper_asks, estimate, output_within, plain_cost
-from penia_proxy.budget.prices import PriceBook
+from penia_proxy.budget.prices import PriceBook, RateCard
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
     InvariantError,
@@ -36,7 +36,7 @@ from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.dialing import Opening
-from penia_proxy.gateway.door import Door
+from penia_proxy.gateway.door import Door, Visit
 from penia_proxy.gateway.downstream import BEGUN, Downstream
 from penia_proxy.gateway.drains import Drains
 from penia_proxy.gateway.holding import Books, Held, Holding
@@ -128,10 +128,10 @@ class Proxy:
             dialect = upstream.dialect
             caller = caller_of(request.headers, target.component)
             request_id = caller.request_id
-            self._door.let_in(caller.component)
+            visit = self._door.let_in(caller.component)
             if is_upgrade(request):
                 return await self._open(request, target, upstream, caller)
-            return await self._forward(request, target, upstream, caller)
+            return await self._forward(request, target, upstream, caller, visit)
         except ReachedError as failure:
             return respond(failure.error, dialect, request_id, {})
         except PeniaError as error:
@@ -173,11 +173,11 @@ class Proxy:
         return await self._sockets.carry(request, opening, session, turns, stamp)
 
     async def _forward(
-        self, request: web.Request, target: Target, upstream: Upstream, caller: Caller
+        self, request: web.Request, target: Target, upstream: Upstream, caller: Caller, visit: Visit
     ) -> web.StreamResponse:
         stamp = Stamp(self._books.clock, caller.request_id)
         route, path_values = upstream.routes.match(request.method, target.path)
-        body = await body_of(request, self._server, self._door.carry)
+        body = await body_of(request, self._server, visit.carry)
         headers = upstream.provider.headers_of(request.headers)
         downstream = Downstream(request, self._deadlines, upstream.provider.config.timeout_seconds.idle)
         send = partial(upstream.provider.exchange, request.method, target.path, target.query)
@@ -195,7 +195,8 @@ class Proxy:
             headers=headers,
             noted=self._works.noted(upstream.provider.name),
         )
-        self._door.carry(max(0, len(asked.body) - len(body)))
+        if len(asked.body) > len(body):
+            visit.carry(len(asked.body) - len(body))
         if route.reads is not None:
             return await self._read(
                 downstream, partial(send, headers, body), asked, route.reads, upstream, caller, stamp
@@ -276,7 +277,14 @@ class Proxy:
         """Return how a provider's models are priced at an instant; ``place`` is what the request's path says of it."""
         config, catalogue, prices = upstream.provider.config, upstream.catalogue, self._prices
         region = region_of(config.base_url, config.region, place)
-        return lambda model: prices.card(catalogue, config.priced_as(model), at, region=region)
+        found: dict[str, RateCard | None] = {}
+
+        def card_of(model: str) -> RateCard | None:
+            if model not in found:
+                found[model] = prices.card(catalogue, config.priced_as(model), at, region=region)
+            return found[model]
+
+        return card_of
 
     def _asking(self, upstream: Upstream, query: str, headers: CIMultiDict[str]) -> Callable[[str], Ask]:
         """Return how to ask a provider again on a caller's behalf, for the bill of what it accepted."""
