@@ -378,13 +378,13 @@ class Proxy:
         return cheaper_asks(call.size, card_of(call.model), others, card_of, like)
 
     def _known(self, call: Call, caller: Caller, upstream: Upstream) -> Known:
-        provider, calibration = upstream.provider.name, self._books.calibration
+        factors = self._books.calibration.factors(upstream.provider.name, call.model)
         return Known(
             habit=self._books.habit.p95(caller.component, call.model),
             facts=self._prices.facts(upstream.catalogue, upstream.provider.config.priced_as(call.model)),
-            bytes_factor=calibration.factor(provider, call.model, counted=False),
-            counted_factor=calibration.factor(provider, call.model, counted=True),
+            bytes_factor=factors.by_bytes,
+            counted_factor=factors.by_count,
             grows=call.cuttable,
             cappable=call.capped is not None,
-            cost_factor=calibration.cost_factor(provider, call.model),
+            cost_factor=factors.cost,
         )

@@ -5,8 +5,8 @@ Its one job: the queue between the event loop and the one connection that writes
 the last commit ran is the next transaction, one hop to the thread and one back for all of it.
 Rules: nobody who waits is made to wait for a batch; what nobody waits for (a settlement) is kept until it has
 company, so that the next call need not wait for its disk write. A quiet time is used to tidy up. Nothing queued is ever
-cancelled. A move that is refused fails alone. When the database fails, the batch is rolled back: moves that may fail do, lasting
-ones are tried again until they are on disk.
+cancelled. A move that is refused fails alone. When the database fails, the batch is rolled back: moves that may fail
+do, lasting ones are tried again until they are on disk.
 """
 
 import asyncio
