@@ -155,6 +155,8 @@ def image_usage_of(report: object) -> Usage | None:
 def usage_at(answer: Mapping[str, Any], paths: tuple[Path, ...]) -> dict[str, Any] | None:
     """Return the first usage object that stands at one of the places."""
     for path in paths:
+        if answer.get(path[0]) is None:  # as in all chunks of a stream but one
+            continue
         found = _at(answer, path)
         if isinstance(found, dict):
             return found
