@@ -140,17 +140,7 @@ class Ledger:
         where that had another fingerprint, and StoreUnavailable when the database fails. None leaves a hold behind, nor
         does a caller that is cancelled.
         """
-        done = self._writer.submit(Reserve(hold, unique))
-        try:
-            await asyncio.shield(done)
-        except asyncio.CancelledError:
-            done.add_done_callback(lambda _: self._undo(done, hold.hold_id))
-            raise
-
-    def _undo(self, done: "asyncio.Future[None]", hold_id: str) -> None:
-        """Release what was reserved for somebody who left; a refused reserve's id may be another call's."""
-        if not done.cancelled() and done.exception() is None:
-            self.release(hold_id)
+        await self._writer.submit(Reserve(hold, unique))
 
     def settle(self, record: UsageRecord) -> "asyncio.Future[None]":
         """

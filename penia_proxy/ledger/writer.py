@@ -293,11 +293,13 @@ class Writer:
             log.debug("nobody waits for the ledger any more")
 
     def _deliver(self, outcomes: Sequence[Outcome]) -> None:
-        for (_, done), value, error in outcomes:
+        for (move, done), value, error in outcomes:
             if done is None:
                 continue
             self.depth -= 1
             if done.done():  # whoever waited was cancelled
+                if isinstance(move, Reserve) and error is None:
+                    self.submit(Release(move.hold.hold_id))  # what nobody has now; a refused id may be another call's
                 continue
             if error is None:
                 done.set_result(value)
