@@ -22,10 +22,11 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelInfo, Provider, StartDateConstraint, TimeOfDateConstraint
 
 from penia_proxy.budget.catalogue import constraints, prices_at, refused, variants
+from penia_proxy.budget.compiling import compile_card
 from penia_proxy.budget.models import FILE as MODELS_FILE
 from penia_proxy.budget.models import ModelBook, ModelFacts
 from penia_proxy.budget.overrides import Override, Overrides, Share
-from penia_proxy.budget.ratecard import Context, Price, Prices, Rate, RateCard, compile_card
+from penia_proxy.budget.ratecard import Context, Price, Prices, Rate, RateCard
 from penia_proxy.budget.units import REQUESTS, UNITS
 from penia_proxy.config import PricingConfig
 from penia_proxy.errors import ConfigError

@@ -1,23 +1,18 @@
 """
 Price one model's usage.
 
-Its one job: prices per unit, compiled once, against counts: what a usage costs, and the most that counts can cost.
+Its one job: compiled prices against counts: what a usage costs, and the most that counts can cost.
 Rules: pricing never raises and never rounds twice; arithmetic is exact (integers over one common denominator), so no
 decimal context can change a cent. ``price`` and ``most`` share the compiled rates, so a bound cannot forget a price.
 Which prices are in force, and where they come from, is not known here.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from fractions import Fraction
-from itertools import pairwise, product
 from operator import attrgetter
 from typing import NamedTuple
 
-from penia_proxy.budget.money import NANOS_PER_USD
-from penia_proxy.budget.units import INPUT_DIMENSIONS, OUTPUT_DIMENSIONS, REQUESTS, UNITS, Dimensions
 from penia_proxy.budget.usage import INPUT_COUNTS, OUTPUT_COUNTS, Usage
 from penia_proxy.values import quick
 
@@ -97,7 +92,7 @@ PLAIN = Possible()
 
 
 @dataclass(frozen=True, slots=True)
-class _Band:
+class Band:
     """Rates for calls whose input exceeds ``above`` tokens, in nano-dollars × the card's denominator."""
 
     above: int
@@ -112,7 +107,7 @@ class _Band:
 
 
 class _Step(NamedTuple):
-    """Rates for the input tokens from ``above`` on, and at most ``up_to`` of them, as a `_Band` has them."""
+    """Rates for the input tokens from ``above`` on, and at most ``up_to`` of them, as a `Band` has them."""
 
     above: int
     up_to: int
@@ -127,7 +122,7 @@ class _Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RateCard:
-    """The prices of one model at one time, in every context. Made by `compile_card`."""
+    """The prices of one model at one time, in every context. Made by `compiling.compile_card`."""
 
     provider: str
     model: str
@@ -146,7 +141,7 @@ class RateCard:
     at_least: Mapping[str, int]
     """The fewest units that a call with any is billed for (Groq: ten seconds of a recording)."""
     _denominator: int = field(repr=False)
-    _bands: Mapping[Context, tuple[_Band, ...]] = field(repr=False)
+    _bands: Mapping[Context, tuple[Band, ...]] = field(repr=False)
     _tiers: frozenset[str] = field(repr=False)
     _speeds: frozenset[str] = field(repr=False)
     _geos: frozenset[str] = field(repr=False)
@@ -170,7 +165,7 @@ class RateCard:
         cost_in = _sum(inputs, band.input, INPUT_COUNTS, unrated)
         cost = cost_in + _sum(outputs, band.output, OUTPUT_COUNTS, unrated) + band.request
         clamped = clamped_in or clamped_out
-        for name, raw in usage.units.items():
+        for name, raw in usage.units.items() if usage.units else ():
             (count,), clamped_unit = _believed((raw,))
             clamped = clamped or clamped_unit
             rate, direction = band.units.get(name, (None, ""))
@@ -309,87 +304,6 @@ class RateCard:
         return standard | self._tiers
 
 
-def compile_card(
-    *,
-    provider: str,
-    model: str,
-    context_window: int | None,
-    source: str,
-    contexts: Mapping[Context, Prices],
-    at_least: Mapping[str, int],
-) -> RateCard:
-    """Compile prices. ``contexts`` holds ``Context()``, the standard one, and every combination of other values."""
-    standard = contexts[Context()]
-    nanos = [
-        _nanos(key, amount)
-        for prices in contexts.values()
-        for key, rate in prices.items()
-        for amount in (rate.base, *(price for _, price in rate.tiers))
-    ]
-    denominator = math.lcm(*(amount.denominator for amount in nanos))
-    bands = {context: tuple(_bands(prices, denominator)) for context, prices in contexts.items()}
-    return RateCard(
-        provider=provider,
-        model=model,
-        context_window=context_window,
-        source=source,
-        prices=standard,
-        is_free=bool(nanos) and not any(nanos),
-        unbounded_units=tuple(
-            sorted(UNITS[key].usage_key for key in standard if not UNITS[key].is_tokens and key != REQUESTS)
-        ),
-        highest_tier_above=max(band.above for its in bands.values() for band in its),
-        at_least=at_least,
-        _denominator=denominator,
-        _bands=bands,
-        _tiers=frozenset(context.tier for context in contexts if context.tier is not None),
-        _speeds=frozenset(context.speed for context in contexts if context.speed is not None),
-        _geos=frozenset(context.geo for context in contexts if context.geo is not None),
-        _searches=frozenset(context.search for context in contexts if context.search is not None),
-    )
-
-
-def _nanos(key: str, price: Decimal) -> Fraction:
-    """Return nano-dollars per single unit."""
-    return Fraction(price) * NANOS_PER_USD / UNITS[key].per
-
-
-def _bands(prices: Prices, denominator: int) -> Iterable[_Band]:
-    starts = sorted({start for rate in prices.values() for start, _ in rate.tiers})
-    for above, up_to in pairwise((-1, *starts, COUNT_MAX * len(INPUT_COUNTS))):
-        scaled = {key: int(_nanos(key, rate.at(above + 1)) * denominator) for key, rate in prices.items()}
-        inputs = {name: scaled.get(_priced_by(INPUT_DIMENSIONS[name], scaled)) for name in INPUT_COUNTS}
-        outputs = {name: scaled.get(_priced_by(OUTPUT_DIMENSIONS[name], scaled)) for name in OUTPUT_COUNTS}
-        yield _Band(
-            above=above,
-            up_to=up_to,
-            input=tuple(inputs.values()),
-            output=tuple(outputs.values()),
-            units={
-                unit.usage_key: (scaled[priced], UNITS[priced].direction)
-                for key, unit in UNITS.items()
-                if not unit.is_tokens and key != REQUESTS and (priced := _priced_by(unit.dimensions, scaled))
-            },
-            request=scaled.get(REQUESTS, 0),
-            dearest={
-                possible: (_dearest(inputs, possible), _dearest(outputs, possible))
-                for possible in map(Possible._make, product((False, True), repeat=len(Possible._fields)))
-            },
-        )
-
-
-def _priced_by(dimensions: Dimensions, scaled: Mapping[str, int]) -> str:
-    """Return the price key of the most specific priced unit that covers a count; of equals, the dearest; or nothing."""
-    covering = [
-        (len(UNITS[key].dimensions), rate, key) for key, rate in scaled.items() if UNITS[key].dimensions <= dimensions
-    ]
-    return max(covering)[2] if covering else ""
-
-
-def _dearest(rates: Mapping[str, int | None], possible: Possible) -> int:
-    return max(rate or 0 for name, rate in rates.items() if not possible.excludes(name))
-
-
 def _believed(counts: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
     if min(counts) >= 0 and max(counts) <= COUNT_MAX:
         return counts, False
@@ -397,6 +311,8 @@ def _believed(counts: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
 
 
 def _sum(counts: tuple[int, ...], rates: tuple[int | None, ...], names: Iterable[str], unrated: list[str]) -> int:
+    if rates[0] is not None and not any(counts[1:]):  # plain text, as most of it is
+        return counts[0] * rates[0]
     cost = 0
     for count, rate, name in zip(counts, rates, names, strict=True):
         if count:

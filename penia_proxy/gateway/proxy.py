@@ -165,7 +165,10 @@ class Proxy:
         payer = self._payer(caller, upstream)
         works = CallWorks(self._works, payer, self._asking(upstream, target.query, headers))
         turns = Turns(
-            self._books, payer, works, lambda call, its, started: self._held(call, its, upstream, started, None)
+            self._books,
+            payer,
+            works,
+            lambda call, its, started: self._held(call, self._payer(its, upstream), upstream, started),
         )
         stamp = Stamp(self._books.clock, caller.request_id)
         url = upstream.provider.url(target.path, target.query)
@@ -206,10 +209,11 @@ class Proxy:
             body = call.body
             headers.popall("Content-Encoding", None)
         drains = self._drains if upstream.drains else None
-        works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
+        payer = self._payer(caller, upstream)
+        works = CallWorks(self._works, payer, self._asking(upstream, target.query, headers))
         answering = Answering(downstream, stamp, self._books.clock, works, drains=drains)
         fingerprint = self._fingerprint(request.method, target, asked) if caller.chose_id else None
-        holding = Holding(self._books, self._held(call, caller, upstream, stamp.started, fingerprint))
+        holding = Holding(self._books, self._held(call, payer, upstream, stamp.started, fingerprint))
         exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         return await (self._outlive(exchange) if upstream.drains else exchange)
@@ -340,16 +344,16 @@ class Proxy:
         return self._books.ledger.fingerprint(where.encode(), body)
 
     def _held(
-        self, call: Call, caller: Caller, upstream: Upstream, started: float, fingerprint: str | None = None
+        self, call: Call, payer: Payer, upstream: Upstream, started: float, fingerprint: str | None = None
     ) -> Held:
-        at = self._books.clock.now()
-        model = upstream.provider.config.priced_as(call.model)
-        card_of = self._cards(upstream, at, call.region)
+        caller, card_of = payer.caller, payer.card_of
+        if call.region is not None:
+            card_of = self._cards(upstream, self._books.clock.now(), call.region)
         card = card_of(call.model)
         known = self._known(call, caller, upstream)
 
         async def recount() -> Estimate:
-            tokens = await tokens_of(call.text(), model)
+            tokens = await tokens_of(call.text(), upstream.provider.config.priced_as(call.model))
             # What has been learned since counts as well.
             return estimate(call.size, card, self._known(call, caller, upstream), text_tokens=tokens)
 
@@ -367,14 +371,12 @@ class Proxy:
             fingerprint=fingerprint,
             recount=recount,
             place=call.region,
-            cheaper=partial(self._cheaper, call, upstream, card_of, at),
+            cheaper=partial(self._cheaper, call, upstream, card_of),
         )
 
-    def _cheaper(
-        self, call: Call, upstream: Upstream, card_of: CardOf, at: datetime, like: Estimate
-    ) -> Mapping[str, BudgetAsk]:
-        config = upstream.provider.config
-        others = self._alternatives.of(upstream.catalogue, config.priced_as(call.model), at.date())
+    def _cheaper(self, call: Call, upstream: Upstream, card_of: CardOf, like: Estimate) -> Mapping[str, BudgetAsk]:
+        config, today = upstream.provider.config, self._books.clock.now().date()
+        others = self._alternatives.of(upstream.catalogue, config.priced_as(call.model), today)
         return cheaper_asks(call.size, card_of(call.model), others, card_of, like)
 
     def _known(self, call: Call, caller: Caller, upstream: Upstream) -> Known:

@@ -192,7 +192,7 @@ def asking_for_usage(members: dict[str, Any], body: bytes, *, stream: bool) -> t
 def _chat_size(members: dict[str, Any], model: str, body_bytes: int) -> Size:
     caps = [count(members, "max_completion_tokens"), count(members, "max_tokens")]
     known = [cap for cap in caps if cap is not None]
-    parts = list(_content_parts(members.get("messages")))
+    parts = _content_parts(members.get("messages"))
     images = [part for part in parts if part.get("type") == "image_url"]
     kinds = {str(part.get("type", "text")) for part in parts}
     modalities = members.get("modalities")

@@ -206,7 +206,10 @@ def _search_size(report: Mapping[str, Any]) -> str | None:
 
 
 def _first(report: Mapping[str, Any], paths: tuple[Path, ...]) -> int:
-    return next((found for path in paths if (found := count_in(report, *path))), 0)
+    for path in paths:
+        if found := count_in(report, *path):
+            return found
+    return 0
 
 
 def _at(value: Any, path: Path) -> Any:

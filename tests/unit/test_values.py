@@ -27,6 +27,7 @@ def made(*, is_quick: bool) -> type:
 
 @pytest.mark.parametrize("arguments", [{"plain": 1}, {"plain": 2, "named": "y"}, {"plain": 3, "listed": [1]}])
 def test_a_quick_value_is_the_same_value(arguments: dict[str, object]) -> None:
+    """It looks, compares and is replaced as one that `dataclasses` made."""
     quick_one, slow_one = made(is_quick=True)(**arguments), made(is_quick=False)(**arguments)
 
     assert repr(quick_one) == repr(slow_one)
@@ -36,6 +37,7 @@ def test_a_quick_value_is_the_same_value(arguments: dict[str, object]) -> None:
 
 
 def test_defaults_are_not_shared() -> None:
+    """What a factory makes is made for each."""
     value = made(is_quick=True)
     one, other = value(1), value(1)
 
@@ -46,11 +48,14 @@ def test_defaults_are_not_shared() -> None:
 
 
 def test_what_is_missing_is_missed() -> None:
+    """By its name, as in any call."""
     with pytest.raises(TypeError, match="plain"):
         made(is_quick=True)()
 
 
 def test_it_can_be_hashed() -> None:
+    """A frozen value is a key."""
+
     @quick
     @dataclass(frozen=True, slots=True)
     class Key:
