@@ -8,7 +8,7 @@ contains "openai" is not OpenAI. No price is not a price of 0. Memory is bounded
 """
 
 from bisect import bisect_right
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from decimal import Context as Arithmetic
@@ -222,32 +222,29 @@ class _Model:
     entries: tuple[Override, ...] = ()
     _dates: tuple[date, ...] = field(init=False)
     _times: tuple[TimeOfDateConstraint, ...] = field(init=False)
-    _by_date_only: bool = field(init=False)
-    """Whether no price depends on the hour, the day of the week or the place."""
-    _cards: dict[Hashable, RateCard | None] = field(init=False, default_factory=dict)
+    _by_day: tuple[Override, ...] = field(init=False)
+    _nowhere: tuple[bool, ...] = field(init=False)
+    """Which of those for a region hold where nobody says which it is, as of most calls."""
+    _cards: dict[tuple[object, ...], RateCard | None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         found = list(constraints(self.info))
         starts = {one.start_date for one in found if isinstance(one, StartDateConstraint)}
         self._dates = tuple(sorted(starts | {entry.start for entry in self.entries}))
         self._times = tuple(one for one in found if isinstance(one, TimeOfDateConstraint))
-        self._by_date_only = not self._times and not any(entry.days or entry.when.region for entry in self.entries)
+        self._by_day = tuple(entry for entry in self.entries if entry.days)
+        self._nowhere = self._applying(None)
 
     def card(self, at: datetime, region: str | None) -> RateCard | None:
         """Return the card of an instant; one for all instants and places for which the same prices hold."""
         if at.tzinfo is not UTC:
             at = at.astimezone(UTC)
-        if self._by_date_only:
-            return self._card(bisect_right(self._dates, at.date()), at, region)
         stretch = (
             bisect_right(self._dates, at.date()),
             tuple(one.active(at) for one in self._times) if self._times else (),
-            tuple(entry.is_active(at) for entry in self.entries if entry.days),
-            tuple(entry.when.is_in(region) for entry in self.entries if entry.when.region),
+            tuple(entry.is_active(at) for entry in self._by_day) if self._by_day else (),
+            self._nowhere if region is None else self._applying(region),
         )
-        return self._card(stretch, at, region)
-
-    def _card(self, stretch: Hashable, at: datetime, region: str | None) -> RateCard | None:
         if stretch not in self._cards:
             self._cards[stretch] = self._compile(at, region)
         return self._cards[stretch]
@@ -280,6 +277,9 @@ class _Model:
                 stretch = replace(found.pop(), end=end)
             found.append(stretch)
         return found
+
+    def _applying(self, region: str | None) -> tuple[bool, ...]:
+        return tuple(entry.when.is_in(region) for entry in self.entries if entry.when.region)
 
     def _compile(self, at: datetime, region: str | None) -> RateCard | None:
         entries = self._active(at, region)

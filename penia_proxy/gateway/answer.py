@@ -109,7 +109,7 @@ class Answering:
         body = kept[0] if len(kept) == 1 else b"".join(kept)
         response: web.StreamResponse
         if answer.status == 200 and len(body) <= SHORT_BYTES_MAX:
-            response = Whole(answer.status, answer.reason, body, self._clock.now().timestamp())
+            response = Whole(answer.status, answer.reason, body, self._clock.now)
         else:
             response = web.Response(status=answer.status, reason=answer.reason, body=body)
         self._head(response, answer)

@@ -6,6 +6,8 @@ streamed, compressed or chunked.
 Rule: longer ones are aiohttp's: they may have to wait for a slow reader.
 """
 
+from collections.abc import Callable
+from datetime import datetime
 from email.utils import formatdate
 from functools import lru_cache
 
@@ -28,8 +30,8 @@ def _date(second: int) -> str:
 class Whole(web.StreamResponse):
     """A short answer with a body. Its framing and its ``Connection`` are ours, all else is in ``headers``."""
 
-    def __init__(self, status: int, reason: str, body: bytes, now: float) -> None:
-        """``now`` is the Unix time, for answers that say no ``Date``."""
+    def __init__(self, status: int, reason: str, body: bytes, now: Callable[[], datetime]) -> None:
+        """``now`` is asked for answers that say no ``Date``."""
         super().__init__(status=status, reason=reason)
         self._whole = body
         self._now = now
@@ -61,7 +63,7 @@ class Whole(web.StreamResponse):
         headers = self.headers
         lines = [f"HTTP/1.1 {self.status} {self.reason}", *[f"{name}: {value}" for name, value in headers.items()]]
         if "Date" not in headers:  # RFC 9110 §6.6.1
-            lines.append(f"Date: {_date(int(self._now))}")
+            lines.append(f"Date: {_date(int(self._now().timestamp()))}")
         if not self._keeps:
             lines.append("Connection: close")
         lines.append(f"Content-Length: {len(self._whole)}\r\n\r\n")

@@ -170,6 +170,8 @@ def parts_of(answer: Mapping[str, Any], model: str | None, usage: Usage, family:
     A breakdown that is not the whole is not believed.
     """
     breakdown = answer.get("usage_breakdown")
+    if breakdown is None:
+        return ((model, usage),)
     parts: dict[str | None, Usage] = {}
     for entry in dicts(breakdown.get("models")) if isinstance(breakdown, dict) else []:
         part, name = usage_of(entry.get("usage"), family), entry.get("model")
