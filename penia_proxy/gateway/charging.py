@@ -20,6 +20,9 @@ from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.holding import Books
 from penia_proxy.ids import new_id
 
+BILLED_AS = "billed_as"
+"""In a correction's metadata: the record that has the bill of what was guessed."""
+
 Parts = tuple[tuple[str | None, Usage], ...]
 
 
@@ -77,11 +80,23 @@ async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -
     """
     if bill.cost_nanos is None:
         return
-    record_id = "a_" + hashlib.sha256((guess.once_key or once_key).encode()).hexdigest()[:32]
+    record_id = _correction_id(guess.once_key or once_key)
     correction = correction_of(guess, bill, record_id)
     # The work's own key is the guess's; a key of its results' is ours.
     correction = replace(correction, once_key=once_key if once_key != guess.once_key else None)
     await _append(books, correction, record_id)
+
+
+def _correction_id(once_key: str) -> str:
+    return "a_" + hashlib.sha256(once_key.encode()).hexdigest()[:32]
+
+
+async def give_way(books: Books, guess: UsageRecord, billed: UsageRecord) -> None:
+    """Take back what was guessed of work whose bill is another record already. Raises StoreUnavailable."""
+    nothing = Bill(guess.model, Usage(), "reported", 0, 0)
+    record_id = _correction_id(guess.once_key or billed.record_id)
+    correction = correction_of(guess, nothing, record_id)
+    await _append(books, replace(correction, metadata={BILLED_AS: billed.record_id}), record_id)
 
 
 async def _append(books: Books, record: UsageRecord, fingerprint: str) -> UsageRecord | None:

@@ -40,6 +40,7 @@ from penia_proxy.ledger.moves import (
     Reserve,
     ResolveAlert,
     SaveBudget,
+    SaveName,
     SaveSetting,
     Settle,
     UpdateNotification,
@@ -176,6 +177,10 @@ class Ledger:
         """Return the record that has the bill of a once-key, those of this moment included."""
         await self.caught_up()
         return await self.queries.billed(once_key)
+
+    async def save_name(self, name: str, once_key: str) -> None:
+        """Keep another name of the bill of a once-key; the newest word counts. Raises StoreUnavailable."""
+        await asyncio.shield(self._writer.submit(SaveName(name, once_key)))
 
     async def append(self, record: UsageRecord, fingerprint: str) -> tuple[UsageRecord, bool]:
         """

@@ -28,7 +28,7 @@ from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import Period
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.ledger.rows import TALLIED, budget_from, record_of
-from penia_proxy.ledger.schema import budgets, charges, spend, usage_records
+from penia_proxy.ledger.schema import budgets, charges, other_names, spend, usage_records
 
 READERS_MAX = 4
 OFFSET_MAX = 10_000_000
@@ -196,6 +196,13 @@ class Queries:
     async def billed(self, once_key: str) -> UsageRecord | None:
         """Return the record with a once-key."""
         return await self._one(usage_records.c.once_key == once_key)
+
+    async def once_key_of(self, name: str) -> str | None:
+        """Return the once-key whose bill has this other name."""
+        statement = select(other_names.c.once_key).where(other_names.c.name == name)
+        async with self._engine.connect() as connection:
+            found: str | None = await connection.scalar(statement)
+        return found
 
     async def oldest(self) -> datetime | None:
         """Return the instant of the oldest record."""

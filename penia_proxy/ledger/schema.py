@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
 APPEND_ONLY = ("usage_records", "charges", "grants", "audit_log")
@@ -146,6 +146,14 @@ holds = Table(
     _text("once_key", null=True),  # set where the bill comes after the answer
     _text("fingerprint", null=True),  # set where the caller chose the id; see `Ledger.fingerprint`
     _text("words", null=True),  # as of `usage_records`
+)
+
+other_names = Table(
+    "other_names",
+    metadata,
+    Column("name", Text, primary_key=True),  # made as a once-key is: of a file with results
+    _text("once_key"),  # of the work whose results they are; its hold or its record may have it
+    sqlite_with_rowid=False,
 )
 
 secrets = Table(
