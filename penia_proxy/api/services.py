@@ -102,8 +102,6 @@ class Services:
     """The gateway's."""
     budget_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
-    repricing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held from reading what records have come to, to the acknowledged corrections: adjustments and new prices."""
     draining: bool = False
     """Whether calls are refused because the process ends."""
     capture_rates: dict[str, float | None] = field(default_factory=dict)

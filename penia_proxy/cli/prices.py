@@ -110,7 +110,8 @@ async def _on_the_file(config: "Config", body: Mapping[str, Any]) -> dict[str, A
         raise ConfigError(f"{path} does not exist: start the gateway once, or correct ledger.url")
     directory = config.pricing.directory
     prices = PriceBook.load(Path(directory) if directory else None)
-    ledger = await Ledger.open(config.ledger, SystemClock())
+    clock = SystemClock()
+    ledger = await Ledger.open(config.ledger, clock)
 
     async def counted(_record: "UsageRecord") -> None:
         """Nothing: the next start loads its counters from the file."""
@@ -120,7 +121,7 @@ async def _on_the_file(config: "Config", body: Mapping[str, Any]) -> dict[str, A
             asked = RepriceBody.model_validate(dict(body))
         except ValidationError as error:
             raise typer.BadParameter(error.errors()[0]["msg"]) from None
-        return await Repricing(config, prices, ledger, counted).run(asked)
+        return await Repricing(config, prices, ledger, clock, counted).run(asked)
 
     try:
         return await _to_the_end(ask, body)

@@ -75,6 +75,8 @@ class Ledger:
         self._engine = engine
         self._clock = clock
         self._closed = False
+        self.correcting = asyncio.Lock()
+        """Held from reading what a call has come to, to the acknowledged correction of it."""
         self.queries = Queries(engine)
         self.summaries = Summaries(engine)
         self.rulings = Rulings(engine)
@@ -181,6 +183,11 @@ class Ledger:
     async def save_name(self, name: str, once_key: str) -> None:
         """Keep another name of the bill of a once-key; the newest word counts. Raises StoreUnavailable."""
         await asyncio.shield(self._writer.submit(SaveName(name, once_key)))
+
+    async def corrections(self, record_id: str) -> list[UsageRecord]:
+        """Return the corrections of a record in the order of writing, those of this moment included."""
+        await self.caught_up()
+        return await self.queries.corrections(record_id)
 
     async def append(self, record: UsageRecord, fingerprint: str) -> tuple[UsageRecord, bool]:
         """
