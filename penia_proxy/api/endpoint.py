@@ -76,6 +76,14 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """An answer that is text, and no JSON."""
+
+    text: bytes
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Streamed:
     """An answer that is a file, made while it is sent (`streaming`)."""
 
@@ -92,12 +100,12 @@ class Endpoint:
     method: str
     path: str
     handler: Callable[[Call[Any, Any]], Awaitable[Any]]
-    """Returns what orjson can write, a `Reply`, or a `Streamed`. Its docstring describes the endpoint."""
+    """Returns what orjson can write, a `Reply`, `Written` or `Streamed`. Its docstring describes the endpoint."""
     tag: str
     response: type[BaseModel] | None = None
-    """None: it is streamed."""
+    """None: it is no JSON."""
     media: tuple[str, ...] = ()
-    """The types of a streamed answer."""
+    """The types of an answer that is none."""
     query: type[BaseModel] = Nothing
     body: type[BaseModel] | None = None
     status: int = 200
@@ -129,6 +137,8 @@ def serve(endpoint: Endpoint, services: Services, hosts: frozenset[str] | None) 
                     return await streamed(request, value)
             finally:
                 services.streams -= 1
+        if isinstance(value, Written):
+            return web.Response(body=value.text, headers={**HEADERS, "Content-Type": value.media_type})
         status = endpoint.status
         if isinstance(value, Reply):
             value, status = value.value, value.status

@@ -106,7 +106,7 @@ async def reconcile(call: Call[Nothing, ReconcileBody]) -> dict[str, Any]:
         **totals(lines),
     )
     await services.ledger.keep_reconciliation(kept)
-    services.capture_rates[provider] = kept.rate
+    services.captured[provider] = kept.captured
     if kept.drifts:
         _tell(services, kept)
     return _whole(kept)

@@ -26,6 +26,7 @@ from penia_proxy.api import (
     grants,
     health,
     holds,
+    metrics,
     posting,
     prices,
     recommend,
@@ -68,6 +69,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *alerts.ENDPOINTS,
     *configuration.ENDPOINTS,
     *health.ENDPOINTS,
+    *metrics.ENDPOINTS,
 )
 
 

@@ -29,13 +29,19 @@ class Door:
         self._inside: set[asyncio.Task[Any]] = set()
         self._by_component: Counter[str] = Counter()
         self._carried: dict[asyncio.Task[Any] | None, int] = {}
-        self._carried_bytes = 0
+        self.carried_bytes = 0
+        """Of all bodies in memory."""
         self._closed = False
 
     @property
     def closed(self) -> bool:
         """Whether nobody is let in any more."""
         return self._closed
+
+    @property
+    def calls(self) -> int:
+        """Calls that are under way."""
+        return len(self._inside)
 
     def let_in(self, component: str) -> None:
         """
@@ -63,10 +69,10 @@ class Door:
 
     def carry(self, size: int) -> None:
         """Count bytes of the running task's call, until it has left. Raises Overloaded where there is no room."""
-        if self._carried_bytes + size > self.limits.max_bodies_mb * MEGABYTE:
+        if self.carried_bytes + size > self.limits.max_bodies_mb * MEGABYTE:
             raise Overloaded("The bodies of the calls under way take all the room there is; send this again.")
         task = asyncio.current_task()
-        self._carried_bytes += size
+        self.carried_bytes += size
         self._carried[task] = self._carried.get(task, 0) + size
 
     def close(self) -> None:
@@ -86,7 +92,7 @@ class Door:
             await asyncio.wait(self._inside, timeout=SETTLE_S)
 
     def _left(self, component: str, task: asyncio.Task[Any]) -> None:
-        self._carried_bytes -= self._carried.pop(task, 0)
+        self.carried_bytes -= self._carried.pop(task, 0)
         self._by_component[component] -= 1
         if not self._by_component[component]:
             del self._by_component[component]

@@ -26,6 +26,7 @@ from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.alerts import AlertQueries, Notification
 from penia_proxy.ledger.file import FileLock, open_for_writing
+from penia_proxy.ledger.gauges import Gauges
 from penia_proxy.ledger.history import History
 from penia_proxy.ledger.moves import (
     Append,
@@ -83,6 +84,7 @@ class Ledger:
         self.history = History(engine)
         self.alerts = AlertQueries(engine)
         self.reconciliations = Reconciliations(engine)
+        self.gauges = Gauges(engine)
 
     @classmethod
     async def open(cls, config: LedgerConfig, clock: Clock) -> "Ledger":
@@ -120,6 +122,11 @@ class Ledger:
     def queue_depth(self) -> int:
         """Moves that are not durable yet."""
         return self._writer.depth
+
+    @property
+    def commits(self) -> int:
+        """Transactions since the start."""
+        return self._writer.commits
 
     @property
     def holds_open(self) -> int:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
 APPEND_ONLY = ("usage_records", "charges", "grants", "audit_log")
@@ -39,6 +39,7 @@ _Seq = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itsel
 
 _KEYED = text("once_key IS NOT NULL")
 _CORRECTING = text("corrects IS NOT NULL")
+_OPEN = text("resolved_at IS NULL")
 
 
 def _text(name: str, *, null: bool = False) -> Column[str]:
@@ -217,6 +218,7 @@ alerts = Table(
     Column("once_key", Text, nullable=False, unique=True),  # what happened: however often it is seen, it is one alert
     Column("details", JSON, nullable=False),
     Index("alerts_budget", "budget_id", "seq"),
+    Index("alerts_open", "window_end", sqlite_where=_OPEN, postgresql_where=_OPEN),
     sqlite_autoincrement=True,
 )
 
