@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from penia_proxy.cli import price_show
 from penia_proxy.cli.client import DEFAULT_URL, GatewayClient, Url
 from penia_proxy.cli.serve import ConfigPath, load
 from penia_proxy.cli.usage import start_of
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from penia_proxy.budget.record import UsageRecord
     from penia_proxy.config import Config
 
-app = typer.Typer(name="prices", help="Read the prices again; price the past again.", no_args_is_help=True)
+app = typer.Typer(name="prices", help="Show a price; read all again; price the past again.", no_args_is_help=True)
+app.command()(price_show.show)
 
 PATH = "/api/v1/prices"
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
