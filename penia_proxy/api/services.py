@@ -112,6 +112,8 @@ class Services:
     """Say what runs in the data plane."""
     daily: DailyFiles | None = None
     """What writes daily files."""
+    large_body: bool = False
+    """Whether a body that is larger than usual is being read, or worked on."""
     streams: int = 0
     """Files that are being sent."""
     _unbroken: set[asyncio.Task[Any]] = field(default_factory=set)
