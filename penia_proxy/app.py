@@ -230,7 +230,7 @@ class Gateway:
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
         newest = await self.ledger.reconciliations.newest()
-        self._capture_rates = {provider: one.rate for provider, one in newest.items()}
+        self._captured = {provider: one.captured for provider, one in newest.items()}
         self.counters.load(await self.ledger.tallies(self.clock.now()))
         for past in reversed(await self.ledger.recent_calls(PAST_RECORDS)):
             self.habit.observe(past.component, past.model, past.output_tokens)
@@ -253,7 +253,7 @@ class Gateway:
             self.projections,
         )
         self.announcer = Announcer(self.hub, self.alerts)
-        self.refusing = Refusing(self.ledger, self.clock, self.announcer.asked)
+        self.refusing = Refusing(self.ledger, self.clock, self.announcer.asked, self.announcer.totals)
         await self.refusing.start()
         await self.alerts.start()
         self.notifier.start()
@@ -264,6 +264,7 @@ class Gateway:
         self._services = self._control_plane()
         add_routes(app, self._services)
         self._proxy = self._data_plane()
+        self._services.underway = self._proxy.underway
         self._control = web.AppRunner(app)
         await self._control.setup()
         control = self._control.server
@@ -304,7 +305,7 @@ class Gateway:
             refusing=self.refusing,
             holds=OpenHolds(self.engine, self.counters, self.ledger, self.clock, self.refusing, self.announcer),
             daily=self._daily,
-            capture_rates=self._capture_rates,
+            captured=self._captured,
         )
 
     def _data_plane(self) -> Proxy:

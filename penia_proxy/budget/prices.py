@@ -26,12 +26,13 @@ from penia_proxy.budget.compiling import compile_card
 from penia_proxy.budget.models import FILE as MODELS_FILE
 from penia_proxy.budget.models import ModelBook, ModelFacts
 from penia_proxy.budget.overrides import Override, Overrides, Share
+from penia_proxy.budget.price_list import ModelPrices, PriceDetail, Stretch
 from penia_proxy.budget.ratecard import Context, Price, Prices, Rate, RateCard
 from penia_proxy.budget.units import REQUESTS, UNITS
 from penia_proxy.config import PricingConfig
 from penia_proxy.errors import ConfigError
 
-__all__ = ["MODEL_NAME_MAX", "ModelPrices", "Price", "PriceBook", "Rate", "RateCard", "Stretch"]
+__all__ = ["MODEL_NAME_MAX", "ModelPrices", "Price", "PriceBook", "PriceDetail", "Rate", "RateCard", "Stretch"]
 
 MODEL_NAME_MAX = 256
 """Characters of a model's name; a longer one is nobody's model."""
@@ -40,34 +41,6 @@ LOOKUPS_MAX = 4096
 """(provider, model) names remembered; beyond, the least used is looked up again (some 100 µs)."""
 
 _EXACT = Arithmetic(prec=60)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPrices:
-    """A line of the price list."""
-
-    provider: str
-    model: str
-    """The catalogue's id, or the pattern of an override for a model that the catalogue does not have."""
-    name: str | None
-    prices: Prices
-    """Standard prices in force, by price key."""
-    context_window: int | None
-    source: str
-    """``catalogue`` or ``override``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Days on which a model's prices do not change; both None: always."""
-
-    start: date | None
-    """The first day, in UTC; None: since ever."""
-    end: date | None
-    """The first day after it; None: as far as is known."""
-    line: ModelPrices
-    by_the_clock: bool
-    """Whether other prices hold at some hours or on some days of the week: ``line`` is the first midnight's."""
 
 
 class PriceBook:
@@ -164,6 +137,11 @@ class PriceBook:
         """Return a model's prices over time, oldest first; stretches without a price are left out."""
         found = self._lookup(provider, model) if len(model) <= MODEL_NAME_MAX else None
         return found.history() if found else []
+
+    def detail(self, provider: str, model: str, at: datetime, *, region: str | None = None) -> PriceDetail | None:
+        """Return all that is known of a model's prices at an aware instant, None if none are."""
+        found = self._lookup(provider, model) if len(model) <= MODEL_NAME_MAX else None
+        return found.detail(at.astimezone(UTC), region, model) if found else None
 
     def _lines(self, at: datetime) -> Iterator[ModelPrices]:
         for provider in self._all:
@@ -280,6 +258,16 @@ class _Model:
 
     def _applying(self, region: str | None) -> tuple[bool, ...]:
         return tuple(entry.when.is_in(region) for entry in self.entries if entry.when.region)
+
+    def detail(self, at: datetime, region: str | None, asked: str) -> PriceDetail | None:
+        """Return all that is known of the prices, None without one."""
+        card = self.card(at, region)
+        if card is None:
+            return None
+        active = self._active(at, region)
+        named = self.info is not None or any((entry.match.equals or "").lower() == asked.lower() for entry in active)
+        contexts = {one: (self._prices(at, one, active), self._prices(at, one, ())) for one in self.contexts}
+        return PriceDetail(card, named, contexts, tuple((entry, entry in active) for entry in self.entries))
 
     def _compile(self, at: datetime, region: str | None) -> RateCard | None:
         entries = self._active(at, region)

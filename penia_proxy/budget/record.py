@@ -16,6 +16,12 @@ from penia_proxy.values import quick
 REGION = "region"
 """In a record's metadata: where the request's path asked to be processed."""
 
+REASON = "reason"
+"""In a correction's metadata: why, in words."""
+
+ADJUSTED_AT = "adjusted_at"
+"""In a correction's metadata: when it was made. Its timestamp is its call's."""
+
 GUESSED = frozenset({"unconfirmed", "estimated", "partial"})
 """The bases that an exact bill corrects."""
 

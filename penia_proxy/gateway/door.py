@@ -48,13 +48,19 @@ class Door:
         self.limits = limits
         self._inside: set[asyncio.Task[Any]] = set()
         self._by_component: Counter[str] = Counter()
-        self._carried_bytes = 0
+        self.carried_bytes = 0
+        """Of all bodies in memory."""
         self._closed = False
 
     @property
     def closed(self) -> bool:
         """Whether nobody is let in any more."""
         return self._closed
+
+    @property
+    def calls(self) -> int:
+        """Calls that are under way."""
+        return len(self._inside)
 
     def let_in(self, component: str) -> Visit:
         """
@@ -85,14 +91,14 @@ class Door:
 
     def make_room(self, size: int) -> None:
         """Count bytes of bodies. Raises Overloaded where there is no room for them."""
-        if self._carried_bytes + size > self.limits.max_bodies_mb * MEGABYTE:
+        if self.carried_bytes + size > self.limits.max_bodies_mb * MEGABYTE:
             raise Overloaded("The bodies of the calls under way take all the room there is; send this again.")
-        self._carried_bytes += size
+        self.carried_bytes += size
 
     def leave(self, visit: Visit, task: asyncio.Task[Any]) -> None:
         """See a call out."""
         self._inside.discard(task)
-        self._carried_bytes -= visit.bytes
+        self.carried_bytes -= visit.bytes
         self._by_component[visit.component] -= 1
         if not self._by_component[visit.component]:
             del self._by_component[visit.component]

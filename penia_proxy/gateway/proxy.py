@@ -49,6 +49,7 @@ from penia_proxy.gateway.turns import Turns
 from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.gateway.works import Ask, CallWorks, Works
 from penia_proxy.ids import new_id
+from penia_proxy.watch.totals import Underway
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
@@ -329,6 +330,16 @@ class Proxy:
         await self._works.close()
         await self._sockets.close()
         self._deadlines.close()
+
+    def underway(self) -> Underway:
+        """Return what runs at this moment."""
+        return Underway(
+            calls=self._door.calls,
+            sessions=self._sockets.running,
+            drains=self._drains.running,
+            bills_awaited=self._works.waiting,
+            body_bytes=self._door.carried_bytes,
+        )
 
     async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
         task = asyncio.ensure_future(exchange)

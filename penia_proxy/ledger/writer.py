@@ -93,6 +93,7 @@ class Writer:
         """Whether the last write succeeded."""
         self.depth = 0
         """Moves that are not durable yet."""
+        self.commits = 0
         self._thread.start()
 
     @property
@@ -227,6 +228,7 @@ class Writer:
             transaction = Transaction(self._connection, self._known)
             outcomes.extend(self._apply(ticket, transaction) for ticket in tickets)
             transaction.commit()
+            self.commits += 1
         except Exception as error:  # noqa: BLE001 - whatever it is, the batch is rolled back and everybody is told
             self._roll_back()
             if isinstance(error, sqlite3.Error) and not isinstance(error, _OWN_FAULTS):
