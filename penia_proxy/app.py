@@ -34,7 +34,8 @@ from penia_proxy.export.daily import DailyFiles
 from penia_proxy.gateway.holding import Books
 from penia_proxy.gateway.lean import LeanClient
 from penia_proxy.gateway.listening import Listener
-from penia_proxy.gateway.proxy import Proxy, Upstream
+from penia_proxy.gateway.providers import Upstream
+from penia_proxy.gateway.proxy import Proxy
 from penia_proxy.gateway.relay import Provider
 from penia_proxy.gateway.routes import RouteTable
 from penia_proxy.gateway.session import SessionClient
