@@ -27,7 +27,7 @@ export const PING_MS = 15_000;
 export const PONG_MS = 10_000;
 /** The first wait is up to RETRY_MS, each further one up to twice as long, RETRY_MS_MAX at most. */
 export const RETRY_MS = 500;
-export const RETRY_MS_MAX = 10_000;
+export const RETRY_MS_MAX = 5_000;
 /** A connection that has lived so long was a good one: the next waits begin anew. */
 const GOOD_MS = 10_000;
 
