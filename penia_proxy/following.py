@@ -25,6 +25,9 @@ RETRY_S, RETRY_S_MAX = 0.5, 5.0
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 """A snapshot of a hundred thousand budgets has 30 MB."""
 
+CLOSED = {1001: "the gateway has ended", 1013: "we were too slow"}
+"""What a close code says."""
+
 Json = dict[str, Any]
 
 
@@ -106,9 +109,11 @@ async def follow(
                             yield event
                         if place.resubscribe:
                             await socket.send_json({**wish, "channels": place.resubscribe.pop()})
-            why = f"closed with {socket.close_code}"
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            why = str(error) or type(error).__name__
+            why = CLOSED.get(socket.close_code or 0, "the connection broke")
+        except aiohttp.WSServerHandshakeError as error:
+            why = f"the gateway answers {error.status}"
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            why = "no gateway answers"
         wait = retry_s(failures, random.random())  # noqa: S311 - that not all come at once
         failures += 1
         place.resubscribe.clear()

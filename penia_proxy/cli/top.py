@@ -73,12 +73,12 @@ def _print_once(gateway: GatewayClient, *, as_json: bool) -> None:
     if alerts:
         out.print()
         for alert in alerts:
-            out.print(alert_line(alert, paper, now), soft_wrap=True)
+            out.print(paper.written(alert_line(alert, paper, now)), soft_wrap=True)
     if calls:
         out.print()
         out.print(call_heading(paper), soft_wrap=True)
         for call in calls:
-            out.print(call_line(call, paper, now), soft_wrap=True)
+            out.print(paper.written(call_line(call, paper, now)), soft_wrap=True)
 
 
 async def _watch(gateway: GatewayClient) -> None:

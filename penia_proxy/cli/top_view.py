@@ -15,7 +15,7 @@ from rich.text import Text
 from penia_proxy.cli import display
 from penia_proxy.cli.board import Board, Row, Sort
 
-NARROWEST = 60
+NARROWEST = 72
 """Below it lines are cut."""
 ALERTS_MAX = 3
 """Lines of alerts, where they are not looked at alone."""
@@ -31,6 +31,11 @@ KEYS = (
     ("tab", "give the screen to budgets, to alerts, to calls, or share it"),
     ("↑ ↓  j k", "go down and up the list"),
     ("h, ?", "this"),
+)
+
+SPENT, HELD, FREE = "█", "▒", "░"
+IN_ASCII = str.maketrans(
+    {"█": "#", "▒": "+", "░": ".", "●": "*", "…": ".", "–": "-", "‼": "!", "↑": "^", "↓": "v", "▏": "_"}
 )
 
 PANES = ("all", "budgets", "alerts", "calls")
@@ -67,9 +72,11 @@ class Paper:
         left.truncate(self.width, overflow="ellipsis")
         return left
 
-    def glyphs(self) -> tuple[str, str, str]:
-        """Return what spent, held and free look like in a bar."""
-        return ("#", "+", ".") if self.ascii else ("█", "▒", "░")
+    def written(self, line: Text) -> Text:
+        """Return a line as it can be written here."""
+        if self.ascii:
+            line.plain = line.plain.translate(IN_ASCII).encode("ascii", "replace").decode()
+        return line
 
 
 def screen(board: Board, look: Look, paper: Paper, url: str, now: datetime, seconds: float) -> list[Text]:
@@ -82,7 +89,7 @@ def screen(board: Board, look: Look, paper: Paper, url: str, now: datetime, seco
     if not board.live and not look.help:
         for line in body:
             line.stylize("dim")
-    return lines
+    return [paper.written(line) for line in lines]
 
 
 def _title(board: Board, paper: Paper, url: str, now: datetime) -> Text:
@@ -95,18 +102,17 @@ def _title(board: Board, paper: Paper, url: str, now: datetime) -> Text:
 
 def _standing(board: Board, look: Look, paper: Paper, now: datetime, seconds: float) -> Text:
     """Return whether it is live, and how fast money goes."""
-    dot = "*" if paper.ascii else "●"
     if look.paused:
-        state = Text(f" {dot} paused", "bold cyan")
+        state = Text(" ● paused", "bold cyan")
     elif board.live:
-        state = Text(f" {dot} live", "bold green")
+        state = Text(" ● live", "bold green")
     elif board.lost:
-        again = max(0, board.again_at - seconds)
-        state = Text(f" {dot} STALE for {display.duration(seconds - board.since)}", "bold red")
-        state.append(f"  trying again{f' in {again:.0f} s' if again >= 1 else ''}: {board.lost}", "red")
+        again = board.again_at - seconds
+        state = Text(f" ● STALE for {display.duration(seconds - board.since)}", "bold red")
+        state.append(f"  {board.lost}; trying again{f' in {again:.0f} s' if again >= 1 else ''}", "red")
         return paper.line(state)
     else:
-        return paper.line(Text(f" {dot} connecting", "bold yellow"))
+        return paper.line(Text(" ● connecting", "bold yellow"))
     status = board.health.get("status", "healthy")
     if status != "healthy":
         state.append(f"  {status}", "bold red" if status == "unhealthy" else "bold yellow")
@@ -142,14 +148,13 @@ def _pane(name: str, lines: list[Text], room: int, look: Look, paper: Paper) -> 
     start = max(0, min(look.offset, len(lines) - fits))
     shown = lines[start : start + fits]
     if not lines:
-        shown = [Text(f" {_nothing(name, look)}", "dim")][:fits]
+        shown = [paper.line(Text(f" {_nothing(name, look)}", "dim"))][:fits]
     elif len(shown) < len(lines) and fits > 1 and look.pane in (name, "all"):
-        up, down = ("^", "v") if paper.ascii else ("↑", "↓")
         below = len(lines) - start - fits
         if start:
-            shown[0] = Text(f" {up} {start + 1} more", "dim")
+            shown[0] = paper.line(Text(f" ↑ {start + 1} more", "dim"))
         if below:
-            shown[-1] = Text(f" {down} {below + 1} more", "dim")
+            shown[-1] = paper.line(Text(f" ↓ {below + 1} more", "dim"))
     return [paper.line(_heading(name, paper)), *shown]
 
 
@@ -197,30 +202,33 @@ def _budget(row: Row, first: bool, paper: Paper) -> Text:
     colour = display.by_use(used)
     over = row.limit is not None and row.projected is not None and row.projected > row.limit
     money = [amount(value).rjust(MONEY) for value in (row.spent, row.held, row.limit, row.left)]
-    line = Text.assemble(" ", name, f" {row.period:<7} ", _bar(row, bar, colour, paper), " ")
-    line.append(f"{display.share(used):>4} ", colour)
+    line = Text.assemble(" ", name, f" {row.period:<7} ", _bar(row, bar, colour), " ")
+    line.append(f"{display.share(used) if used is None or used < 999.5 else '999+':>4} ", colour)
     line.append(" ".join(money))
     line.append(f" {amount(row.projected):>{MONEY}}", "yellow" if over else "")
     return paper.line(line)
 
 
-def _bar(row: Row, width: int, colour: str, paper: Paper) -> Text:
+def _bar(row: Row, width: int, colour: str) -> Text:
     if row.limit is None:
         return Text("no limit"[:width].ljust(width), "dim")
-    spent, held, free = paper.glyphs()
-    filled = width if not row.limit else min(width, round(width * row.spent / row.limit))
+    filled = _share(width, row.spent, row.limit)
     # What is held is seen, however little it is.
-    waiting = 0 if not row.limit else max(round(width * row.held / row.limit), int(row.held > 0))
+    waiting = max(_share(width, row.held, row.limit), int(row.held > 0))
     waiting = min(waiting, width - filled)
     return Text.assemble(
-        (spent * filled, colour), (held * waiting, "cyan"), (free * (width - filled - waiting), "bright_black")
+        (SPENT * filled, colour), (HELD * waiting, "cyan"), (FREE * (width - filled - waiting), "bright_black")
     )
+
+
+def _share(width: int, part: float, limit: float) -> int:
+    """Return how much of a bar a part of a limit is; all of it where nothing is allowed."""
+    return round(width * min(1.0, part / limit)) if limit else width
 
 
 def alert_line(alert: dict[str, Any], paper: Paper, now: datetime) -> Text:
     """Return an alert as a line."""
     colour, sign = SEVERITIES.get(alert["severity"], SEVERITIES["info"])
-    sign = "!" if paper.ascii and sign == "‼" else sign
     at = datetime.fromisoformat(alert["created_at"]).astimezone(now.tzinfo)
     when = f"{at:%H:%M}" if at.date() == now.date() else f"{at:%d %b}"
     return paper.line(Text.assemble((f" {sign} ", colour), (f"{when:<6} ", "dim"), display.name(alert["message"])))
@@ -258,13 +266,11 @@ def call_line(call: dict[str, Any], paper: Paper, now: datetime) -> Text:
 
 
 def _help(paper: Paper) -> list[Text]:
-    lines = [Text(), Text(" Keys", "bold"), Text()]
+    lines = [Text(), paper.line(Text(" Keys", "bold")), Text()]
     for keys, what in KEYS:
-        shown = keys.replace("↑ ↓", "up down") if paper.ascii else keys
-        lines.append(paper.line(Text.assemble(" ", (f"{shown:<14}", "bold cyan"), what)))
-    spent, held, free = paper.glyphs()
-    lines += [Text(), Text.assemble(" ", (spent * 3, "green"), " spent  ", (held * 3, "cyan"), " held  ", free * 3)]
-    lines[-1].append(" left of the limit")
+        lines.append(paper.line(Text.assemble(" ", (f"{keys:<14}", "bold cyan"), what)))
+    lines += [Text(), Text.assemble(" ", (SPENT * 3, "green"), " spent  ", (HELD * 3, "cyan"), " held  ", FREE * 3)]
+    lines[-1] = paper.line(lines[-1].append(" left of the limit"))
     for said in (
         "USED is spent and held, of the limit; AT END is what the window will come to.",
         "~ is before a cost that no provider has reported: estimated, cut short, …",
@@ -276,7 +282,7 @@ def _help(paper: Paper) -> list[Text]:
 def _foot(look: Look, paper: Paper) -> Text:
     if look.typing:
         typed = display.name(look.text)
-        return paper.line(Text.assemble((" filter: ", "bold"), typed, ("▏", "blink") if not paper.ascii else "_"))
+        return paper.line(Text.assemble((" filter: ", "bold"), typed, ("▏", "blink")))
     keys = [("q", "quit"), ("space", "go on" if look.paused else "pause"), ("s", f"sort: {look.sort}")]
     keys += [("/", f"filter: {display.name(look.text)}" if look.text else "filter"), ("tab", f"show: {look.pane}")]
     line = Text()
@@ -307,7 +313,7 @@ def amount(usd: float | None) -> str:
 
 def short(count: int) -> str:
     """Return a count in five characters at most."""
-    for least, size, unit in ((1e10, 1e9, "G"), (1e7, 1e6, "M"), (1e4, 1e3, "k")):
+    for least, size, unit in ((999.5e9, 1e12, "T"), (999.5e6, 1e9, "G"), (999.5e3, 1e6, "M"), (1e4, 1e3, "k")):
         if count >= least:
             return f"{count / size:,.0f}{unit}"
     return f"{count:,}"

@@ -17,7 +17,7 @@ from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
 from tests.gateways import Running, Start
 from tests.http.conftest import start  # noqa: F401
-from tests.web.wire import Wire, wire
+from tests.wire import Wire, wire
 
 SCRIPT = Path(__file__).parents[2] / "penia_proxy" / "web" / "live.js"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

@@ -1,5 +1,5 @@
 """
-Stand between a browser and a gateway, as a network does.
+Stand between a client and a gateway, as a network does.
 
 Its one job: pass bytes on in both directions, until it is told to cut every line, to let nothing through, or to take
 nobody.
