@@ -1,8 +1,8 @@
 """
 What docs/live.md shows, against what the server sends.
 
-Its one job: every message shown there is one that a real server has sent in the story that the document tells, figure by
-figure, and every message a client is shown to send is understood. Rule: only what differs each time is not compared:
+Its one job: every message shown there is one that a real server has sent in the story that the document tells, figure
+by figure, and every message a client is shown to send is understood. Rule: only what differs each time is not compared:
 ids, seqs, the epoch.
 """
 

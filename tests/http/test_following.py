@@ -1,61 +1,17 @@
 """Following a gateway's live feed from Python, over a network that fails."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
 from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
-from penia_proxy.following import RETRY_S_MAX, Event, Happened, Live, Lost, Missed, Refused, Snapshot, follow, retry_s
+from penia_proxy.following import RETRY_S_MAX, Live, Lost, Missed, Refused, Snapshot, follow, retry_s
+from tests.followers import following
 from tests.gateways import Running, Start
 from tests.wire import wire
 
 BUDGETS = ({"name": "Default", "daily_limit": 5.0},)
-PATIENCE_S = 30
-
-
-class Follower:
-    """Somebody who keeps what is told."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self._news = asyncio.Event()
-
-    async def listen(self, events: AsyncIterator[Event]) -> None:
-        async for event in events:
-            self.events.append(event)
-            self._news.set()
-
-    async def until(self, seen: Callable[[list[Event]], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not seen(self.events):
-                self._news.clear()
-                await self._news.wait()
-
-    @property
-    def calls(self) -> list[str]:
-        return [
-            event.data["record_id"] for event in self.events if isinstance(event, Happened) and event.kind == "usage"
-        ]
-
-    def count(self, kind: type) -> int:
-        return sum(isinstance(event, kind) for event in self.events)
-
-
-@asynccontextmanager
-async def following(penia: Running, url: str, **how: list[str]) -> AsyncIterator[Follower]:
-    """Follow a gateway until the block ends."""
-    follower = Follower()
-    listening = asyncio.create_task(follower.listen(follow(url, session=penia.session, **how)))
-    try:
-        await follower.until(lambda events: Live() in events)
-        yield follower
-    finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
 
 
 async def called(penia: Running, component: str = "rhetor") -> str:
