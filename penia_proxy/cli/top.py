@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penia_proxy.cli.client import DEFAULT_URL, GatewayClient, GatewayError, Url
+from penia_proxy.cli.client import DEFAULT_URL, TIMEOUT_S, GatewayClient, GatewayError, Url
 from penia_proxy.cli.exits import UNUSABLE, stop
 from penia_proxy.cli.status import UNHEALTHY, standing, standing_table
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from penia_proxy.cli.terminal import Terminal
 
 DRAW_S = 0.25
@@ -85,7 +87,7 @@ async def _watch(gateway: GatewayClient) -> None:
     from penia_proxy.cli import display
     from penia_proxy.cli.terminal import Terminal
 
-    screen = Screen(gateway)
+    screen = Screen(gateway.url)
     terminal = Terminal(display.console(), screen.pressed, screen.changed.set)
     with terminal.signals():
         try:
@@ -100,7 +102,7 @@ async def _watch(gateway: GatewayClient) -> None:
 class Screen:
     """What is shown, and what keys do to it."""
 
-    def __init__(self, gateway: GatewayClient) -> None:
+    def __init__(self, url: str) -> None:
         from penia_proxy.cli.board import Board
         from penia_proxy.cli.top_view import Look
         from penia_proxy.clock import SystemClock
@@ -110,15 +112,19 @@ class Screen:
         self.changed = asyncio.Event()
         """What is to be seen now, and not at the next drawing."""
         self._frozen: Board | None = None
-        self._gateway = gateway
+        self._url = url
         self._clock = SystemClock()
         self._left = False
         self._ask = asyncio.Event()
 
     async def run(self, terminal: "Terminal") -> None:
-        """Show it until somebody leaves. Raises GatewayError where the gateway takes no subscription."""
-        async with asyncio.TaskGroup() as tasks:
-            working = [tasks.create_task(one) for one in (self._follow(), self._ask_for_health(), self._ask_for_rest())]
+        """Show it until somebody leaves. Raises GatewayError, in a group, where the gateway takes no subscription."""
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as tasks:
+            work = (self._follow(session), self._ask_for_health(session), self._ask_for_rest(session))
+            working = [tasks.create_task(one) for one in work]
             while not self._left:
                 self._draw(terminal)
                 try:
@@ -181,41 +187,37 @@ class Screen:
         board = self._frozen or self.board
         paper = Paper(width, height, ascii=terminal.is_ascii)
         now = self._clock.now().astimezone()
-        terminal.draw(screen(board, self.look, paper, self._gateway.url, now, self._clock.monotonic()))
+        terminal.draw(screen(board, self.look, paper, self._url, now, self._clock.monotonic()))
 
-    async def _follow(self) -> None:
-        import aiohttp
-
+    async def _follow(self, session: "aiohttp.ClientSession") -> None:
         from penia_proxy.following import Lost, Refused, Snapshot, follow
 
-        async with aiohttp.ClientSession() as session:
-            try:
-                async for event in follow(self._gateway.url, session=session):
-                    self.board.take(event, self._clock.monotonic())
-                    if isinstance(event, Lost | Snapshot):
-                        self.changed.set()
-                    if isinstance(event, Snapshot) or self.board.missed:
-                        self._ask.set()
-            except Refused as error:
-                raise GatewayError(f"{self._gateway.url} takes no subscription: {error}") from None
+        try:
+            async for event in follow(self._url, session=session):
+                self.board.take(event, self._clock.monotonic())
+                if isinstance(event, Lost | Snapshot):
+                    self.changed.set()
+                if isinstance(event, Snapshot) or self.board.missed:
+                    self._ask.set()
+        except Refused as error:
+            raise GatewayError(f"{self._url} takes no subscription: {error}") from None
 
-    async def _ask_for_health(self) -> None:
+    async def _ask_for_health(self, session: "aiohttp.ClientSession") -> None:
         while True:
-            health = await self._answer("/health", accept=frozenset({UNHEALTHY}))
-            self.board.health = health or {}
+            self.board.health = await self._answer(session, "/health") or {}
             await asyncio.sleep(HEALTH_S)
 
-    async def _ask_for_rest(self) -> None:
+    async def _ask_for_rest(self, session: "aiohttp.ClientSession") -> None:
         """Ask for what the feed does not tell: now and then, and when it says that something was missed."""
         while True:
             self._ask.clear()
-            if (page := await self._answer("/api/v1/usage/records", query={"limit": CALLS_SHOWN})) is not None:
+            if (page := await self._answer(session, f"/api/v1/usage/records?limit={CALLS_SHOWN}")) is not None:
                 self.board.recorded(page["items"])
-            if (page := await self._answer("/api/v1/budgets", query={"is_active": "true", "limit": 100})) is not None:
+            if (page := await self._answer(session, "/api/v1/budgets?is_active=true&limit=100")) is not None:
                 self.board.listed(page["items"])
             shown = dict.fromkeys(row.budget_id for row in self.board.rows(self.look.sort, self.look.text))
             for budget_id in list(shown)[:PROJECTED_MAX]:
-                if (periods := await self._answer(f"/api/v1/budgets/{budget_id}/summary")) is not None:
+                if (periods := await self._answer(session, f"/api/v1/budgets/{budget_id}/summary")) is not None:
                     self.board.summarized(periods)
             try:
                 async with asyncio.timeout(ASK_S):
@@ -223,9 +225,12 @@ class Screen:
             except TimeoutError:
                 pass
 
-    async def _answer(self, path: str, **how: Any) -> Any:
+    async def _answer(self, session: "aiohttp.ClientSession", path: str) -> Any:
         """Return what the gateway answers; None where it does not: the feed says so, too."""
+        import aiohttp
+
         try:
-            return await asyncio.to_thread(self._gateway.get, path, **how)
-        except GatewayError:
+            async with session.get(self._url + path, allow_redirects=False) as answer:
+                return await answer.json() if answer.status in (200, UNHEALTHY) else None
+        except (aiohttp.ClientError, TimeoutError, ValueError):
             return None

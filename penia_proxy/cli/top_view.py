@@ -22,6 +22,8 @@ ALERTS_MAX = 3
 SEVERITIES = {"info": ("cyan", "i"), "warning": ("yellow", "!"), "critical": ("bold red", "‼")}
 USUAL_BASES = frozenset({"reported", "provider_cost", "free"})
 MONEY = 7
+WIDE = 110
+"""From here on there is room for when a limit will be reached."""
 
 KEYS = (
     ("q, ^C", "quit"),
@@ -33,10 +35,8 @@ KEYS = (
     ("h, ?", "this"),
 )
 
-SPENT, HELD, FREE = "█", "▒", "░"
-IN_ASCII = str.maketrans(
-    {"█": "#", "▒": "+", "░": ".", "●": "*", "…": ".", "–": "-", "‼": "!", "↑": "^", "↓": "v", "▏": "_"}
-)
+SPENT, HELD, FREE = "━", "╍", "─"
+IN_ASCII = str.maketrans("━╍─●…–‼↑↓▏", "=~-*.-!^v_")
 
 PANES = ("all", "budgets", "alerts", "calls")
 
@@ -124,7 +124,7 @@ def _standing(board: Board, look: Look, paper: Paper, now: datetime, seconds: fl
 
 
 def _panes(board: Board, look: Look, paper: Paper, now: datetime, room: int) -> list[Text]:
-    budgets = _budgets(board, look, paper)
+    budgets = _budgets(board, look, paper, now)
     alerts = [alert_line(alert, paper, now) for alert in board.open_alerts(now, look.text)]
     calls = [call_line(call, paper, now) for call in board.found_calls(look.text)]
     one = {"budgets": budgets, "alerts": alerts, "calls": calls}.get(look.pane)
@@ -174,27 +174,29 @@ def _heading(name: str, paper: Paper) -> Text:
     if name == "alerts":
         return Text(" ALERTS", "bold")
     names, bar = _widths(paper)
-    titles = [f"{title:>{MONEY}}" for title in ("SPENT", "HELD", "LIMIT", "LEFT", "AT END")]
+    wanted = ["SPENT", "HELD", "LIMIT", "LEFT", "AT END", *(["GONE AT"] if paper.width >= WIDE else [])]
+    titles = [f"{title:>{MONEY}}" for title in wanted]
     return Text(" ".join([f" {'BUDGET':<{names}} {'PERIOD':<7} {'':<{bar}} {'USED':>4}", *titles]), "bold")
 
 
-def _budgets(board: Board, look: Look, paper: Paper) -> list[Text]:
+def _budgets(board: Board, look: Look, paper: Paper, now: datetime) -> list[Text]:
     lines = []
     before = None
     for row in board.rows(look.sort, look.text):
-        lines.append(_budget(row, row.budget_id != before, paper))
+        lines.append(_budget(row, row.budget_id != before, paper, now))
         before = row.budget_id
     return lines
 
 
 def _widths(paper: Paper) -> tuple[int, int]:
     """Return the width of names and of bars: what figures leave of the screen."""
-    rest = max(paper.width, NARROWEST) - 2 - 7 - 1 - 1 - 4 - 5 * (MONEY + 1) - 1
+    figures = 5 + (paper.width >= WIDE)
+    rest = max(paper.width, NARROWEST) - 2 - 7 - 1 - 1 - 4 - figures * (MONEY + 1)
     names = min(max(12, rest * 45 // 100), 30)
     return names, min(rest - names, 60)
 
 
-def _budget(row: Row, first: bool, paper: Paper) -> Text:
+def _budget(row: Row, first: bool, paper: Paper, now: datetime) -> Text:
     names, bar = _widths(paper)
     name = display.name(row.name if first else "")
     name.truncate(names, overflow="ellipsis", pad=True)
@@ -206,6 +208,8 @@ def _budget(row: Row, first: bool, paper: Paper) -> Text:
     line.append(f"{display.share(used) if used is None or used < 999.5 else '999+':>4} ", colour)
     line.append(" ".join(money))
     line.append(f" {amount(row.projected):>{MONEY}}", "yellow" if over else "")
+    if paper.width >= WIDE:
+        line.append(f" {when(row.exhausted_at, now):>{MONEY}}", "yellow")
     return paper.line(line)
 
 
@@ -229,9 +233,8 @@ def _share(width: int, part: float, limit: float) -> int:
 def alert_line(alert: dict[str, Any], paper: Paper, now: datetime) -> Text:
     """Return an alert as a line."""
     colour, sign = SEVERITIES.get(alert["severity"], SEVERITIES["info"])
-    at = datetime.fromisoformat(alert["created_at"]).astimezone(now.tzinfo)
-    when = f"{at:%H:%M}" if at.date() == now.date() else f"{at:%d %b}"
-    return paper.line(Text.assemble((f" {sign} ", colour), (f"{when:<6} ", "dim"), display.name(alert["message"])))
+    at = when(datetime.fromisoformat(alert["created_at"]), now)
+    return paper.line(Text.assemble((f" {sign} ", colour), (f"{at:<6} ", "dim"), display.name(alert["message"])))
 
 
 def call_heading(paper: Paper) -> Text:
@@ -272,7 +275,8 @@ def _help(paper: Paper) -> list[Text]:
     lines += [Text(), Text.assemble(" ", (SPENT * 3, "green"), " spent  ", (HELD * 3, "cyan"), " held  ", FREE * 3)]
     lines[-1] = paper.line(lines[-1].append(" left of the limit"))
     for said in (
-        "USED is spent and held, of the limit; AT END is what the window will come to.",
+        "USED is spent and held, of the limit; AT END is what the window will come to,",
+        "GONE AT when the limit is reached then (from 110 columns on).",
         "~ is before a cost that no provider has reported: estimated, cut short, …",
     ):
         lines += [paper.line(Text(f" {said}", "dim"))]
@@ -289,6 +293,14 @@ def _foot(look: Look, paper: Paper) -> Text:
     for key, what in (*keys, ("h", "help")):
         line.append(f" {key}", "bold cyan").append(f" {what} ")
     return paper.line(line)
+
+
+def when(instant: datetime | None, now: datetime) -> str:
+    """Return the time of day, or the day where it is another one."""
+    if instant is None:
+        return ""
+    at = instant.astimezone(now.tzinfo)
+    return f"{at:%H:%M}" if at.date() == now.date() else f"{at:%d %b}"
 
 
 def amount(usd: float | None) -> str:

@@ -213,7 +213,19 @@ def test_a_budget_says_all_of_it_in_eighty_columns() -> None:
     board.summarized([told])
     line = next(line for line in shown(board) if "Default" in line)
 
-    assert line.split() == ["Default", "daily", "███████▒░░░░", "70%", "$3.10", "$0.400", "$5.00", "$1.50", "$6.20"]
+    assert line.split() == ["Default", "daily", "━━━━━━━━╍────", "70%", "$3.10", "$0.400", "$5.00", "$1.50", "$6.20"]
+
+
+def test_a_wide_screen_says_when_a_limit_is_reached() -> None:
+    """The time of day, or the day where it is another one; nothing where it is not reached."""
+    board = board_of(state("today", daily=(3, 0, 5)), state("later", daily=(3, 0, 5)), state("never", daily=(1, 0, 5)))
+    end = "2026-11-24T00:00:00.000000Z"
+    for name, at in (("today", "2026-11-23T16:40:00Z"), ("later", "2026-11-24T16:40:00Z"), ("never", None)):
+        told = {"budget_id": f"b_{name}", "period": "daily", "projected": 6.2, "exhausted_at": at, "end_time": end}
+        board.summarized([told])
+    last = {line.split()[0]: line.split()[-1] for line in shown(board, 140)[2:6]}
+
+    assert last == {"BUDGET": "AT", "today": "16:40", "later": "Nov", "never": "$6.20"}
 
 
 def test_a_long_list_says_how_much_is_out_of_sight() -> None:
