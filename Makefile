@@ -14,7 +14,7 @@ MINUTES ?= 60
 FILE ?= $(wildcard tests/replay/*.jsonl ../shared/corpus/dev.jsonl.gz ../shared/corpus/dev_realtime.jsonl.gz)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit faults bench bench-peers crowd overshoot soak replay focus screenshots format clean
+.PHONY: help run test check unit faults bench bench-peers crowd live overshoot soak replay focus screenshots format clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ soak: $(VENV)/.dev-stamp ## Run at half the rate it can do, and see what grows [
 
 crowd: $(VENV)/.dev-stamp ## Hold 10,000 live clients and 2,000 streams in one process
 	$(BIN)/python -m benchmarks.crowd
+
+live: $(VENV)/.dev-stamp ## Let 1,000 live clients watch 500 calls a second, and see how old is what they are shown
+	$(BIN)/python -m benchmarks.live
 
 overshoot: $(VENV)/.dev-stamp ## Measure how far budgets are overrun, by what the provider made
 	$(BIN)/python -m benchmarks.overshoot

@@ -1,7 +1,8 @@
 """
 Be ten thousand live clients that only listen.
 
-Its one job: WebSockets (RFC 6455) that cost little, answer pings, and know whether they are still there.
+Its one job: WebSockets (RFC 6455) that cost little, answer pings, and know whether they are still there. Whoever wants
+to know more of what comes overrides `heard`.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import Any
 CONNECTING_MAX = 200
 """At a time: what is measured is to hold them, not how fast a listener's queue is emptied."""
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+SNAPSHOT = b'{"type":"snapshot"'
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -59,30 +61,38 @@ class Idle(asyncio.Protocol):
                 return
             self._open, self._buffer = True, rest
             self._transport.write(frame(TEXT, self._subscription))
-        while (taken := _frame(self._buffer)) is not None:
-            kind, data, self._buffer = taken
+        at = 0
+        while (taken := _frame(self._buffer, at)) is not None:
+            kind, start, at = taken
+            data = self._buffer[start:at]
             if kind == PING:
                 self._transport.write(frame(PONG, data))
             elif kind == CLOSE:
                 self._transport.close()
-            elif json.loads(data)["type"] == "snapshot":
-                self.listening.set_result(None)
             else:
-                self.messages += 1
+                self.heard(data)
+        self._buffer = self._buffer[at:]
+
+    def heard(self, text: bytes) -> None:
+        """Take a message."""
+        if text.startswith(SNAPSHOT):
+            self.listening.set_result(None)
+        else:
+            self.messages += 1
 
     def hang_up(self) -> None:
         """Leave."""
         self._transport.abort()
 
 
-def _frame(data: bytes) -> tuple[int, bytes, bytes] | None:
-    """Return the kind and the payload of a server's first frame, and what follows it; None: it is not whole."""
-    if len(data) < 2:
+def _frame(data: bytes, at: int) -> tuple[int, int, int] | None:
+    """Return the kind, the payload's start and its end, of a server's frame at a place; None: it is not whole."""
+    if len(data) < at + 2:
         return None
-    width = {126: 2, 127: 8}.get(data[1], 0)
-    size = int.from_bytes(data[2 : 2 + width], "big") if width else data[1]
-    end = 2 + width + size
-    return None if len(data) < end else (data[0] & 0x0F, data[2 + width : end], data[end:])
+    width = {126: 2, 127: 8}.get(data[at + 1], 0)
+    start = at + 2 + width
+    size = int.from_bytes(data[at + 2 : start], "big") if width else data[at + 1]
+    return None if len(data) < start + size else (data[at] & 0x0F, start, start + size)
 
 
 async def join(port: int, count: int, subscription: dict[str, Any]) -> tuple[list[Idle], int]:

@@ -51,6 +51,7 @@ from penia_proxy.watch.projections import Projections
 from penia_proxy.watch.refusing import Refusing
 from penia_proxy.watch.settings import alert_settings
 from penia_proxy.watch.shapes import BudgetStates
+from penia_proxy.watch.standing import Turns, open_alerts
 from penia_proxy.wire.dialects import DIALECTS
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class Gateway:
             await self._load_books()
             states = BudgetStates(self.book, self.counters, self.clock)
             live = LiveLimits(clients_max=self.config.server.max_live_clients)
-            self.hub = LiveHub(states.of, states.ids, self.clock, limits=live)
+            self.hub = LiveHub(states.of, states.ids, open_alerts(self.ledger, self.clock), self.clock, limits=live)
             await self._watch_over()
             self._client = LeanClient() if self.config.server.upstream_client == "lean" else SessionClient()
             try:
@@ -243,16 +244,8 @@ class Gateway:
         settings = await alert_settings(self.ledger, self.config.alerts)
         self.notifier = Notifier(self.ledger, self.clock, settings)
         self.projections = Projections(self.ledger)
-        self.alerts = Alerts(
-            self.book,
-            self.counters,
-            self.ledger,
-            self.hub,
-            self.clock,
-            settings,
-            self.notifier,
-            self.projections,
-        )
+        book, counters, projections = self.book, self.counters, self.projections
+        self.alerts = Alerts(book, counters, self.ledger, self.hub, self.clock, settings, self.notifier, projections)
         self.announcer = Announcer(self.hub, self.alerts)
         self.refusing = Refusing(self.ledger, self.clock, self.announcer.asked, self.announcer.totals)
         await self.refusing.start()
@@ -351,8 +344,10 @@ class Gateway:
 
 
 async def _watch(services: Services) -> None:
+    turns = Turns(services.book, services.clock, services.announcer.touched)
     while True:
         await asyncio.sleep(LOOK_S)
+        await turns.look()
         await services.unbroken(services.holds.sweep())
         services.jumps.tell()
 

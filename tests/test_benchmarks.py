@@ -43,6 +43,16 @@ async def test_the_soak_and_the_crowd_run() -> None:
     assert "Errors: 0." in crowd[1]
 
 
+@pytest.mark.timeout(120)
+async def test_live_clients_are_measured() -> None:
+    """Sixty clients, of which some drop and come back, all know the last state; how fast is another question."""
+    code, table, complaints = await measured("benchmarks.live", "60", "50", "4", "--lenient")
+
+    assert code == 0, complaints
+    assert "Errors: 0." in table
+    assert "| clients, of which never read | 60, 10 |" in table
+
+
 async def test_questions_are_measured_over_right_figures() -> None:
     """Every question is asked and answered, of a history whose counters are the sums of its records."""
     _, table, complaints = await measured("benchmarks.queries", "3000")

@@ -27,6 +27,7 @@ from penia_proxy.cli import (
     replay,
     serve,
     status,
+    top,
     usage,
     verify,
 )
@@ -53,6 +54,7 @@ app.command()(verify.verify)
 app.command()(backup.backup)
 app.command()(replay.replay)
 app.command()(status.status)
+app.command()(top.top)
 app.command()(usage.usage)
 app.command()(estimates.estimates)
 app.command()(export.export)

@@ -117,25 +117,25 @@ async def _gateway(config: "Config", hurry: asyncio.Event) -> AsyncIterator[str]
 @contextlib.asynccontextmanager
 async def _records(session: "aiohttp.ClientSession", url: str, view: "DemoView") -> AsyncIterator[None]:
     """Hand every usage record and alert of the live feed to the view."""
-    import aiohttp
+    from penia_proxy.following import Happened, Live, follow
 
-    async def read(feed: "aiohttp.ClientWebSocketResponse") -> None:
-        async for message in feed:
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                continue
-            said = message.json()
-            if said["type"] == "usage":
-                view.recorded(said["data"])
-            elif said["type"] == "alert":
-                view.alerted(said["data"])
+    listening = asyncio.Event()
 
-    async with session.ws_connect(f"{url}/ws") as feed:
-        await feed.send_json({"type": "subscribe", "channels": ["usage", "alerts"]})
-        await feed.receive_json()
-        reading = asyncio.create_task(read(feed))
-        try:
-            yield
-        finally:
-            reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reading
+    async def read() -> None:
+        async for event in follow(url, ["usage", "alerts"], session=session):
+            match event:
+                case Live():
+                    listening.set()
+                case Happened("usage", data):
+                    view.recorded(data)
+                case Happened("alert", {"title": _, "acknowledged": False, "is_dismissed": False} as data):
+                    view.alerted(data)
+
+    reading = asyncio.create_task(read())
+    try:
+        await listening.wait()
+        yield
+    finally:
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading

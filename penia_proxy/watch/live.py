@@ -1,14 +1,15 @@
 """
 Tell whoever listens what happens, as it happens.
 
-Its one job: fan usage and budget states out to live clients, in one order, in bounded memory (api.md §3).
+Its one job: fan usage, alerts and budget states out to live clients, in one order, in bounded memory (docs/live.md).
 Rules:
 
-* The gateway's side (`usage`, `touch`) never awaits, never raises, and costs a comparison while nobody listens.
-* A budget's state is read after its last touch and told at most once per ``coalesce_s``; only the latest waits for a
-  slow client. Usage events wait in a bounded queue, and what does not fit becomes one `gap` with a count.
+* The gateway's side (`usage`, `alert`, `touch`) never awaits or raises, and costs a comparison while nobody listens.
+* A budget's state is read after its last touch and told at most once per ``coalesce_s``; only the latest counts.
+* An event is built once, and found by what it is about: those who have asked for the same share a feed (`feeds`), in
+  which each has a position; what it costs beyond that is one turn a round for each client (`rounds`).
 * `seq` grows over all messages of a hub, `epoch` names the hub; a client that names both gets what it missed, or,
-  where that is no longer kept, a snapshot.
+  where that is no longer kept, a snapshot. Whatever a snapshot shows is at least as new as its seq.
 
 It must not know sockets, HTTP, the ledger or prices.
 """
@@ -17,7 +18,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -26,44 +26,30 @@ from penia_proxy.clock import Clock
 from penia_proxy.errors import TooManyClients
 from penia_proxy.ids import new_id
 from penia_proxy.watch.audience import Audience, Filter
-from penia_proxy.watch.messages import Channel, Malformed, Ping, Subscribe, Unsubscribe, read
+from penia_proxy.watch.feeds import Event, Feed, Log, Ring, States
+from penia_proxy.watch.frames import text_frame
+from penia_proxy.watch.listener import GOING_AWAY, Line, LiveClient, LiveLimits
+from penia_proxy.watch.messages import Channel, Malformed, Ping, Since, Subscribe, Unsubscribe, read
+from penia_proxy.watch.rounds import Rounds
+
+__all__ = ["LiveClient", "LiveHub", "LiveLimits"]
 
 Json = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 
-
 _TYPES: dict[Channel, str] = {"budget_updates": "budget_update", "alerts": "alert", "usage": "usage"}
 """The type of a channel's messages."""
 
+ALERTS_S = 5.0
+"""How long the open alerts are waited for: a snapshot without them is better than none."""
 
-@dataclass(frozen=True, slots=True)
-class LiveLimits:
-    """How much the live feed may take."""
+WELCOMES_MAX = 1_024
 
-    coalesce_s: float = 0.1
-    """api.md §3: updates to one budget are merged within 100 ms."""
-    clients_max: int = 1_000
-    """At 21 kB each (measured: `make crowd`), 21 MB."""
-    usage_queue_max: int = 256
-    """Usage events that wait for one client. Their text is shared between clients."""
-    replay_max: int = 1_024
-    """Events kept for `since`: about a megabyte."""
-    replay_s: float = 60
-    """How long events are still kept after the last client has left, so that a reload of a page loses nothing."""
-    errors_max: int = 20
-    """Malformed messages before a client is sent away."""
+STATES_AT_ONCE = 64
+"""States that are read before anything else gets its turn."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    seq: int
-    channel: Channel
-    key: str
-    """What a later event of the same key replaces: the budget's id, or for usage nothing else."""
-    budget_ids: tuple[str, ...]
-    component: str | None
-    text: str
+Asking = tuple[LiveClient, Subscribe, "asyncio.Future[None]"]
 
 
 class LiveHub:
@@ -73,31 +59,42 @@ class LiveHub:
         self,
         state: Callable[[str], Awaitable[Json | None]],
         budget_ids: Callable[[], Iterable[str]],
+        open_alerts: Callable[[int], Awaitable[list[Json]]],
         clock: Clock,
         *,
         limits: LiveLimits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Take how to read a budget's state (None: no such budget), and the ids that an unfiltered snapshot shows."""
-        self.limits = limits or LiveLimits()
+        """Take how to read a budget's state (None: no such budget), the active budgets' ids, the newest open alerts."""
+        self.limits = limits = limits or LiveLimits()
         self.epoch = new_id("live")
         self._state = state
         self._budget_ids = budget_ids
+        self._open_alerts = open_alerts
         self._clock = clock
         self._sleep = sleep
         self._seq = 0
-        self._ring: deque[_Event] = deque(maxlen=self.limits.replay_max)
         self._floor = 0
-        """Every event after this seq is in the ring."""
+        """Everything after this seq is in the rings and states."""
+        self._rings = {name: Ring(limits.replay_max, limits.replay_bytes_max) for name in ("usage", "alerts")}
+        self._states: States[LiveClient] = States(Filter())
+        self._welcomes: deque[int] = deque()
+        """Seqs after which a snapshot follows, which is not kept: who has heard no more than that has not heard it."""
         self._kept_until = 0.0
         self._clients: set[LiveClient] = set()
-        self.audience: Audience[LiveClient] = Audience()
+        self._feeds: dict[tuple[Channel, Filter], Feed[LiveClient]] = {}
+        self.audience: Audience[Feed[LiveClient]] = Audience()
         self._touched: dict[str, None] = {}
         self._wake = asyncio.Event()
+        self._rounds = Rounds(self._wake.set)
         self._reading = asyncio.Lock()
         """Held while states are read and told, so that no snapshot is older than an update that went before it."""
-        self._flusher: asyncio.Task[None] | None = None
+        self._asking: list[Asking] = []
+        self._answering: asyncio.Task[None] | None = None
+        self._beating: asyncio.Task[None] | None = None
         self._closed = False
+        self._is_kept = False
+        """Whether anything may be kept: there has been a client since the last hole."""
 
     @property
     def client_count(self) -> int:
@@ -129,23 +126,25 @@ class LiveHub:
         if not self.listening:
             self._lose()
             return
-        self._publish("alerts", str(alert["alert_id"]), alert, (budget_id,) if budget_id else (), None)
+        self._publish("alerts", "", alert, (budget_id,) if budget_id else (), None)
 
-    def join(self) -> "LiveClient":
+    def join(self, line: Line) -> LiveClient:
         """Return a new client, which hears nothing until it subscribes. Raises TooManyClients."""
         if self._closed or len(self._clients) >= self.limits.clients_max:
             raise TooManyClients("Every place at the live feed is taken; try again later.")
-        client = LiveClient(self)
+        client = LiveClient(line, self._rounds, self._clock, self.limits, self._gap)
         self._clients.add(client)
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush_forever())
+        self._is_kept = True
+        if self._beating is None:
+            self._beating = asyncio.create_task(self._beat())
         return client
 
-    def leave(self, client: "LiveClient") -> None:
+    def leave(self, client: LiveClient) -> None:
         """Forget a client. Twice is once."""
         if client in self._clients:
             self._clients.remove(client)
-            client.close()
+            client.end(GOING_AWAY)
+            self._mute(client, list(client.readings))
             self._kept_until = self._clock.monotonic() + self.limits.replay_s
 
     async def close(self) -> None:
@@ -153,10 +152,33 @@ class LiveHub:
         self._closed = True
         for client in list(self._clients):
             self.leave(client)
-        if self._flusher is not None:
-            self._flusher.cancel()
-            await asyncio.gather(self._flusher, return_exceptions=True)
-            self._flusher = None
+        tasks = [task for task in (self._beating, self._answering) if task is not None]
+        self._beating = self._answering = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def hear(self, client: LiveClient, text: str | bytes) -> bool:
+        """Take one message of a client; False when it has sent too much nonsense to be kept."""
+        try:
+            message = read(text)
+        except Malformed as error:
+            return self.object_to(client, str(error))
+        match message:
+            case Subscribe():
+                await self._welcome(client, message)
+            case Unsubscribe():
+                self._mute(client, message.channels or list(client.readings))
+                self._answer(client, "unsubscribed", channels=sorted(client.readings))
+            case Ping():
+                self._answer(client, "pong")
+        return True
+
+    def object_to(self, client: LiveClient, why: str) -> bool:
+        """Answer nonsense with an `error`; False when there was too much of it."""
+        client.errors += 1
+        self._answer(client, "error", error=why)
+        return client.errors <= self.limits.errors_max
 
     async def flush(self) -> None:
         """Tell the present state of every touched budget. The hub does this by itself; tests need not wait for it."""
@@ -166,55 +188,154 @@ class LiveHub:
                 budget_id = state["budget_id"]
                 self._publish("budget_updates", budget_id, state, (budget_id,), None)
 
-    def stamp(self, kind: str, **members: object) -> str:
-        """Return a message with the next seq."""
+    def _next(self) -> int:
         self._seq += 1
-        return self.text(kind, self._seq, members)
+        return self._seq
 
-    def text(self, kind: str, seq: int, members: Json) -> str:
-        """Return a message with this seq."""
-        return orjson.dumps({"type": kind, "seq": seq, "epoch": self.epoch, **members}).decode()
+    def _frame(self, kind: str, seq: int, members: Json) -> bytes:
+        return text_frame(orjson.dumps({"type": kind, "seq": seq, "epoch": self.epoch, **members}))
 
-    async def welcome(self, client: "LiveClient", asked: Subscribe) -> None:
-        """Begin a subscription with what was missed where that is still kept, otherwise with a snapshot."""
-        since = asked.since
-        if since is not None and since.epoch == self.epoch and self._floor <= since.seq <= self._seq:
-            client.listen(asked)
-            # The seq of the last message seen: everything after it follows, so that hanging up here loses nothing.
-            client.put("subscribed", self.text("subscribed", since.seq, {**client.channels(), "replayed": True}))
-            for event in self._ring:
-                if event.seq > since.seq:
-                    client.offer(event)
-            return
-        async with self._reading:
-            states = await self._read_states(self._budget_ids() if asked.budgets is None else asked.budgets)
-            client.listen(asked)
-            client.put("subscribed", self.stamp("subscribed", **client.channels(), replayed=False))
-            client.put("snapshot", self.stamp("snapshot", data={"budgets": states}))
+    def _gap(self, seq: int, channel: Channel, missed: int) -> bytes:
+        return self._frame("gap", seq, {"data": {"channel": channel, "missed": missed}})
+
+    def _answer(self, client: LiveClient, kind: str, **members: object) -> None:
+        seq = self._next()
+        client.put(kind, seq, self._frame(kind, seq, members))
 
     def _publish(
         self, channel: Channel, key: str, data: Json, budget_ids: tuple[str, ...], component: str | None
     ) -> None:
-        kind = _TYPES[channel]
-        self._seq += 1
-        event = _Event(self._seq, channel, key, budget_ids, component, self.text(kind, self._seq, {"data": data}))
-        if len(self._ring) == self._ring.maxlen:
-            self._floor = self._ring[0].seq
-        self._ring.append(event)
-        for client in self.audience.of(channel, budget_ids, component):
-            client.offer(event)
+        seq = self._next()
+        event = Event(seq, channel, key, budget_ids, component, self._frame(_TYPES[channel], seq, {"data": data}))
+        if channel == "budget_updates":
+            self._states.add(event)
+        else:
+            for gone in self._rings[channel].add(event):
+                for feed in self.audience.of(channel, gone.budget_ids, gone.component):
+                    feed.evict(gone)
+        for feed in self.audience.of(channel, budget_ids, component):
+            if feed.wanted.passes(budget_ids, component):
+                feed.add(event)
+                if feed.resting:
+                    for client in feed.resting:
+                        self._rounds.call(client)
+                    feed.resting.clear()
 
     def _lose(self) -> None:
         """Let an event go by that nobody hears: what is kept has a hole now."""
-        self._seq += 1
-        self._floor = self._seq
-        if self._ring:
-            self._ring.clear()
+        self._floor = seq = self._next()
+        if not self._is_kept:  # it happens at every call
+            return
+        self._is_kept = False
+        for ring in self._rings.values():
+            ring.lose(seq)
+        self._states = States(Filter())
+        self._welcomes.clear()
+
+    async def _welcome(self, client: LiveClient, asked: Subscribe) -> None:
+        """Begin a subscription with what was missed where that is still kept, otherwise with a snapshot."""
+        since = asked.since
+        if since is not None and not client.readings and self._keeps(since, asked.channels):
+            self._listen(client, asked, since.seq)
+            # The seq of the last message seen: everything after it follows, so that hanging up here loses nothing.
+            members = {"channels": sorted(client.readings), "replayed": True}
+            client.put("subscribed", since.seq, self._frame("subscribed", since.seq, members))
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asking.append((client, asked, done))
+        if self._answering is None or self._answering.done():
+            self._answering = asyncio.create_task(self._show_all())
+        await done
+
+    def _keeps(self, since: Since, channels: Iterable[Channel]) -> bool:
+        """Return whether everything after a message is still there."""
+        floors = [self._rings[channel].floor for channel in channels if channel in self._rings]
+        if since.epoch != self.epoch or since.seq in self._welcomes:
+            return False
+        return max(self._floor, *floors, 0) <= since.seq <= self._seq
+
+    async def _show_all(self) -> None:
+        """Give snapshots for as long as somebody waits for one: a thousand at the cost of one."""
+        while self._asking:
+            asking, self._asking = self._asking, []
+            try:
+                await self._show(asking)
+            finally:
+                for client, _, done in asking:
+                    client.held_back = False
+                    if not done.done():
+                        done.set_result(None)
+
+    async def _show(self, asking: list[Asking]) -> None:
+        async with self._reading:
+            welcome, snapshot = self._next(), self._next()
+            self._welcomes.append(welcome)
+            if len(self._welcomes) > WELCOMES_MAX:
+                self._floor = self._welcomes.popleft()
+            for client, asked, _ in asking:
+                if client in self._clients:
+                    client.held_back = True
+                    self._listen(client, asked, snapshot)
+            states = await self._read_states(self._named_by(asked for _, asked, _ in asking))
+        # Events that come from here on wait behind the snapshot, which is at least as new as its seq says.
+        alerts = None
+        if any("alerts" in asked.channels for _, asked, _ in asking):
+            alerts = await self._read_alerts()
+        frames: dict[tuple[Filter, frozenset[Channel]], bytes] = {}
+        for client, asked, _ in asking:
+            key = (_filter(asked), frozenset(asked.channels))
+            if key not in frames:
+                frames[key] = self._frame("snapshot", snapshot, {"data": _shown(asked, states, alerts)})
+            members = {"channels": sorted(client.readings), "replayed": False}
+            client.put("subscribed", welcome, self._frame("subscribed", welcome, members))
+            # One for each set of channels: two subscriptions may wait for a client that does not read.
+            client.put(f"snapshot of {sorted(asked.channels)}", snapshot, frames[key])
+
+    def _named_by(self, asked: Iterable[Subscribe]) -> Iterable[str]:
+        """Return the budgets whose states are asked for."""
+        named: dict[str, None] = {}
+        for one in asked:
+            if "budget_updates" in one.channels:
+                named.update(dict.fromkeys(self._budget_ids() if one.budgets is None else one.budgets))
+        return named
+
+    def _listen(self, client: LiveClient, asked: Subscribe, seq: int) -> None:
+        """Give each channel asked for this filter, from the event after ``seq`` on."""
+        wanted = _filter(asked)
+        self._mute(client, asked.channels)
+        for channel in asked.channels:
+            client.listen(channel, self._feed_of(channel, wanted), seq)
+
+    def _feed_of(self, channel: Channel, wanted: Filter) -> Feed[LiveClient]:
+        feed = self._feeds.get((channel, wanted))
+        if feed is None:
+            if channel == "budget_updates":
+                feed = States(wanted, _passing(self._states, wanted))
+            else:
+                feed = Log(wanted, _passing(self._rings[channel], wanted))
+            self._feeds[channel, wanted] = feed
+            self.audience.add(feed, channel, wanted)
+        feed.readers += 1
+        return feed
+
+    def _mute(self, client: LiveClient, channels: Iterable[Channel]) -> None:
+        for channel in channels:
+            reading = client.readings.pop(channel, None)
+            if reading is None:
+                continue
+            feed = reading.feed
+            feed.resting.discard(client)
+            feed.readers -= 1
+            if not feed.readers:
+                del self._feeds[channel, feed.wanted]
+                self.audience.discard(feed, channel, feed.wanted)
 
     async def _read_states(self, budget_ids: Iterable[str]) -> list[Json]:
         """Return the states of the budgets that exist. One that cannot be read is told later, as a touched one is."""
         states: list[Json] = []
-        for budget_id in budget_ids:
+        for number, budget_id in enumerate(budget_ids, 1):
+            if number % STATES_AT_ONCE == 0:
+                await asyncio.sleep(0)
             try:
                 state = await self._state(budget_id)
             except Exception:  # noqa: BLE001 - the feed outlives whatever the counters raise
@@ -225,119 +346,46 @@ class LiveHub:
                     states.append(state)
         return states
 
-    async def _flush_forever(self) -> None:
+    async def _read_alerts(self) -> list[Json] | None:
+        """Return the newest open alerts; None where they cannot be read."""
+        try:
+            async with asyncio.timeout(ALERTS_S):
+                return await self._open_alerts(self.limits.alerts_max)
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("the open alerts could not be read for the live feed")
+            return None
+
+    async def _beat(self) -> None:
+        """Begin a round whenever somebody waits for one, but no more often than `coalesce_s`."""
+        took = 0.0
         while True:
             await self._wake.wait()
-            await self._sleep(self.limits.coalesce_s)
+            # A round that takes long is followed by a pause as long: half of the time is for calls alone.
+            await self._sleep(max(self.limits.coalesce_s - took, took))
             self._wake.clear()
+            began = self._clock.monotonic()
             await self.flush()
+            await self._rounds.run()
+            took = self._clock.monotonic() - began
 
 
-class LiveClient:
-    """One listener: what waits for it, and what it asked for. Made by `LiveHub.join`."""
-
-    def __init__(self, hub: LiveHub) -> None:
-        self._hub = hub
-        self._filters: dict[Channel, Filter] = {}
-        # In the order of seq. A key that comes again goes to the end, so the size is bounded by the budgets, the
-        # usage queue, and one of each of our own messages, whatever the client asks and however slowly it reads.
-        self._waiting: dict[tuple[str, str | int], str] = {}
-        self._usage_waiting = 0
-        self._missed = 0
-        self._errors = 0
-        self._ready = asyncio.Event()
-        self._closed = False
-
-    async def next(self) -> str | None:
-        """Return the next message as JSON text, or None when the hub has closed."""
-        while not self._waiting:
-            if self._closed:
-                return None
-            self._ready.clear()
-            await self._ready.wait()
-        key = next(iter(self._waiting))
-        if key[0] == "usage":
-            self._usage_waiting -= 1
-        elif key[0] == "gap":
-            self._missed = 0
-        return self._waiting.pop(key)
-
-    async def hear(self, text: str | bytes) -> bool:
-        """Take one message of the client; False when it has sent too much nonsense to be kept."""
-        try:
-            message = read(text)
-        except Malformed as error:
-            return self.object_to(str(error))
-        match message:
-            case Subscribe():
-                await self._hub.welcome(self, message)
-            case Unsubscribe():
-                self._mute(message.channels or list(self._filters))
-                self.put("unsubscribed", self._hub.stamp("unsubscribed", **self.channels()))
-            case Ping():
-                self.put("pong", self._hub.stamp("pong"))
-        return True
-
-    def object_to(self, why: str) -> bool:
-        """Answer nonsense with an `error`; False when there was too much of it."""
-        self._errors += 1
-        self.put("error", self._hub.stamp("error", error=why))
-        return self._errors <= self._hub.limits.errors_max
-
-    def close(self) -> None:
-        """Want nothing more, and wake whoever waits for the next message."""
-        self._closed = True
-        self._unlisten(self._filters)
-        self._ready.set()
-
-    def channels(self) -> Json:
-        """Return the channels of the subscription, for an acknowledgement."""
-        return {"channels": sorted(self._filters)}
-
-    def listen(self, asked: Subscribe) -> None:
-        """Give each channel asked for this filter."""
-        wanted = Filter(_names(asked.budgets), _names(asked.components))
-        self._unlisten(asked.channels)
-        for channel in () if self._closed else asked.channels:
-            self._filters[channel] = wanted
-            self._hub.audience.add(self, channel, wanted)
-
-    def offer(self, event: _Event) -> None:
-        """Let an event wait if it was asked for and there is room."""
-        wanted = self._filters.get(event.channel)
-        if (
-            wanted is None
-            or not wanted.passes(event.budget_ids, event.component)
-            or (event.channel, event.seq) in self._waiting
-        ):
-            return
-        if event.channel != "usage":
-            self.put(event.channel, event.text, event.key)
-        elif self._usage_waiting < self._hub.limits.usage_queue_max:
-            self._usage_waiting += 1
-            self.put("usage", event.text, event.seq)
-        else:
-            self._missed += 1
-            self.put("gap", self._hub.text("gap", event.seq, {"data": {"channel": "usage", "missed": self._missed}}))
-
-    def put(self, kind: str, text: str, key: str | int = "") -> None:
-        """Let a message wait, in place of an earlier one of its kind and key."""
-        self._waiting.pop((kind, key), None)
-        self._waiting[kind, key] = text
-        self._ready.set()
-
-    def _mute(self, channels: Iterable[Channel]) -> None:
-        muted: set[str] = set(channels)
-        self._unlisten(channels)
-        self._waiting = {key: text for key, text in self._waiting.items() if key[0] not in muted}
-        self._usage_waiting = sum(key[0] == "usage" for key in self._waiting)
-
-    def _unlisten(self, channels: Iterable[Channel]) -> None:
-        for channel in list(channels):
-            wanted = self._filters.pop(channel, None)
-            if wanted is not None:
-                self._hub.audience.discard(self, channel, wanted)
+def _passing(events: Iterable[Event], wanted: Filter) -> Iterable[Event]:
+    return (event for event in events if wanted.passes(event.budget_ids, event.component))
 
 
-def _names(names: Iterable[str] | None) -> frozenset[str] | None:
-    return None if names is None else frozenset(names)
+def _filter(asked: Subscribe) -> Filter:
+    budgets, components = asked.budgets, asked.components
+    return Filter(
+        None if budgets is None else frozenset(budgets), None if components is None else frozenset(components)
+    )
+
+
+def _shown(asked: Subscribe, states: list[Json], alerts: list[Json] | None) -> Json:
+    """Return what a snapshot shows to somebody."""
+    wanted = _filter(asked)
+    data: Json = {}
+    if "budget_updates" in asked.channels:
+        data["budgets"] = [state for state in states if wanted.passes((state["budget_id"],), None)]
+    if "alerts" in asked.channels:
+        data["alerts"] = alerts and [one for one in alerts if wanted.passes((one["budget_id"] or "",), None)]
+    return data

@@ -29,6 +29,7 @@ from penia_proxy.watch.notify import Notifier
 from penia_proxy.watch.projections import Projections
 from penia_proxy.watch.refusing import Refusing
 from penia_proxy.watch.shapes import BudgetStates
+from penia_proxy.watch.standing import open_alerts
 from tests.api.client import Api, MovedClock
 
 
@@ -80,7 +81,7 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
     counters = MemoryCounters()
     counters.load(await ledger.tallies(clock.now()))
     states = BudgetStates(book, counters, clock)
-    hub = LiveHub(states.of, states.ids, clock)
+    hub = LiveHub(states.of, states.ids, open_alerts(ledger, clock), clock)
     notifier = Notifier(ledger, clock, config.alerts)
     projections = Projections(ledger)
     alerts = Alerts(book, counters, ledger, hub, clock, config.alerts, notifier, projections)

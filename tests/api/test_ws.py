@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -10,11 +11,14 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError, web
 from aiohttp.test_utils import TestServer
 
-from penia_proxy.api.live import LiveSocket
+from penia_proxy.api.live import LiveSocket, TransportLine
 from penia_proxy.api.services import Services
+from penia_proxy.clock import iso
+from penia_proxy.errors import StoreUnavailable
 from penia_proxy.watch.live import LiveHub, LiveLimits
 from penia_proxy.watch.shapes import BudgetStates
-from tests.api.client import Api
+from penia_proxy.watch.standing import Turns, open_alerts
+from tests.api.client import Api, MovedClock
 
 ALL = ["budget_updates", "alerts", "usage"]
 PATIENCE_S = 10
@@ -115,6 +119,105 @@ async def test_a_client_that_comes_back_hears_what_it_missed(api: Api) -> None:
     assert (usage["type"], usage["data"]) == ("usage", missed)
 
 
+async def until(live: ClientWebSocketResponse, kind: str) -> dict[str, Any]:
+    """Return the next message of a type."""
+    while (message := await heard(live))["type"] != kind:
+        pass
+    return message
+
+
+async def test_open_alerts_are_shown_and_what_becomes_of_them_is_told(api: Api) -> None:
+    """An alert is told when it is raised, is in the snapshot of who comes later, and is told when it is dismissed."""
+    budget_id = await api.budget(daily_limit=10)
+    early, nothing = await subscribed(api)
+    await api.record(cost=6)
+    await api.services.alerts.look()
+    told = (await until(early, "alert"))["data"]
+    late, shown = await subscribed(api)
+    _, of_another = await subscribed(api, budgets=["b_other"])
+
+    assert nothing["data"]["alerts"] == []
+    assert shown["data"]["alerts"] == [told]
+    assert of_another["data"]["alerts"] == []
+    assert (told["budget_id"], told["threshold_percent"], told["is_dismissed"]) == (budget_id, 50, False)
+    await api.put(f"/alerts/{told['alert_id']}/dismiss", {})
+    assert (await until(late, "alert"))["data"] == {**told, "is_dismissed": True}
+    assert (await subscribed(api))[1]["data"]["alerts"] == []
+
+
+async def test_alerts_of_windows_that_have_ended_are_not_open(api: Api) -> None:
+    """Tomorrow nobody is shown what was the matter today."""
+    await api.budget(daily_limit=10)
+    await api.record(cost=6)
+    await api.services.alerts.look()
+    await api.services.ledger.caught_up()
+    assert len((await subscribed(api))[1]["data"]["alerts"]) == 1
+
+    api.clock.move(timedelta(days=1))
+
+    assert (await subscribed(api))[1]["data"]["alerts"] == []
+
+
+async def test_a_snapshot_shows_what_was_asked_for(api: Api) -> None:
+    """Who asks for usage alone is shown neither budgets nor alerts."""
+    await api.budget(daily_limit=10)
+    live = await api.listen()
+    await live.send_json({"type": "subscribe", "channels": ["usage"]})
+    await heard(live)
+
+    assert (await heard(live))["data"] == {}
+
+
+async def test_alerts_that_cannot_be_read_are_not_none(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the ledger cannot be read the snapshot says that nothing is known of alerts, and the rest is there."""
+
+    async def unreadable(_count: int) -> list[dict[str, Any]]:
+        raise StoreUnavailable("away")
+
+    await api.budget(daily_limit=10)
+    monkeypatch.setattr(api.services.hub, "_open_alerts", unreadable)
+    _, snapshot = await subscribed(api)
+
+    assert snapshot["data"]["alerts"] is None
+    assert len(snapshot["data"]["budgets"]) == 1
+
+
+async def test_a_window_that_turns_is_told(api: Api) -> None:
+    """At midnight the day begins at 0, although nobody spends: of the budgets whose window turned, and no others."""
+    budget_id = await api.budget(daily_limit=10)
+    await api.budget(name="Monthly", monthly_limit=10)
+    await api.record(cost=6)
+    turns = Turns(api.services.book, api.clock, api.services.announcer.touched)
+    live, _ = await subscribed(api)
+    api.clock.move(timedelta(hours=11, minutes=59))
+    await turns.look()
+    api.clock.move(timedelta(minutes=1))
+    await turns.look()
+    await live.send_json({"type": "ping"})
+    update = await until(live, "budget_update")
+
+    assert (update["data"]["budget_id"], update["data"]["daily"]["spent"]) == (budget_id, 0)
+    await live.send_json({"type": "ping"})
+    assert (await heard(live))["type"] == "pong"
+
+
+async def test_a_grant_that_expires_is_told(api: Api) -> None:
+    """The limit goes back at that instant, and whoever looks sees it."""
+    budget_id = await api.budget(daily_limit=10)
+    expires = iso(api.clock.now() + timedelta(minutes=7))
+    body = {"period": "daily", "amount": 5, "reason": "a run", "expires_at": expires}
+    assert (await api.post(f"/budgets/{budget_id}/grants", body)).status == 201
+    turns = Turns(api.services.book, api.clock, api.services.announcer.touched)
+    live, snapshot = await subscribed(api)
+    assert snapshot["data"]["budgets"][0]["daily"]["limit"] == 15
+    api.clock.move(timedelta(minutes=7))
+    await turns.look()
+    while (update := await until(live, "budget_update"))["data"]["daily"]["limit"] == 15:
+        pass
+
+    assert update["data"]["daily"]["limit"] == 10
+
+
 async def test_after_a_restart_a_client_gets_a_snapshot(api: Api) -> None:
     """Another epoch means another process: nothing of the old one can be replayed."""
     _, snapshot = await subscribed(api, since={"epoch": "live_of_yesterday", "seq": 3})
@@ -210,13 +313,18 @@ async def test_one_client_too_many_is_refused(api: Api) -> None:
 
 
 @pytest.fixture
-async def impatient(services: Services) -> AsyncIterator[tuple[TestServer, Services]]:
-    """Serve a live feed that waits for a send for no time at all, with a queue that takes everything."""
+async def impatient(services: Services, clock: MovedClock) -> AsyncIterator[tuple[TestServer, Services]]:
+    """Serve a live feed whose clock moves by a second a round."""
     states = BudgetStates(services.book, services.counters, services.clock)
-    limits = LiveLimits(usage_queue_max=1_000_000)
-    services.hub = LiveHub(states.of, states.ids, services.clock, limits=limits)
+
+    async def moved(_seconds: float) -> None:
+        clock.move(timedelta(seconds=1))
+        await asyncio.sleep(0.001)
+
+    alerts = open_alerts(services.ledger, services.clock)
+    services.hub = LiveHub(states.of, states.ids, alerts, services.clock, sleep=moved)
     app = web.Application()
-    app.router.add_get("/ws", LiveSocket(services, send_s=0.05, close_s=0.05).handle)
+    app.router.add_get("/ws", LiveSocket(services, close_s=0.05).handle)
     async with TestServer(app) as server:
         yield server, services
     await services.hub.close()
@@ -246,33 +354,28 @@ async def test_a_client_that_does_not_read_is_sent_away(impatient: tuple[TestSer
     deaf.close()
 
 
-class DeafSocket:
-    """A WebSocket whose sends never end."""
+class DeafTransport:
+    """A transport whose bytes nobody takes."""
 
-    closed_with: int | None = None
+    def is_closing(self) -> bool:
+        return False
 
-    async def send_str(self, _text: str) -> None:
-        await asyncio.Event().wait()
+    def write(self, _data: bytes) -> None:
+        pass
 
-    async def close(self, *, code: int) -> None:
-        self.closed_with = code
-
-    def __aiter__(self) -> "DeafSocket":
-        return self
-
-    async def __anext__(self) -> None:
-        await asyncio.Event().wait()
+    def get_write_buffer_size(self) -> int:
+        return 1
 
 
 @pytest.mark.fault("W1")
-async def test_the_code_says_try_again_later(services: Services) -> None:
-    """A client that is sent away for not reading is closed with 1013."""
-    live = LiveSocket(services, send_s=0, close_s=1)
-    client, deaf = services.hub.join(), DeafSocket()
-    client.put("pong", "{}")
-    await live._carry(deaf, client)  # type: ignore[arg-type]
-
-    assert deaf.closed_with == 1013
+async def test_the_code_says_try_again_later(impatient: tuple[TestServer, Services]) -> None:
+    """A client that is sent away for not reading is closed with 1013, and was written nothing meanwhile."""
+    hub = impatient[1].hub
+    line = TransportLine(DeafTransport())  # type: ignore[arg-type]
+    client = hub.join(line)
+    await hub.hear(client, _SUBSCRIBE)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await line.ended == 1013
 
 
 _SUBSCRIBE = '{"type":"subscribe","channels":["usage"]}'

@@ -7,14 +7,18 @@ Rule: the one that listens hears everything, and what the other does takes no me
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientWebSocketResponse
 
+from penia_proxy.following import Live, Lost, Snapshot
 from tests.faults.table import Rounds
+from tests.followers import following
 from tests.gateways import Running, Start
+from tests.wire import wire
 
 SUBSCRIBE = '{"type":"subscribe","channels":["usage","budget_updates"]}'
 UPDATES = 1_000_000
@@ -80,6 +84,43 @@ async def test_a_client_that_reads_nothing(start: Start, rounds: Rounds) -> None
                 await heard(live, answer.headers["X-Penia-Request-Id"])
             assert resident_mb() - before < 40
     rounds(UPDATES)
+
+
+@pytest.mark.fault("W1")
+async def test_the_deaf_are_closed_and_who_drops_knows_everything(start: Start, rounds: Rounds) -> None:
+    """Ten that never read take a batch each and are sent away; one that is cut off again and again misses nothing."""
+    penia = await start(budgets=({"name": "Default", "daily_limit": 5.0},))
+    hub = penia.gateway.hub
+    hub.limits = limits = replace(hub.limits, send_s=0.5)
+    written = b"x" * 60_000
+    async with (
+        wire(int(penia.url.rsplit(":", 1)[1])) as line,
+        following(penia, penia.url) as steady,
+        following(penia, line.url) as restless,
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(10):
+            await stack.enter_async_context(deaf(penia))
+        count = most = cuts = 0
+        while hub.client_count > 2 or restless.count(Lost) < 3:
+            count += 1
+            is_there = restless.count(Live) > restless.count(Lost)
+            if is_there:  # what is kept would not hold many of these
+                hub.usage({"record_id": f"large_{count}", "metadata": written.decode()}, [], "rhetor")
+            if is_there and cuts < 3 and cuts == restless.count(Lost) and count % 5 == 0:
+                line.cut()
+                cuts += 1
+            await penia.chat()
+            most = max([most, *(client._line.waiting() for client in hub._clients)])
+        last = (await penia.chat()).headers["X-Penia-Request-Id"]
+        for follower in (steady, restless):
+            await follower.until(lambda _, follower=follower: last in follower.calls)
+        await restless.until(lambda _: steady.budgets == restless.budgets)
+
+        assert most <= limits.batch_bytes + len(written) + 1_000
+        assert restless.count(Snapshot) == 1
+        assert restless.calls == steady.calls
+    rounds(count)
 
 
 @pytest.mark.fault("W2")

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from penia_proxy.api.live import LiveSocket
+from penia_proxy.api.live import LiveSocket, TransportLine
 from penia_proxy.sandbox import running_sandbox
 from penia_proxy.sandbox.faults import Behaviour
 from penia_proxy.watch.live import LiveClient
@@ -306,9 +306,9 @@ async def test_heartbeats_of_live_clients_do_not_gather(start: Start, monkeypatc
     due: list[float] = []
     carry = LiveSocket._carry
 
-    async def carried(self: LiveSocket, socket: web.WebSocketResponse, client: LiveClient) -> None:
+    async def carried(self: LiveSocket, socket: web.WebSocketResponse, client: LiveClient, line: TransportLine) -> None:
         due.append(socket._heartbeat_when)
-        await carry(self, socket, client)
+        await carry(self, socket, client, line)
 
     monkeypatch.setattr(LiveSocket, "_carry", carried)
     penia = await start()

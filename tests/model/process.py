@@ -39,6 +39,7 @@ from penia_proxy.gateway.works import CallWorks
 from penia_proxy.ledger import file, verify
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.live import LiveHub
+from penia_proxy.watch.standing import open_alerts
 from penia_proxy.wire.call import Call, Reading
 
 T = TypeVar("T")
@@ -139,7 +140,7 @@ class Process:
         except BaseException:
             await self.ledger.close()
             raise
-        gateway.hub = LiveHub(_unseen, tuple, self.clock)
+        gateway.hub = LiveHub(_unseen, tuple, open_alerts(self.ledger, self.clock), self.clock)
         await gateway._watch_over()
         self.alerts, self.notifier = gateway.alerts, gateway.notifier
         self.services = gateway._control_plane()
