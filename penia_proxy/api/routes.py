@@ -29,6 +29,7 @@ from penia_proxy.api import (
     posting,
     preview,
     prices,
+    providers,
     recommend,
     reconciling,
     reports,
@@ -70,6 +71,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *estimates.ENDPOINTS,
     *alerts.ENDPOINTS,
     *configuration.ENDPOINTS,
+    *providers.ENDPOINTS,
     *health.ENDPOINTS,
 )
 

@@ -1,8 +1,8 @@
 /**
  * Draw a window of a budget as a bar.
  *
- * Its one job: spent, held and left as parts of a limit, and a mark where warnings begin. Rule: the figures stand beside
- * it as text, so that the bar is for the eye alone.
+ * Its one job: spent, held and left as parts of a limit, and a mark where warnings begin. Rule: the figures stand
+ * beside it as text, so that the bar is for the eye alone.
  */
 
 import { h } from "./dom.js";

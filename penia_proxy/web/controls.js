@@ -1,7 +1,8 @@
 /**
  * Make what one presses and types into.
  *
- * Its one job: fields with label, hint and what is wrong with them; segments; tokens; buttons that say what became of it.
+ * Its one job: fields with label, hint and what is wrong with them; segments; tokens; buttons that say what became of
+ * it.
  */
 
 import { fill, freshId, h, say } from "./dom.js";

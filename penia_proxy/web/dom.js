@@ -1,9 +1,8 @@
 /**
  * Build elements.
  *
- * Its one job: the only way in which anything gets into the page.
- * Rule: what is put in is text. Names come from callers of the gateway, and a name that looks like markup is a name; no
- * module parses HTML.
+ * Its one job: the only way in which anything gets into the page. Rule: what is put in is text. Names come from callers
+ * of the gateway, and a name that looks like markup is a name; no module parses HTML.
  */
 
 const PROPERTIES = new Set(["value", "checked", "disabled", "selected", "hidden", "open", "htmlFor", "textContent"]);

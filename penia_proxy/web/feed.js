@@ -2,8 +2,8 @@
  * Keep what the live feed says.
  *
  * Its one job: one connection for the whole page, the last state of every budget, and events for whoever shows them:
- * `budget` and `alert` and `usage` (with `detail`), `snapshot`, `missed` (calls went by unseen), `state`, and `back` (the
- * feed is live again after it was not: what was read before may be old).
+ * `budget` and `alert` and `usage` (with `detail`), `snapshot`, `missed` (calls went by unseen), `state`, and `back`
+ * (the feed is live again after it was not: what was read before may be old).
  */
 
 import { connect } from "./live.js";

@@ -1,8 +1,8 @@
 /**
  * Show what has to be asked for.
  *
- * Its one job: a panel with its states: loading, there, empty, failed, and old (what was there before it failed).
- * Rule: what is shown came from the API; a failure is a sentence with a way to try again, never an empty panel.
+ * Its one job: a panel with its states: loading, there, empty, failed, and old (what was there before it failed). Rule:
+ * what is shown came from the API; a failure is a sentence with a way to try again, never an empty panel.
  */
 
 import { fill, freshId, h } from "./dom.js";

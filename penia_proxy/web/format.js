@@ -1,8 +1,8 @@
 /**
  * Write figures.
  *
- * Its one job: numbers and instants as people read them. Rules: what is rounded can be seen exactly (`exact`, as a title);
- * nothing that is unknown is written as a number. Instants are in the viewer's zone.
+ * Its one job: numbers and instants as people read them. Rules: what is rounded can be seen exactly (`exact`, as a
+ * title); nothing that is unknown is written as a number. Instants are in the viewer's zone.
  */
 
 const NUMBER = new Intl.NumberFormat("en-US");

@@ -1,8 +1,9 @@
 /**
  * Load Plotly, and draw with it.
  *
- * Its one job: Plotly's script when the first chart is wanted, charts in the page's own colours, which follow the theme.
- * Rules: text comes from the page's figures and never from callers' names, since Plotly reads some markup in text.
+ * Its one job: Plotly's script when the first chart is wanted, charts in the page's own colours, which follow the
+ * theme. Rules: text comes from the page's figures and never from callers' names, since Plotly reads some markup in
+ * text.
  */
 
 import { h } from "./dom.js";

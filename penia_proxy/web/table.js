@@ -1,9 +1,8 @@
 /**
  * Draw tables.
  *
- * Its one job: a caption, headings with their scope, rows; headings that sort where they may.
- * A column is `{title, cell(row), num?, head?, sort?}`: `head` makes its cells headings of their rows, `sort` is what
- * `onSort` is told.
+ * Its one job: a caption, headings with their scope, rows; headings that sort where they may. A column is `{title,
+ * cell(row), num?, head?, sort?}`: `head` makes its cells headings of their rows, `sort` is what `onSort` is told.
  */
 
 import { h } from "./dom.js";

@@ -1,8 +1,8 @@
 /**
  * Answer requests for approval.
  *
- * Its one job: what `approve` budgets have asked for, with what it needs to be granted or denied. Nothing is shown where
- * nobody asks.
+ * Its one job: what `approve` budgets have asked for, with what it needs to be granted or denied. Nothing is shown
+ * where nobody asks.
  */
 
 import { get, post } from "../api.js";

@@ -1,8 +1,8 @@
 /**
  * Say what is wrong with a budget while it is written.
  *
- * Its one job: the rules of the form, as sentences. The API's own rules are the last word; these are the same ones, said
- * sooner. Knows no page.
+ * Its one job: the rules of the form, as sentences. The API's own rules are the last word; these are the same ones,
+ * said sooner. Knows no page.
  */
 
 const LIMITS = ["hourly_limit", "daily_limit", "weekly_limit", "monthly_limit", "total_limit"];

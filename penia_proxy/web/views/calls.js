@@ -1,8 +1,8 @@
 /**
  * Calls as they settle, and what is used most.
  *
- * Its one job: two panels over one list of the newest records. What the feed says is put on top at once where every call
- * belongs to what is shown; where only some do, the feed does not say which, and the list is asked for again.
+ * Its one job: two panels over one list of the newest records. What the feed says is put on top at once where every
+ * call belongs to what is shown; where only some do, the feed does not say which, and the list is asked for again.
  */
 
 import { get } from "../api.js";

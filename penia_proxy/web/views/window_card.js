@@ -1,8 +1,8 @@
 /**
  * One window of a budget, as a card.
  *
- * Its one job: spend, limit, held, remaining and where it will end; moved by the live feed, asked for again for what the
- * feed does not say.
+ * Its one job: spend, limit, held, remaining and where it will end; moved by the live feed, asked for again for what
+ * the feed does not say.
  */
 
 import { get, post } from "../api.js";
