@@ -35,6 +35,7 @@ async function show() {
     if (signal.aborted) return;
     const { title, elements } = view({ route, signal });
     fill(main, elements);
+    main.dataset.route = [route.name, ...route.parts].join("/");
     document.title = `${title} · Penia`;
     if (!isFirst) {
       say(title);

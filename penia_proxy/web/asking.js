@@ -8,8 +8,8 @@ import { fill, freshId, h, say } from "./dom.js";
 import { bones } from "./figure.js";
 
 /**
- * Return a panel. `fields` are by the name that the API gives them; `ask()` returns the answer, or null where the fields
- * are not right; `draw(answer)` returns what to show.
+ * Return a panel. `fields` are by the name that the API gives them; `ask()` returns the answer, or null where the
+ * fields are not right; `draw(answer)` returns what to show.
  */
 export function asking({ title, intro, fields, extra = [], label, ask, draw }) {
   const id = freshId("asking");

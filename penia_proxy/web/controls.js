@@ -89,7 +89,7 @@ export function segments(label, options, value, onChange) {
   return h("div", { class: "segments", role: "group", "aria-label": label }, buttons);
 }
 
-/** Return a field of several short texts: Enter, a comma or leaving it adds one. `values()` are those that are there. */
+/** Return a field of several short texts: Enter or a comma adds one. `values()` are those that are there. */
 export function tokens({ label, hint, values, onChange, suggestions = [] }) {
   const list = freshId("list");
   const input = h("input", { list, autocomplete: "off" });
@@ -137,7 +137,9 @@ export function tokens({ label, hint, values, onChange, suggestions = [] }) {
       change(kept.slice(0, -1));
     }
   });
-  input.addEventListener("change", add);
+  // One of the names offered was chosen. What is typed stays as it is when the field is left: a mark that appears under
+  // the pointer would move the button that is being pressed.
+  input.addEventListener("input", (event) => event.inputType === "insertReplacementText" && add());
   draw();
   const made = field({ label, hint, control: input });
   made.input.replaceWith(box);

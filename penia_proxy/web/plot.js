@@ -86,7 +86,8 @@ export function plot(element, make, signal) {
   const draw = () => {
     if (plotly === null || signal.aborted) return;
     const { traces, layout } = make();
-    plotly.react(element, traces, layoutOf(layout), { displayModeBar: false, responsive: false, staticPlot: false });
+    const drawn = plotly.react(element, traces, layoutOf(layout), { displayModeBar: false, responsive: false });
+    drawn.then(() => element.classList.remove("wait"));
   };
   document.addEventListener("theme", draw, { signal });
   const sized = new ResizeObserver(() => plotly && element.isConnected && plotly.Plots.resize(element));
@@ -99,7 +100,6 @@ export function plot(element, make, signal) {
       if (signal.aborted) return;
       plotly = loaded;
       element.replaceChildren();
-      element.classList.remove("wait");
       draw();
       sized.observe(element);
     },

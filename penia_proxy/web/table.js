@@ -2,12 +2,13 @@
  * Draw tables.
  *
  * Its one job: a caption, headings with their scope, rows; headings that sort where they may. A column is `{title,
- * cell(row), num?, head?, sort?}`: `head` makes its cells headings of their rows, `sort` is what `onSort` is told.
+ * cell(row), num?, name?, head?, spare?, sort?}`: `head` makes its cells headings of their rows, `spare` ones are left
+ * out where there is little room, `sort` is what `onSort` is told.
  */
 
 import { h } from "./dom.js";
 
-export function table({ caption, columns, rows, sorted = null, onSort = null, rowKey = null, showCaption = false }) {
+export function table({ caption, columns, rows, sorted = null, onSort = null, rowKey = null }) {
   const heading = (column) => {
     const order = sorted?.by === column.sort && column.sort ? (sorted.down ? "descending" : "ascending") : null;
     const label = column.sort
@@ -17,25 +18,17 @@ export function table({ caption, columns, rows, sorted = null, onSort = null, ro
           column.title,
         )
       : column.title;
-    return h(
-      "th",
-      { scope: "col", class: column.num ? "num" : column.name ? "name" : null, "aria-sort": order },
-      label,
-    );
+    return h("th", { scope: "col", class: classOf(column), "aria-sort": order }, label);
   };
   const cell = (column, row) =>
-    h(
-      column.head ? "th" : "td",
-      { scope: column.head ? "row" : null, class: column.num ? "num" : column.name ? "name" : null },
-      column.cell(row),
-    );
+    h(column.head ? "th" : "td", { scope: column.head ? "row" : null, class: classOf(column) }, column.cell(row));
   return h(
     "div",
     { class: "table-wrap", tabindex: "0", role: "region", "aria-label": caption },
     h(
       "table",
       {},
-      h("caption", { class: showCaption ? null : "unseen" }, caption),
+      h("caption", { class: "unseen" }, caption),
       h("thead", {}, h("tr", {}, columns.map(heading))),
       h(
         "tbody",
@@ -50,6 +43,10 @@ export function table({ caption, columns, rows, sorted = null, onSort = null, ro
       ),
     ),
   );
+}
+
+function classOf({ num, name, spare }) {
+  return [num && "num", name && "name", spare && "spare"].filter(Boolean).join(" ") || null;
 }
 
 /** Return rows in an order that a reader asked for; what is unknown is last. */

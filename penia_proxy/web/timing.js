@@ -47,7 +47,11 @@ export function shared(ms, ask) {
   return (...args) => {
     if (answer === null || Date.now() - asked > ms) {
       asked = Date.now();
-      answer = ask(...args);
+      const mine = (answer = ask(...args));
+      // A failure is for those who wait for it; whoever asks again means it.
+      mine.catch(() => {
+        if (answer === mine) answer = null;
+      });
     }
     return answer;
   };

@@ -143,7 +143,7 @@ function hookFields(webhooks) {
   function add({ name, url, format, secret_set: hasSecret }) {
     const row = {
       name: field({ label: "Webhook", value: name }),
-      url: field({ label: "Address", value: url, placeholder: "https://…" }),
+      url: field({ label: "Address", value: url, placeholder: "where it is sent" }),
       format: choice(FORMATS, format),
       secret: field({
         label: "Secret",

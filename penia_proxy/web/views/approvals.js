@@ -82,7 +82,8 @@ function entry(request, refresh) {
       h(
         "span",
         { class: "small muted" },
-        `Asked ${when(request.asked_at)}; ${plural(request.refused_calls, "call")} refused, the last ${when(request.last_refused_at, { seconds: true })}.`,
+        `Asked ${when(request.asked_at)}; ${plural(request.refused_calls, "call")} refused, the last `,
+        `${when(request.last_refused_at, { seconds: true })}.`,
       ),
       problem,
     ),

@@ -17,7 +17,7 @@ import { grantsPanel } from "./grants.js";
 import { windowCard } from "./window_card.js";
 
 export function budgetDetail({ id, signal }) {
-  const place = h("div", {}, h("p", { class: "wait" }, "Loading…"));
+  const place = h("div", {}, h("p", { class: "wait", "data-state": "loading" }, "Loading…"));
   const address = `/api/v1/budgets/${encodeURIComponent(id)}`;
 
   async function load() {

@@ -34,7 +34,7 @@ export function budgetForm({ id, signal }) {
   if (id === null) {
     draw(place, NEW, null, signal);
   } else {
-    fill(place, h("p", { class: "wait" }, "Loading…"));
+    fill(place, h("p", { class: "wait", "data-state": "loading" }, "Loading…"));
     get(`/api/v1/budgets/${encodeURIComponent(id)}`, { signal }).then(
       (budget) => draw(place, budget, budget, signal),
       (error) => error.name !== "AbortError" && fill(place, h("p", { class: "wait", role: "alert" }, error.message)),

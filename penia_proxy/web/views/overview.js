@@ -9,6 +9,7 @@ import { choice, segments } from "../controls.js";
 import { fill, h } from "../dom.js";
 import { PERIOD_ORDER } from "../format.js";
 import { feed } from "../feed.js";
+import { bones } from "../figure.js";
 import { keep } from "../router.js";
 import { burnCard } from "./burn.js";
 import { callsPanel, topPanel } from "./calls.js";
@@ -31,6 +32,7 @@ export function view({ route, signal }) {
   let drawn = null;
 
   async function start() {
+    fill(panels, waiting());
     try {
       budgets = await all("/api/v1/budgets", { query: { is_active: true }, signal });
       chooser();
@@ -89,6 +91,14 @@ export function view({ route, signal }) {
   const periods = segments("Period of chart and shares", PERIOD_CHOICE, chosen.period, (period) => change({ period }));
   const head = h("div", { class: "view-head" }, h("h1", {}, "Overview"), h("div", { class: "end" }, whose, periods));
   return { title: "Overview", elements: [head, panels] };
+}
+
+function waiting() {
+  return h(
+    "div",
+    { class: "panel", "data-state": "loading", "aria-busy": "true" },
+    h("div", { class: "body" }, bones(9)),
+  );
 }
 
 /** Return the budget of the whole, as the API's own summaries choose it. */

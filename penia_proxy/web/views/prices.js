@@ -93,18 +93,20 @@ const columns = (show) => [
   { title: "Output", num: true, sort: "output_cost_per_token", cell: (line) => perMillion(line.output_cost_per_token) },
   {
     title: "From cache",
+    spare: true,
     num: true,
     sort: "cache_read_cost_per_token",
     cell: (line) => perMillion(line.cache_read_cost_per_token),
   },
   {
     title: "Into cache",
+    spare: true,
     num: true,
     sort: "cache_write_cost_per_token",
     cell: (line) => perMillion(line.cache_write_cost_per_token),
   },
-  { title: "Context", num: true, sort: "context_window", cell: (line) => short(line.context_window) },
-  { title: "Source", sort: "source", cell: (line) => line.source },
+  { title: "Context", spare: true, num: true, sort: "context_window", cell: (line) => short(line.context_window) },
+  { title: "Source", spare: true, sort: "source", cell: (line) => line.source },
   {
     title: "",
     cell: (line) =>

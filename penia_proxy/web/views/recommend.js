@@ -40,7 +40,8 @@ export function recommendPanel({ names, signal }) {
   return asking({
     title: "Recommendations",
     intro:
-      "What recorded calls would come to at every model that can do them. Whether its answers are as good, nobody here can say.",
+      "What recorded calls would come to at every model that can do them. " +
+      "Whether its answers are as good, nobody here can say.",
     fields,
     extra: [
       h(
@@ -69,7 +70,8 @@ function drawn({
     ? `Now: ${provider ?? "?"} ${model}, ${cost === null ? "no price known" : `${fine(cost)} a call`}.`
     : "No recorded call matches.";
   const rests = evidence
-    ? ` It rests on ${plural(evidence.calls, "call")} of ${count(Math.round(evidence.input_tokens))} tokens in and ${count(Math.round(evidence.output_tokens))} out each.`
+    ? ` It rests on ${plural(evidence.calls, "call")} of ${mean(evidence.input_tokens)} tokens in and ` +
+      `${mean(evidence.output_tokens)} out each.`
     : "";
   const without = Object.entries(left).map(([why, number]) => `${count(number)} ${words(why)}`);
   return [
@@ -103,4 +105,8 @@ function drawn({
       ),
     without.length > 0 && h("p", { class: "small muted" }, `Left out: ${without.join(", ")}.`),
   ];
+}
+
+function mean(tokens) {
+  return count(Math.round(tokens));
 }

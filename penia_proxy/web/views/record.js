@@ -65,7 +65,8 @@ function factsOf(record) {
     ["Tokens", tokens.join(", ")],
     [
       "Took",
-      `${milliseconds(record.latency_ms)}, first byte after ${milliseconds(record.ttft_ms)}${record.streamed ? ", streamed" : ""}`,
+      `${milliseconds(record.latency_ms)}, first byte after ${milliseconds(record.ttft_ms)}` +
+        (record.streamed ? ", streamed" : ""),
     ],
     ["Ended", words(record.status)],
     ...(record.task_type ? [["Task type", record.task_type]] : []),

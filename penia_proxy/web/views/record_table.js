@@ -86,11 +86,11 @@ const COLUMNS = (open) => [
       ),
   },
   { title: "Component", head: true, name: true, sort: "component", cell: (record) => record.component },
-  { title: "Provider", sort: "provider", cell: (record) => record.provider },
+  { title: "Provider", spare: true, sort: "provider", cell: (record) => record.provider },
   { title: "Model", name: true, sort: "model", cell: (record) => h("span", { title: record.model }, record.model) },
-  { title: "Task", sort: "task_type", cell: (record) => record.task_type ?? UNKNOWN },
-  { title: "In", num: true, sort: "input_tokens", cell: (record) => count(record.input_tokens) },
-  { title: "Out", num: true, sort: "output_tokens", cell: (record) => count(record.output_tokens) },
+  { title: "Task", spare: true, sort: "task_type", cell: (record) => record.task_type ?? UNKNOWN },
+  { title: "In", spare: true, num: true, sort: "input_tokens", cell: (record) => count(record.input_tokens) },
+  { title: "Out", spare: true, num: true, sort: "output_tokens", cell: (record) => count(record.output_tokens) },
   {
     title: "Cost",
     num: true,
@@ -99,9 +99,10 @@ const COLUMNS = (open) => [
   },
   {
     title: "Basis",
+    spare: true,
     sort: "cost_basis",
     cell: (record) => (record.corrects ? `${words(record.cost_basis)}, correction` : words(record.cost_basis)),
   },
-  { title: "Took", num: true, sort: "latency_ms", cell: (record) => milliseconds(record.latency_ms) },
-  { title: "End", sort: "status", cell: (record) => words(record.status) },
+  { title: "Took", spare: true, num: true, sort: "latency_ms", cell: (record) => milliseconds(record.latency_ms) },
+  { title: "End", spare: true, sort: "status", cell: (record) => words(record.status) },
 ];

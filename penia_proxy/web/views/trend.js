@@ -30,7 +30,8 @@ export function trendPanel({ budget, period, signal }) {
       const last = data.points.at(-1);
       chart.setAttribute(
         "aria-label",
-        `${money(last?.sum ?? 0)} spent${data.limit === null ? "" : ` of ${money(data.limit)}`}, hour by hour; the table below has the figures.`,
+        `${money(last?.sum ?? 0)} spent${data.limit === null ? "" : ` of ${money(data.limit)}`}, hour by hour; ` +
+          "the table below has the figures.",
       );
       legend.replaceChildren(...legendOf(data));
       redraw ??= plot(chart, () => tracesOf(known), signal);

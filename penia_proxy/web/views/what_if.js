@@ -68,7 +68,8 @@ function drawn({
     h(
       "p",
       { class: "small muted" },
-      `${count(compared)} of ${plural(records, "call")} compared${without.length ? `; not: ${without.join(", ")}` : ""}.`,
+      `${count(compared)} of ${plural(records, "call")} compared`,
+      without.length ? `; not: ${without.join(", ")}.` : ".",
     ),
   ];
 }
