@@ -58,8 +58,9 @@ overshoot: $(VENV)/.dev-stamp ## Measure how far budgets are overrun, by what th
 replay: $(VENV)/.run-stamp ## Put recorded exchanges through the gateway and compare [FILE=…]
 	$(BIN)/penia replay $(FILE)
 
-screenshots: $(VENV)/.run-stamp ## Draw the pictures of the README
+screenshots: browser ## Draw the pictures of the README
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/dashboard_picture.py
 
 format: $(VENV)/.dev-stamp ## Format, and fix what lint can fix
 	$(BIN)/ruff format .

@@ -109,3 +109,7 @@ export const PERIOD_ORDER = Object.keys(PERIODS);
 export function words(code) {
   return code === null || code === undefined ? UNKNOWN : String(code).replaceAll("_", " ");
 }
+
+export function capital(word) {
+  return word && word[0].toUpperCase() + word.slice(1);
+}

@@ -78,6 +78,7 @@ function showState() {
   line.dataset.state = feed.state === "live" ? "live" : feed.state === "stale" ? "stale" : "waiting";
   line.textContent = STATES[feed.state];
   const notice = document.getElementById("notice");
+  document.getElementById("main").toggleAttribute("data-old", feed.state === "stale");
   if (feed.state === "stale") {
     const since = feed.lastHeard ? `The figures are those of ${when(feed.lastHeard, { seconds: true })}.` : "";
     notice.hidden = false;

@@ -2,8 +2,8 @@
  * Draw tables.
  *
  * Its one job: a caption, headings with their scope, rows; headings that sort where they may. A column is `{title,
- * cell(row), num?, name?, head?, spare?, sort?}`: `head` makes its cells headings of their rows, `spare` ones are left
- * out where there is little room, `sort` is what `onSort` is told.
+ * cell(row), num?, name?, head?, spare?, rare?, sort?}`: `head` makes its cells headings of their rows, `spare` and
+ * `rare` ones are left out where there is little room, `sort` is what `onSort` is told.
  */
 
 import { h } from "./dom.js";
@@ -45,8 +45,8 @@ export function table({ caption, columns, rows, sorted = null, onSort = null, ro
   );
 }
 
-function classOf({ num, name, spare }) {
-  return [num && "num", name && "name", spare && "spare"].filter(Boolean).join(" ") || null;
+function classOf({ num, name, spare, rare }) {
+  return [num && "num", name && "name", spare && "spare", rare && "rare"].filter(Boolean).join(" ") || null;
 }
 
 /** Return rows in an order that a reader asked for; what is unknown is last. */

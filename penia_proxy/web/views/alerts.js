@@ -14,11 +14,11 @@ import { pager } from "../pager.js";
 import { to } from "../router.js";
 import { table } from "../table.js";
 import { throttled } from "../timing.js";
+import { groups } from "./alert_groups.js";
 import { alertSettings } from "./alert_settings.js";
 import { notificationsPanel } from "./notifications.js";
 
 const SEVERITY = { info: null, warning: "warn", critical: "bad" };
-const ORDER = ["critical", "warning", "info"];
 
 export function view({ signal }) {
   const now = nowPanel(signal);
@@ -47,42 +47,34 @@ function nowPanel(signal) {
     end: h("span", { class: "small" }, "of windows that have not ended, not dismissed"),
     flush: true,
     load: (stop) => all("/api/v1/alerts", { query: { active: true, is_dismissed: false }, signal: stop, most: 200 }),
-    draw(alerts) {
-      const sorted = [...alerts].sort((one, other) => ORDER.indexOf(one.severity) - ORDER.indexOf(other.severity));
-      return alerts.length ? [problem, h("ul", { id: "alerts-now" }, sorted.map(entry))] : null;
-    },
+    draw: (alerts) => (alerts.length ? [problem, h("ul", { id: "alerts-now" }, groups(alerts).map(entry))] : null),
     empty: "Nothing is the matter.",
     signal,
     lines: 4,
   });
   panel.element.setAttribute("aria-live", "polite");
 
-  function entry(alert) {
-    const address = `/api/v1/alerts/${encodeURIComponent(alert.alert_id)}`;
-    const done = () => {
-      document.dispatchEvent(new Event("answered"));
-      return panel.refresh();
-    };
+  function entry(group) {
+    const [alert, ...lower] = group;
+    const isSeen = group.every(({ acknowledged }) => acknowledged);
     const onError = (error) => (problem.textContent = error.message);
-    const button = (label, act, said) =>
-      action(label, async () => (await act(), await done()), {
-        onError,
-        done: said,
-        "aria-label": `${label}: ${alert.title}`,
-        "data-key": `${label}-${alert.alert_id}`,
-      });
+    /** Return a button that does the same to every alert of the group. */
+    const button = (label, act, done) => {
+      const everyOne = async () => {
+        await Promise.all(group.map((one) => act(`/api/v1/alerts/${encodeURIComponent(one.alert_id)}`)));
+        document.dispatchEvent(new Event("answered"));
+        await panel.refresh();
+      };
+      const names = { "aria-label": `${label}: ${alert.title}`, "data-key": `${label}-${alert.alert_id}` };
+      return action(label, everyOne, { onError, done, ...names });
+    };
     return h(
       "li",
       { class: "item", "data-severity": alert.severity, "data-alert": alert.alert_id },
       h(
         "div",
         { class: "what" },
-        h(
-          "p",
-          { class: "line" },
-          h("span", { class: "chip", "data-tone": SEVERITY[alert.severity] }, alert.severity),
-          h("strong", {}, alert.title),
-        ),
+        h("p", { class: "line" }, mark(alert), h("strong", {}, alert.title)),
         h("p", {}, alert.message),
         h(
           "p",
@@ -93,15 +85,16 @@ function nowPanel(signal) {
             when(alert.created_at, { seconds: true }),
           ),
           alert.window_end && ` · until ${when(alert.window_end)}`,
-          alert.acknowledged && " · acknowledged",
+          lower.length > 0 && ` · past ${lower.map((one) => `${one.threshold_percent} %`).join(", ")} before`,
+          isSeen && " · acknowledged",
           alert.budget_id && [" · ", h("a", { href: to("budgets", [alert.budget_id]) }, "its budget")],
         ),
       ),
       h(
         "div",
         { class: "do" },
-        !alert.acknowledged && button("Acknowledge", () => post(`${address}/acknowledge`), "Acknowledged."),
-        button("Dismiss", () => put(`${address}/dismiss`), "Dismissed."),
+        !isSeen && button("Acknowledge", (address) => post(`${address}/acknowledge`), "Acknowledged."),
+        button("Dismiss", (address) => put(`${address}/dismiss`), "Dismissed."),
       ),
     );
   }
@@ -163,7 +156,7 @@ function historyTable(alerts) {
       },
       {
         title: "Severity",
-        cell: (alert) => h("span", { class: "chip", "data-tone": SEVERITY[alert.severity] }, alert.severity),
+        cell: mark,
       },
       { title: "What", head: true, cell: (alert) => alert.title },
       { title: "State", cell: state },
@@ -176,4 +169,8 @@ function state(alert) {
   if (alert.resolved_at) return h("span", { title: whole(alert.resolved_at) }, "resolved");
   if (alert.is_dismissed) return "dismissed";
   return alert.acknowledged ? "acknowledged" : "open";
+}
+
+function mark({ severity }) {
+  return h("span", { class: "chip", "data-tone": SEVERITY[severity] }, severity);
 }

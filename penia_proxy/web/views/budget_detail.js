@@ -9,7 +9,7 @@ import { action } from "../controls.js";
 import { confirmed } from "../dialog.js";
 import { fill, h } from "../dom.js";
 import { figure } from "../figure.js";
-import { count, exact, money, when, words } from "../format.js";
+import { capital, count, exact, money, when, words } from "../format.js";
 import { to } from "../router.js";
 import { table } from "../table.js";
 import { limitWords, limitedPeriods, mannerMarks, scopeMarks } from "./budget_words.js";
@@ -81,7 +81,10 @@ function about(budget) {
     ["Limits", limitWords(budget)],
     ["Calls without a price", words(budget.unpriced)],
     ["Warns from", `${Number((budget.warn_at * 100).toFixed(4))} %`],
-    ["Calendar", `${budget.timezone}; weeks from ${budget.week_start}, months from day ${budget.month_start_day}`],
+    [
+      "Calendar",
+      `${budget.timezone}; weeks from ${capital(budget.week_start)}, months from day ${budget.month_start_day}`,
+    ],
     ["Owner", budget.owner ?? "nobody"],
     ["Changed", when(budget.updated_at)],
     ...(budget.description ? [["Description", budget.description]] : []),

@@ -8,7 +8,7 @@
 import { get, post, put } from "../api.js";
 import { checkbox, choice, field, tokens } from "../controls.js";
 import { fill, freshId, h, say } from "../dom.js";
-import { PERIODS } from "../format.js";
+import { PERIODS, capital } from "../format.js";
 import { go, to } from "../router.js";
 import { bodyOf, oddities, scopeOf, wrongs } from "./budget_rules.js";
 import { ENFORCEMENT, OVERRUN, UNPRICED } from "./budget_words.js";
@@ -274,10 +274,6 @@ function explained(label, meanings, value) {
   const made = field({ label, control, hint: meanings[value] });
   control.addEventListener("change", () => (made.element.querySelector(".hint").textContent = meanings[control.value]));
   return made;
-}
-
-function capital(word) {
-  return word && word[0].toUpperCase() + word.slice(1);
 }
 
 function zones() {

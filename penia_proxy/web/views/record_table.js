@@ -88,7 +88,7 @@ const COLUMNS = (open) => [
   { title: "Component", head: true, name: true, sort: "component", cell: (record) => record.component },
   { title: "Provider", spare: true, sort: "provider", cell: (record) => record.provider },
   { title: "Model", name: true, sort: "model", cell: (record) => h("span", { title: record.model }, record.model) },
-  { title: "Task", spare: true, sort: "task_type", cell: (record) => record.task_type ?? UNKNOWN },
+  { title: "Task", rare: true, sort: "task_type", cell: (record) => record.task_type ?? UNKNOWN },
   { title: "In", spare: true, num: true, sort: "input_tokens", cell: (record) => count(record.input_tokens) },
   { title: "Out", spare: true, num: true, sort: "output_tokens", cell: (record) => count(record.output_tokens) },
   {
@@ -103,6 +103,6 @@ const COLUMNS = (open) => [
     sort: "cost_basis",
     cell: (record) => (record.corrects ? `${words(record.cost_basis)}, correction` : words(record.cost_basis)),
   },
-  { title: "Took", spare: true, num: true, sort: "latency_ms", cell: (record) => milliseconds(record.latency_ms) },
-  { title: "End", spare: true, sort: "status", cell: (record) => words(record.status) },
+  { title: "Took", rare: true, num: true, sort: "latency_ms", cell: (record) => milliseconds(record.latency_ms) },
+  { title: "End", rare: true, sort: "status", cell: (record) => words(record.status) },
 ];

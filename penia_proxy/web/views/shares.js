@@ -24,7 +24,7 @@ export function sharePanels({ budget, period, signal }) {
   const panels = KINDS.map(([list, filter, title]) =>
     figure({
       title,
-      wide: "w4",
+      wide: "third",
       load,
       draw: (summary) => drawn(summary[list], filter, budget),
       empty: "No calls in this period.",
