@@ -37,7 +37,11 @@ export function fine(usd) {
 export function inColumn(amounts) {
   const most = Math.max(0, ...amounts.map((usd) => Math.abs(usd ?? 0)));
   const digits = most >= 1000 ? 2 : most >= 1 ? 4 : 6;
-  return (usd) => (usd === null || usd === undefined ? UNKNOWN : written(usd, digits, digits));
+  return (usd) => {
+    if (usd === null || usd === undefined) return UNKNOWN;
+    const isTiny = usd !== 0 && Math.abs(usd) < 0.5 / 10 ** digits;
+    return isTiny ? `< ${written(1 / 10 ** digits, digits, digits)}` : written(usd, digits, digits);
+  };
 }
 
 function written(usd, least, most) {
@@ -66,7 +70,8 @@ export function short(number) {
 
 export function percent(part) {
   if (part === null || part === undefined) return UNKNOWN;
-  return `${part >= 99.95 || part === 0 ? Math.round(part) : part.toFixed(1)} %`;
+  if (part > 0 && part < 0.05) return "< 0.1 %";
+  return `${part >= 99.95 || part === 0 ? count(Math.round(part)) : part.toFixed(1)} %`;
 }
 
 export function plural(number, one, many = `${one}s`) {

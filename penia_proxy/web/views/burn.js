@@ -10,6 +10,7 @@ import { feed } from "../feed.js";
 import { figure } from "../figure.js";
 import { UNKNOWN, count, exact, money, short } from "../format.js";
 import { every, throttled } from "../timing.js";
+import { since } from "./covered.js";
 
 const HOUR_MS = 3_600_000;
 
@@ -20,7 +21,7 @@ export function burnCard({ budget, signal }) {
     load: (stop) =>
       post(
         "/api/v1/usage/summary",
-        { start_time: new Date(Date.now() - HOUR_MS).toISOString(), budget_id: budget?.budget_id, group_by: [] },
+        { ...since(budget, new Date(Date.now() - HOUR_MS).toISOString()), group_by: [] },
         { signal: stop },
       ),
     draw: drawn,

@@ -13,7 +13,7 @@ import { UNKNOWN, count, exact, fine, inColumn, milliseconds, plural, when, word
 import { to } from "../router.js";
 import { table } from "../table.js";
 import { every, throttled } from "../timing.js";
-import { coversAll } from "./overview.js";
+import { coversAll } from "./covered.js";
 
 const SHOWN = 10;
 

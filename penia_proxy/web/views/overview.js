@@ -13,6 +13,7 @@ import { bones } from "../figure.js";
 import { keep } from "../router.js";
 import { burnCard } from "./burn.js";
 import { callsPanel, topPanel } from "./calls.js";
+import { coversAll } from "./covered.js";
 import { sharePanels } from "./shares.js";
 import { trendPanel } from "./trend.js";
 import { windowCard } from "./window_card.js";
@@ -105,10 +106,6 @@ function waiting() {
 function usual(budgets) {
   const covering = budgets.filter(coversAll);
   return (covering.find((budget) => budget.name === "Default") ?? covering[0] ?? budgets[0])?.budget_id ?? "all";
-}
-
-export function coversAll({ scope }) {
-  return !scope.components.length && !scope.providers.length && !scope.models.length && !Object.keys(scope.tags).length;
 }
 
 function periodsOf(budget) {

@@ -11,6 +11,7 @@ import { figure } from "../figure.js";
 import { exact, inColumn, percent, plural, short } from "../format.js";
 import { to } from "../router.js";
 import { every, shared, throttled } from "../timing.js";
+import { since } from "./covered.js";
 
 const SHOWN = 6;
 const KINDS = [
@@ -32,20 +33,18 @@ export function sharePanels({ budget, period, signal }) {
       lines: 4,
     }),
   );
-  const refresh = () => panels.forEach((panel) => panel.refresh());
+  const refresh = () => Promise.all(panels.map((panel) => panel.refresh()));
   feed.on("usage missed", throttled(5_000, refresh, signal), signal);
   every(60_000, refresh, signal);
   return panels.map((panel) => panel.element);
 }
 
 /** Return what was used since the start of a period's present window. */
-export async function summaryOf(budget, period, signal) {
+async function summaryOf(budget, period, signal) {
   if (budget === null) return post("/api/v1/usage/summary", { period }, { signal });
-  const [window] = await get(`/api/v1/budgets/${encodeURIComponent(budget.budget_id)}/summary`, {
-    query: { period },
-    signal,
-  });
-  return post("/api/v1/usage/summary", { start_time: window.start_time, budget_id: budget.budget_id }, { signal });
+  const address = `/api/v1/budgets/${encodeURIComponent(budget.budget_id)}/summary`;
+  const [window] = await get(address, { query: { period }, signal });
+  return post("/api/v1/usage/summary", since(budget, window.start_time), { signal });
 }
 
 function drawn(ranked, filter, budget) {

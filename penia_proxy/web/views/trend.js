@@ -18,10 +18,11 @@ export function trendPanel({ budget, period, signal }) {
   const chart = h("div", { class: "chart wait" }, h("span", { class: "muted" }, "Loading the chart…"));
   chart.setAttribute("role", "img");
   const legend = h("div", { class: "legend-row" });
+  const isLimited = budget !== null && budget[`${period}_limit`] !== null;
   let known = null;
   let redraw = null;
   const panel = figure({
-    title: `Spend this ${PERIODS[period].toLowerCase()}, against the limit`,
+    title: `Spend this ${PERIODS[period].toLowerCase()}${isLimited ? ", against the limit" : ""}`,
     end: legend,
     wide: "w8 fills",
     load: (stop) => load(budget, period, stop),

@@ -25,13 +25,15 @@ export function windowCard({ budget, period, signal }) {
   });
   card.element.setAttribute("aria-label", `${PERIODS[period]}${budget ? `: ${budget.name}` : ""}`);
   card.element.dataset.period = period;
-  const again = throttled(5_000, card.refresh, signal);
+  // A period without a limit is not in the feed, and must not lag behind one that is.
+  const isFed = budget !== null && budget[`${period}_limit`] !== null;
+  const again = throttled(isFed ? 5_000 : 1_000, card.refresh, signal);
 
   if (budget) {
     const take = (state) => {
       const moved = state?.[period];
       if (state?.budget_id !== budget.budget_id || known === null) return;
-      // A period without a limit is not in the feed; a new window has another projection.
+      // A new window has other ends, and another projection.
       if (moved && moved.window_end === known.end_time) card.show({ ...known, ...standing(moved) });
       again();
     };
@@ -89,8 +91,12 @@ function drawCard(summary, budget) {
     ),
     bar({ spent, held: held ?? 0, limit }, { warnAt: budget?.warn_at }),
     h("dl", { class: "facts" }, held === undefined ? used(summary) : parts(summary)),
-    h("p", { class: "foot" }, outlook(summary, level, remaining)),
+    foot(outlook(summary, level, remaining)),
   ];
+}
+
+function foot(said) {
+  return said.length > 0 && h("p", { class: "foot" }, said);
 }
 
 function parts({ usage_percent: share, spent, held, remaining, limit }) {
