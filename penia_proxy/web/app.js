@@ -1,7 +1,7 @@
 /**
  * Run the dashboard.
  *
- * Its one job: show the view of the address, and end the one before it. A view is loaded when it is first wanted.
+ * Its one job: show the view of the address, and end the one before it. The first one is loaded before the others.
  */
 
 import { fill, h, say } from "./dom.js";
@@ -46,6 +46,7 @@ async function show() {
   } catch (error) {
     if (signal.aborted) return;
     console.error(error);
+    feed.on("back", show, signal);
     const again = h("button", { onClick: () => location.reload() }, "Load the page again");
     fill(main, h("p", { class: "wait" }, "This view could not be loaded; Penia may have been updated. ", again));
   }
@@ -53,4 +54,5 @@ async function show() {
 
 addEventListener("hashchange", show);
 feed.start();
-show();
+// The other views, too: what is here need not be had from a gateway that is gone, or that has become another version.
+show().then(() => Promise.allSettled(Object.values(VIEWS).map(({ load }) => load())));

@@ -11,17 +11,32 @@ import { h } from "./dom.js";
 let loading = null;
 
 function load() {
-  loading ??= new Promise((resolve, reject) => {
+  loading ??= idle().then(fetched);
+  loading.catch(() => (loading = null));
+  return loading;
+}
+
+/** Wait until the figures are there: to run Plotly's script takes a second in which nothing else is drawn. */
+function idle() {
+  return new Promise((resolve) => {
+    if (window.requestIdleCallback) requestIdleCallback(resolve, { timeout: 2_000 });
+    else setTimeout(resolve, 300);
+  });
+}
+
+function fetched() {
+  return new Promise((resolve, reject) => {
     const script = h("script", { src: new URL("./plotly.min.js", import.meta.url).href });
     const create = document.createElement;
-    // MapLibre, which Plotly carries, adds its style sheet as an inline element as soon as it is loaded; our policy
-    // refuses that, and the console would report it. No map is drawn here, so it gets an element that styles nothing.
+    // Plotly, and MapLibre within it, add their style sheets as inline elements as soon as they are loaded; our policy
+    // refuses that, and the console would report it. They get elements that style nothing: what a chart needs of them
+    // is in charts.css.
     document.createElement = function (tag, options) {
       return create.call(this, tag === "style" ? "template" : tag, options);
     };
-    const done = (settle) => (event) => {
+    const done = (settle) => () => {
       delete document.createElement;
-      settle(event);
+      settle();
     };
     script.addEventListener(
       "load",
@@ -33,8 +48,6 @@ function load() {
     );
     document.head.append(script);
   });
-  loading.catch(() => (loading = null));
-  return loading;
 }
 
 /** Return the value that a colour token has in the theme of this moment. */

@@ -172,12 +172,17 @@ async def test_the_page_outlives_the_gateway(start: Start, page: Page, watched: 
     await penia.gateway.stop()
     await expect(page.locator("#live")).to_have_text("Not live")
     await expect(page.locator("#notice")).to_contain_text("The figures are those of")
+    await page.evaluate("location.hash = '#/usage'")
+    calls = page.get_by_role("region", name="Calls", exact=True)
+    await expect(calls.get_by_role("alert")).to_contain_text("Penia does not answer.")
 
     server = config.server.model_copy(update={"port": port})
     again = await Gateway(config.model_copy(update={"server": server}), SystemClock()).start()
     try:
         await expect(page.locator("#live")).to_have_text("Live", timeout=20_000)
         await expect(page.locator("#notice")).to_be_hidden()
+        await expect(calls.locator("tbody tr")).to_have_count(1)
+        await moved(page, "overview")
         before = await page.locator(f'{DAY} .big[data-figure="spent"]').get_attribute("title")
         await Running(again, penia.sandbox, penia.session).chat()
         await expect(page.locator(f'{DAY} .big[data-figure="spent"]')).not_to_have_attribute("title", before or "")
