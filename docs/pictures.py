@@ -16,7 +16,7 @@ from rich.text import Text
 SECONDS = 25
 RATE = 4
 PORT = 8113
-FIRST, LAST = 13, 44
+FIRST, LAST = 14, 44
 """Lines drawn of the beginning and of the end."""
 TARGET = Path(__file__).parent / "demo.svg"
 

@@ -5,12 +5,12 @@
  * it.
  */
 
-import { fill, freshId, h, say } from "./dom.js";
+import { freshId, h, say } from "./dom.js";
 
 /**
  * Return a field: `{element, input, value, wrong}`; `wrong(sentence)` marks it, null unmarks it.
  *
- * `control` is the element that is typed into; without one it is an input of `type`.
+ * `control` is the element that is typed into, without one an input of `type`; `frame` is what it stands in.
  */
 export function field({
   label,
@@ -19,6 +19,7 @@ export function field({
   value = "",
   hint = null,
   control = null,
+  frame = null,
   isMoney = false,
   ...rest
 }) {
@@ -33,7 +34,7 @@ export function field({
     "div",
     { class: "field" },
     h("label", { for: id }, label),
-    isMoney ? h("span", { class: "money" }, input) : input,
+    frame ?? (isMoney ? h("span", { class: "money" }, input) : input),
     wrong,
     notes,
   );
@@ -87,75 +88,6 @@ export function segments(label, options, value, onChange) {
     onChange(one);
   }
   return h("div", { class: "segments", role: "group", "aria-label": label }, buttons);
-}
-
-/** Return a field of several short texts: Enter or a comma adds one. `values()` are those that are there. */
-export function tokens({ label, hint, values, onChange, suggestions = [] }) {
-  const list = freshId("list");
-  const input = h("input", { list, autocomplete: "off" });
-  const box = h("div", { class: "tokens" });
-  const offered = h(
-    "datalist",
-    { id: list },
-    suggestions.map((value) => h("option", { value })),
-  );
-  let kept = [...values];
-
-  function draw() {
-    const made = kept.map((text) =>
-      h(
-        "button",
-        { type: "button", "aria-label": `Remove ${text}`, onClick: () => change(kept.filter((one) => one !== text)) },
-        text,
-      ),
-    );
-    box.replaceChildren(...made, input, offered);
-  }
-  function change(to) {
-    kept = to;
-    draw();
-    input.focus();
-    onChange();
-  }
-  function add() {
-    const text = input.value.trim();
-    if (!text) return false;
-    input.value = "";
-    if (!kept.includes(text)) {
-      kept = [...kept, text];
-      draw();
-      onChange();
-    }
-    return true;
-  }
-  input.addEventListener("keydown", (event) => {
-    if ((event.key === "Enter" || event.key === ",") && (input.value.trim() || event.key === ",")) {
-      event.preventDefault();
-      add();
-      input.focus();
-    } else if (event.key === "Backspace" && !input.value && kept.length) {
-      change(kept.slice(0, -1));
-    }
-  });
-  // One of the names offered was chosen. What is typed stays as it is when the field is left: a mark that appears under
-  // the pointer would move the button that is being pressed.
-  input.addEventListener("input", (event) => event.inputType === "insertReplacementText" && add());
-  draw();
-  const made = field({ label, hint, control: input });
-  made.input.replaceWith(box);
-  box.replaceChildren(...box.children);
-  draw();
-  return {
-    element: made.element,
-    wrong: made.wrong,
-    values: () => [...kept, ...(input.value.trim() ? [input.value.trim()] : [])],
-    /** Offer other names to choose from. */
-    suggest: (names) =>
-      fill(
-        offered,
-        names.map((value) => h("option", { value })),
-      ),
-  };
 }
 
 /** Return a button that does something that may fail; it cannot be pressed twice meanwhile. */

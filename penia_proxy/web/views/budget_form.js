@@ -6,10 +6,11 @@
  */
 
 import { get, post, put } from "../api.js";
-import { checkbox, choice, field, tokens } from "../controls.js";
+import { checkbox, choice, field } from "../controls.js";
 import { fill, freshId, h, say } from "../dom.js";
 import { PERIODS, capital } from "../format.js";
 import { go, to } from "../router.js";
+import { tokens } from "../tokens.js";
 import { bodyOf, oddities, scopeOf, wrongs } from "./budget_rules.js";
 import { ENFORCEMENT, OVERRUN, UNPRICED } from "./budget_words.js";
 import { scopePreview } from "./scope_preview.js";

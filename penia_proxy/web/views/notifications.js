@@ -47,7 +47,7 @@ function drawn(items, panel) {
       },
       { title: "Channel", head: true, cell: (one) => one.channel },
       { title: "State", cell: (one) => (one.last_error ? `${one.state}: ${one.last_error}` : one.state) },
-      { title: "", cell: (one) => (one.state === "dead" ? again(one) : "") },
+      { title: h("span", { class: "unseen" }, "Actions"), cell: (one) => (one.state === "dead" ? again(one) : "") },
     ],
     rows: items,
   });

@@ -108,7 +108,7 @@ const columns = (show) => [
   { title: "Context", spare: true, num: true, sort: "context_window", cell: (line) => short(line.context_window) },
   { title: "Source", spare: true, sort: "source", cell: (line) => line.source },
   {
-    title: "",
+    title: h("span", { class: "unseen" }, "Actions"),
     cell: (line) =>
       h(
         "button",
@@ -126,16 +126,17 @@ function perMillion(cost) {
 
 function openHistory({ provider, model }, signal) {
   const address = `/api/v1/prices/history/${encodeURIComponent(provider)}/${encodeURIComponent(model)}`;
-  const panel = figure({
-    title: null,
-    load: (stop) => get(address, { signal: stop }),
-    draw: ({ items }) => [...items].reverse().map(stretch),
-    empty: "None is known.",
-    signal,
-    lines: 5,
-  });
-  panel.element.setAttribute("aria-label", "Prices by time");
-  open({ title: `${provider} ${model}`, wide: true, signal, children: panel.element });
+  const make = (mine) =>
+    figure({
+      title: "By time",
+      load: (stop) => get(address, { signal: stop }),
+      draw: ({ items }) => [...items].reverse().map(stretch),
+      empty: "None is known.",
+      signal: mine,
+      lines: 5,
+      level: "h3",
+    }).element;
+  open({ title: `${provider} ${model}`, wide: true, make, signal });
 }
 
 function stretch({ start_date: start, end_date: end, prices, varies, source }) {

@@ -24,23 +24,13 @@ const BASIS = {
 
 export function openRecord({ id, signal, onClose = () => {} }) {
   const address = `/api/v1/usage/records/${encodeURIComponent(id)}`;
-  const facts = figure({
-    title: "The call",
-    load: (stop) => get(address, { signal: stop }),
-    draw: factsOf,
-    signal,
-    lines: 8,
-    level: "h3",
-  });
-  const why = figure({
-    title: "Why it passed",
-    load: (stop) => get(`${address}/explain`, { signal: stop }),
-    draw: explained,
-    signal,
-    lines: 4,
-    level: "h3",
-  });
-  open({ title: "A call", wide: true, signal, onClose, children: [facts.element, why.element] });
+  const panel = (title, path, draw, lines, mine) =>
+    figure({ title, load: (stop) => get(path, { signal: stop }), draw, signal: mine, lines, level: "h3" }).element;
+  const make = (mine) => [
+    panel("The call", address, factsOf, 8, mine),
+    panel("Why it passed", `${address}/explain`, explained, 4, mine),
+  ];
+  open({ title: "A call", wide: true, make, signal, onClose });
 }
 
 function factsOf(record) {

@@ -64,7 +64,7 @@ export function recordTable({ query, end, signal }) {
     ];
   }
 
-  const open = (record) => openRecord({ id: record.record_id, record, signal });
+  const open = (record) => openRecord({ id: record.record_id, signal });
   return { element: panel.element, restart: () => turn([null]) };
 }
 
