@@ -277,7 +277,8 @@ class Gateway:
         await self._runner.setup()
         self._listener = Listener(server, self.config.server)
         await self._listener.open()
-        self._watching = [asyncio.create_task(one) for one in (_watch(self._services), self._daily.run())]
+        watching = (_watch(self._services), self._daily.run(), self.ledger.keep_folding())
+        self._watching = [asyncio.create_task(one) for one in watching]
 
     def _control_plane(self) -> Services:
         self._daily = DailyFiles(self.ledger, self.config.ledger.url, self.clock, self.config.export)

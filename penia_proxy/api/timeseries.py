@@ -18,7 +18,6 @@ from penia_proxy.api.usage import Matching, Span, filter_of
 from penia_proxy.budget.money import usd
 from penia_proxy.clock import iso
 from penia_proxy.ledger.queries import Grouping
-from penia_proxy.ledger.rows import MEASURES
 from penia_proxy.ledger.summary import Bucket, Sums
 
 BUCKETS_MAX = 1_000
@@ -128,7 +127,7 @@ def _together(groups: Iterable[Mapping[datetime, Sums]]) -> dict[datetime, Sums]
     together: dict[datetime, Sums] = {}
     for group in groups:
         for start, sums in group.items():
-            together.setdefault(start, Sums()).add(getattr(sums, name) for name in MEASURES)
+            together.setdefault(start, Sums()).add(sums)
     return together
 
 

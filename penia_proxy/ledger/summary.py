@@ -2,26 +2,24 @@
 Sum usage up.
 
 Its one job: totals, groups and daily cost of a time span, exact to its instants.
-Rules: whole hours are read from `rollups`, so the cost of a summary grows with hours and not with calls; only the
-broken hours at both ends, and what `rollups` does not tell apart (a budget, a cost basis), are read from the records.
+Rule: SQLite adds up, so that what Python is given is what is answered: a row for each name, and not one for each of its
+days. Where the figures are read from is `ledger.cells`'s.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime
+from typing import Any, Literal, Self
 
-from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, select, union_all
+from sqlalchemy import CompoundSelect, Select, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from penia_proxy.budget.reconciliation import Captured
-from penia_proxy.budget.usage import UNPRICED_COUNTS
 from penia_proxy.clock import from_iso, iso
-from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
-from penia_proxy.ledger.rows import MEASURES
-from penia_proxy.ledger.schema import rollups, spend, usage_records
+from penia_proxy.ledger.cells import UNTOLD, Cells, Extent, extent_of, newest_of
+from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter
+from penia_proxy.ledger.schema import rollups, spend
 
-HOUR = timedelta(hours=1)
 TOP_OF = 2_000
 """Records a list's ranking rests on: a page must not cost more for each record there ever was."""
 
@@ -34,29 +32,25 @@ class Sums:
 
     request_count: int = 0
     input_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
     output_tokens: int = 0
-    reasoning_tokens: int = 0
     cost_nanos: int = 0
     unpriced_count: int = 0
 
     @property
     def total_tokens(self) -> int:
-        """Input and output; the other counts are parts of these two."""
+        """Input and output."""
         return self.input_tokens + self.output_tokens
 
-    def add(self, measures: Iterable[int]) -> None:
-        """Add figures in the order of MEASURES; spelled out, as summaries do it thousands of times."""
-        requests, sent, read, written, received, reasoned, cost, unpriced = measures
-        self.request_count += requests
-        self.input_tokens += sent
-        self.cache_read_tokens += read
-        self.cache_write_tokens += written
-        self.output_tokens += received
-        self.reasoning_tokens += reasoned
-        self.cost_nanos += cost
-        self.unpriced_count += unpriced
+    def add(self, other: Self) -> None:
+        """Add another set's."""
+        self.request_count += other.request_count
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cost_nanos += other.cost_nanos
+        self.unpriced_count += other.unpriced_count
+
+
+_FIGURES = tuple(figure.name for figure in fields(Sums))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +75,6 @@ class TopUsage:
     cost_nanos: int
 
 
-class Span(NamedTuple):
-    """A piece of time, None where it is open; ``end`` is not in it."""
-
-    start: datetime | None
-    end: datetime | None
-
-
 @dataclass(frozen=True, slots=True)
 class Summaries:
     """The ledger's sums."""
@@ -96,42 +83,35 @@ class Summaries:
 
     async def summary(self, asked: RecordFilter) -> Summary:
         """Sum up what the filter asks for, by every grouping and by day, from one snapshot."""
-        cells = cells_of(asked)
-        by_group = select(*(cells.c[name] for name in GROUPINGS), *_sums(cells)).group_by(
-            *(cells.c[name] for name in GROUPINGS)
-        )
-        by_day = select(cells.c.day, func.sum(cells.c.cost_nanos)).group_by(cells.c.day).order_by(cells.c.day)
-        found = Summary(Sums(), {name: {} for name in GROUPINGS}, {})
+        groups: dict[Any, dict[str, Sums]] = {kind: {} for kind in (*GROUPINGS, "day")}
         async with self.engine.connect() as connection:
-            for row in await connection.execute(by_group):
-                measures = row[len(GROUPINGS) :]
-                found.totals.add(measures)
-                for name, value in zip(GROUPINGS, row, strict=False):
-                    found.groups[name].setdefault(value, Sums()).add(measures)
-            found.daily.update((day, cost) for day, cost in await connection.execute(by_day))
-        return found
+            for kind, name, *figures in await connection.execute(summing(asked, await extent_of(connection))):
+                groups[kind][name] = Sums(*figures)
+        days = groups.pop("day")
+        totals = Sums()
+        for sums in days.values():
+            totals.add(sums)
+        return Summary(totals, groups, {day: days[day].cost_nanos for day in sorted(days)})
 
     async def series(
         self, asked: RecordFilter, bucket: Bucket, grouping: Grouping | None
     ) -> dict[str, dict[datetime, Sums]]:
         """Return what the filter asks for, by group ('' without a grouping) and bucket; empty ones are absent."""
-        cells = cells_of(asked)
-        group = literal("") if grouping is None else cells.c[grouping]
-        keys = (group.label("name"), cells.c[bucket])
         found: dict[str, dict[datetime, Sums]] = {}
         async with self.engine.connect() as connection:
-            for name, start, *measures in await connection.execute(select(*keys, *_sums(cells)).group_by(*keys)):
-                found.setdefault(name, {})[from_iso(start)] = Sums(*measures)
+            statement = bucketing(asked, await extent_of(connection), bucket, grouping)
+            for name, start, *figures in await connection.execute(statement):
+                found.setdefault(name, {})[from_iso(start)] = Sums(*figures)
         return found
 
     async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
         """Return what the filter asks for by UTC day and model."""
-        cells = cells_of(asked)
-        keys = (cells.c.day, cells.c.model)
-        sums = (func.sum(cells.c[name]) for name in ("cost_nanos", "request_count", "unpriced_count"))
         async with self.engine.connect() as connection:
-            rows = await connection.execute(select(*keys, *sums).group_by(*keys).order_by(*keys))
-            return [Captured(date.fromisoformat(day), *rest) for day, *rest in rows]
+            rows = await connection.execute(capturing(asked, await extent_of(connection)))
+            return [
+                Captured(date.fromisoformat(day), model, sums.cost_nanos, sums.request_count, sums.unpriced_count)
+                for day, model, sums in ((day, model, Sums(*figures)) for day, model, *figures in rows)
+            ]
 
     async def hourly(self, budget_id: str, since: datetime) -> dict[datetime, int]:
         """Return what a budget has spent by hour, in nano-dollars; hours without calls are absent."""
@@ -167,92 +147,42 @@ class Summaries:
             return [TopUsage(*row) for row in await connection.execute(statement)]
 
 
-def newest_of(asked: RecordFilter, number: int) -> Subquery:
-    """Return the cells of so many matches, read from an index in its order: what that costs has an end."""
-    _, moment, seq = source(asked)
-    matches = _from_records(asked, Span(asked.start, asked.end))
-    return matches.order_by(moment.desc(), seq.desc()).limit(number).subquery("cells")
+def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
+    """Return the statement of a summary: figures by a grouping and its names, and by ``day`` and days."""
+    cells = Cells(asked, extent)
+    keys = ("day", *GROUPINGS)
+    # Once, so that it is not read again for each grouping.
+    shared = cells.unfolded() if cells.by_name else [*cells.unfolded(), *cells.folded(by_day=False)]
+    known = _added(shared, *keys).cte("known").prefix_with("MATERIALIZED")
+    said = []
+    for grouping in GROUPINGS:
+        rest = cells.folded_names(grouping, by_day=False) if cells.by_name else []
+        said.append(_added([known.select(), *rest], grouping, kind=grouping))
+    told = known.select().where(known.c.day != UNTOLD)
+    rest = cells.folded_names("provider", by_day=True) if cells.by_name else cells.folded(by_day=True)
+    return union_all(*said, _added([told, *rest], "day", kind="day"))
 
 
-def cells_of(asked: RecordFilter) -> Subquery:
-    """Return day, hour, groupings and measures of everything the filter asks for, from rollups where they can tell."""
-    if asked.budget_id is not None or asked.cost_bases:
-        parts = [_from_records(asked, Span(asked.start, asked.end))]
-    else:
-        whole, broken = _split(asked.start, asked.end)
-        parts = [_from_records(asked, span) for span in broken]
-        if whole is not None:
-            parts.append(_from_rollups(asked, whole))
-    return union_all(*parts).subquery("cells")
+def bucketing(asked: RecordFilter, extent: Extent, bucket: Bucket, grouping: Grouping | None) -> Select[Any]:
+    """Return the statement of figures over time: name ('' without a grouping), bucket and figures."""
+    cells = Cells(asked, extent, by_hour=bucket == "hour")
+    named = grouping or "provider"  # of which there are few
+    rest = cells.folded_names(named, by_day=True) if cells.by_name else cells.folded(by_day=True)
+    parts = [*cells.unfolded(), *rest]
+    return _added(parts, named, bucket) if grouping else _added(parts, bucket, kind=UNTOLD)
 
 
-def _split(start: datetime | None, end: datetime | None) -> tuple[Span | None, list[Span]]:
-    """Part a span into its whole hours and the broken hours around them."""
-    first = None if start is None else _hour(start + HOUR - timedelta(microseconds=1))
-    last = None if end is None else _hour(end)
-    if first is not None and last is not None and first >= last:
-        return None, [Span(start, end)]
-    broken = [Span(start, first)] if start != first else []
-    if last != end:
-        broken.append(Span(last, end))
-    return Span(first, last), broken
+def capturing(asked: RecordFilter, extent: Extent) -> Select[Any]:
+    """Return the statement of figures by day and model."""
+    cells = Cells(asked, extent)
+    return _added([*cells.unfolded(), *cells.folded(by_day=True)], "day", "model").order_by("day", "model")
 
 
-def _hour(instant: datetime) -> datetime:
-    return instant.replace(minute=0, second=0, microsecond=0)
-
-
-def _sums(cells: Subquery) -> Iterator[ColumnElement[int]]:
-    return (func.sum(cells.c[name]) for name in MEASURES)
-
-
-def _from_rollups(asked: RecordFilter, span: Span) -> Select[Any]:
-    statement = select(
-        func.substr(rollups.c.hour, 1, 10).label("day"),
-        func.substr(rollups.c.hour, 1, 13).label("hour"),
-        *(rollups.c[name] for name in GROUPINGS),
-        *(rollups.c[name] for name in MEASURES),
-    )
-    for name in GROUPINGS:
-        if values := asked.among(name):
-            statement = statement.where(rollups.c[name].in_(values))
-    if span.start is not None:
-        statement = statement.where(rollups.c.hour >= iso(span.start))
-    if span.end is not None:
-        statement = statement.where(rollups.c.hour < iso(span.end))
-    return statement
-
-
-def _from_records(asked: RecordFilter, span: Span) -> Select[Any]:
-    where, moment, _ = source(asked)
-    wanted = RecordFilter(
-        asked.components,
-        asked.providers,
-        asked.models,
-        asked.task_types,
-        asked.cost_bases,
-        asked.budget_id,
-        span.start,
-        span.end,
-    )
-    return (
-        select(
-            func.substr(moment, 1, 10).label("day"),
-            func.substr(moment, 1, 13).label("hour"),
-            *(func.coalesce(usage_records.c[name], "").label(name) for name in GROUPINGS),
-            *measures_of_records(),
-        )
-        .select_from(where)
-        .where(*conditions(wanted, moment))
-    )
-
-
-def measures_of_records() -> Iterator[ColumnElement[Any]]:
-    """Return what one record adds to each of MEASURES; `rows.measures_of` says the same in Python."""
-    columns = usage_records.c
-    special: dict[str, ColumnElement[Any]] = {
-        "request_count": case((columns.corrects.is_(None), literal(1)), else_=literal(0)),
-        "cost_nanos": func.coalesce(columns.cost_nanos, 0),
-        "unpriced_count": case(UNPRICED_COUNTS, value=columns.cost_basis, else_=literal(0)),
-    }
-    return ((special[name] if name in special else columns[name]).label(name) for name in MEASURES)
+def _added(parts: Iterable[Select[Any]], *keys: str, kind: str | None = None) -> Select[Any]:
+    """Return the statement of what cells add up to: ``kind``, the keys they are told apart by, and figures."""
+    named = [one.subquery() for one in parts]
+    cells = union_all(*(select(*(one.c[name] for name in (*keys, *_FIGURES))) for one in named)).subquery("cells")
+    told_apart = [cells.c[key] for key in keys]
+    said = [] if kind is None else [literal(kind).label("kind")]
+    columns = [*said, *told_apart, *(func.sum(cells.c[name]).label(name) for name in _FIGURES)]
+    return select(*columns).group_by(*told_apart)
