@@ -220,3 +220,20 @@ async def test_top_usage_rests_on_the_newest(filled: Ledger, monkeypatch: pytest
 
     assert sum(one.cost_nanos for one in found) == sum(one.cost_nanos or 0 for one in newest[-2:])
     assert {one.model for one in found} == {one.model for one in newest[-2:]}
+
+
+async def test_hours_of_components_are_those_in_which_they_spent(filled: Ledger) -> None:
+    """By component, what each of its hours cost, in a span and in one hour; its calls of one hour are one."""
+    start, end = at("22T10:00"), at("24T20:00")
+    hours: dict[str, Counter[datetime]] = {}
+    for one in made():
+        hour = one.timestamp.replace(minute=0, second=0, microsecond=0)
+        hours.setdefault(one.component, Counter())[hour] += one.cost_nanos or 0
+    found = await filled.summaries.hours_of_components(start, end)
+
+    assert {name: sorted(its) for name, its in found.items()} == {
+        name: sorted(nanos for hour, nanos in its.items() if start <= hour < end) for name, its in hours.items()
+    }
+    assert await filled.summaries.hour_of_components(at("23T12:00")) == {
+        name: its[at("23T12:00")] for name, its in hours.items() if at("23T12:00") in its
+    }
