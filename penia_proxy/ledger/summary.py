@@ -6,13 +6,13 @@ Rule: SQLite adds up, so that what Python is given is what is answered: a row fo
 days. Where the figures are read from is `ledger.cells`'s.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any, Literal, Self
 
 import orjson
-from sqlalchemy import ColumnElement, CompoundSelect, Select, func, literal, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Select, case, desc, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from penia_proxy.budget.reconciliation import Captured
@@ -94,15 +94,26 @@ class Summaries:
             totals.add(sums)
         return Summary(totals, groups, {day: days[day].cost_nanos for day in sorted(days)})
 
-    async def series(
-        self, asked: RecordFilter, bucket: Bucket, grouping: Grouping | None
-    ) -> dict[str, dict[datetime, Sums]]:
-        """Return what the filter asks for, by group ('' without a grouping) and bucket; empty ones are absent."""
-        found: dict[str, dict[datetime, Sums]] = {}
+    async def series(self, asked: RecordFilter, bucket: Bucket) -> dict[datetime, Sums]:
+        """Return what the filter asks for by bucket; empty ones are absent."""
         async with self.engine.connect() as connection:
-            statement = bucketing(asked, await extent_of(connection), bucket, grouping)
-            for name, start, *figures in await connection.execute(statement):
-                found.setdefault(name, {})[from_iso(start)] = Sums(*figures)
+            rows = await connection.execute(bucketing(asked, await extent_of(connection), bucket))
+            return {from_iso(start): Sums(*figures) for start, *figures in rows}
+
+    async def series_of_groups(
+        self, asked: RecordFilter, bucket: Bucket, grouping: Grouping, most: int
+    ) -> dict[str | None, dict[datetime, Sums]]:
+        """Return the same of the groups that cost ``most``, the dearest first, and at last of all others as None."""
+        async with self.engine.connect() as connection:
+            extent = await extent_of(connection)
+            dearest = [row[0] for row in await connection.execute(ranking(asked, extent, grouping, most))]
+            found: dict[str | None, dict[datetime, Sums]] = {name: {} for name in (*dearest, None)}
+            for name, start, *figures in await connection.execute(
+                bucketing_groups(asked, extent, bucket, grouping, dearest)
+            ):
+                found[name][from_iso(start)] = Sums(*figures)
+        if not found[None]:
+            del found[None]
         return found
 
     async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
@@ -167,13 +178,33 @@ def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
     return union_all(*said, _added([told, *rest], "day", kind="day"))
 
 
-def bucketing(asked: RecordFilter, extent: Extent, bucket: Bucket, grouping: Grouping | None) -> Select[Any]:
-    """Return the statement of figures over time: name ('' without a grouping), bucket and figures."""
+def bucketing(asked: RecordFilter, extent: Extent, bucket: Bucket) -> Select[Any]:
+    """Return the statement of figures over time: bucket and figures."""
+    return _added(_in_time(asked, extent, bucket, "provider"), bucket)  # providers, of which there are few
+
+
+def ranking(asked: RecordFilter, extent: Extent, grouping: Grouping, most: int) -> Select[Any]:
+    """Return the statement of so many names, with their figures, that cost most."""
+    cells = Cells(asked, extent)
+    rest = cells.folded_names(grouping, by_day=False) if cells.by_name else cells.folded(by_day=False)
+    return _added([*cells.unfolded(), *rest], grouping).order_by(desc("cost_nanos"), grouping).limit(most)
+
+
+def bucketing_groups(
+    asked: RecordFilter, extent: Extent, bucket: Bucket, grouping: Grouping, names: Sequence[str]
+) -> Select[Any]:
+    """Return the statement of figures over time: name (null for all but these), bucket and figures."""
+    found = _added(_in_time(asked, extent, bucket, grouping), grouping, bucket).subquery()
+    told_apart = (case((found.c[grouping].in_(names), found.c[grouping])), found.c[bucket])
+    return select(*told_apart, *(func.sum(found.c[name]) for name in _FIGURES)).group_by(*told_apart)
+
+
+def _in_time(asked: RecordFilter, extent: Extent, bucket: Bucket, grouping: Grouping) -> list[Select[Any]]:
     cells = Cells(asked, extent, by_hour=bucket == "hour")
-    named = grouping or "provider"  # of which there are few
-    rest = cells.folded_names(named, by_day=True) if cells.by_name else cells.folded(by_day=True)
-    parts = [*cells.unfolded(), *rest]
-    return _added(parts, named, bucket) if grouping else _added(parts, bucket, kind=UNTOLD)
+    return [
+        *cells.unfolded(),
+        *(cells.folded_names(grouping, by_day=True) if cells.by_name else cells.folded(by_day=True)),
+    ]
 
 
 def capturing(asked: RecordFilter, extent: Extent) -> Select[Any]:

@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections import Counter
 from datetime import date, datetime, timedelta
-from itertools import product
 from typing import Any, get_args
 
 import pytest
@@ -147,20 +146,28 @@ async def test_a_summary_is_the_sum_of_its_records(filled: Ledger) -> None:
         assert await filled.summaries.summary(asked) == expected(asked), name
 
 
+def in_time(records: list[UsageRecord], bucket: str) -> dict[datetime, Sums]:
+    """Add records up by bucket."""
+    starts: dict[datetime, list[UsageRecord]] = {}
+    for one in records:
+        start = one.timestamp.replace(minute=0, second=0, microsecond=0)
+        starts.setdefault(start if bucket == "hour" else start.replace(hour=0), []).append(one)
+    return {start: summed(its) for start, its in starts.items()}
+
+
 @pytest.mark.parametrize("asked", [SPANS["days of another time zone"], SPANS["groups"], SPANS["a budget"]])
 async def test_a_series_is_the_sum_of_its_records(filled: Ledger, asked: RecordFilter) -> None:
-    """For every bucket and group: the records added up one by one."""
-    for bucket, grouping in product(get_args(Bucket), (None, "model")):
-        sums: dict[str, dict[datetime, list[UsageRecord]]] = {}
-        for one in made():
-            if wanted(one, asked):
-                start = one.timestamp.replace(minute=0, second=0, microsecond=0)
-                start = start if bucket == "hour" else start.replace(hour=0)
-                sums.setdefault(one.model if grouping else "", {}).setdefault(start, []).append(one)
+    """For every bucket: the records added up one by one; of groups the dearest, and all others as one."""
+    records = [one for one in made() if wanted(one, asked)]
+    names = {one.model for one in records}
+    dear, cheap = sorted(names, key=lambda name: -summed([one for one in records if one.model == name]).cost_nanos)
+    for bucket in get_args(Bucket):
+        of = {name: in_time([one for one in records if one.model == name], bucket) for name in names}
 
-        assert await filled.summaries.series(asked, bucket, grouping) == {
-            name: {start: summed(records) for start, records in starts.items()} for name, starts in sums.items()
-        }
+        assert await filled.summaries.series(asked, bucket) == in_time(records, bucket)
+        for most, lines in ((1, {dear: of[dear], None: of[cheap]}), (2, of), (3, of)):
+            found = await filled.summaries.series_of_groups(asked, bucket, "model", most)
+            assert (found, next(iter(found))) == (lines, dear)
 
 
 async def test_what_was_captured_is_by_day_and_model(filled: Ledger) -> None:
