@@ -12,7 +12,7 @@ from datetime import date, datetime
 from typing import Any, Literal, Self
 
 import orjson
-from sqlalchemy import ColumnElement, CompoundSelect, Select, case, desc, func, literal, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Select, desc, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from penia_proxy.budget.reconciliation import Captured
@@ -49,6 +49,14 @@ class Sums:
         self.output_tokens += other.output_tokens
         self.cost_nanos += other.cost_nanos
         self.unpriced_count += other.unpriced_count
+
+    def subtract(self, other: Self) -> None:
+        """Take away what is part of it."""
+        self.request_count -= other.request_count
+        self.input_tokens -= other.input_tokens
+        self.output_tokens -= other.output_tokens
+        self.cost_nanos -= other.cost_nanos
+        self.unpriced_count -= other.unpriced_count
 
 
 _FIGURES = tuple(figure.name for figure in fields(Sums))
@@ -106,14 +114,19 @@ class Summaries:
         """Return the same of the groups that cost ``most``, the dearest first, and at last of all others as None."""
         async with self.engine.connect() as connection:
             extent = await extent_of(connection)
-            dearest = [row[0] for row in await connection.execute(ranking(asked, extent, grouping, most))]
-            found: dict[str | None, dict[datetime, Sums]] = {name: {} for name in (*dearest, None)}
-            for name, start, *figures in await connection.execute(
-                bucketing_groups(asked, extent, bucket, grouping, dearest)
-            ):
+            dearest = [row[0] for row in await connection.execute(ranking(asked, extent, grouping, most + 1))]
+            found: dict[str | None, dict[datetime, Sums]] = {name: {} for name in dearest[:most]}
+            told_apart = bucketing(asked, extent, bucket, grouping, dearest[:most])
+            for name, start, *figures in await connection.execute(told_apart):
                 found[name][from_iso(start)] = Sums(*figures)
-        if not found[None]:
-            del found[None]
+            if len(dearest) > most:
+                # By taking away: sorting all names by all buckets would cost several times as much.
+                everything = await connection.execute(bucketing(asked, extent, bucket))
+                rest = {from_iso(start): Sums(*figures) for start, *figures in everything}
+                for buckets in found.values():
+                    for start, sums in buckets.items():
+                        rest[start].subtract(sums)
+                found[None] = {start: sums for start, sums in rest.items() if sums != Sums()}
         return found
 
     async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
@@ -178,9 +191,17 @@ def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
     return union_all(*said, _added([told, *rest], "day", kind="day"))
 
 
-def bucketing(asked: RecordFilter, extent: Extent, bucket: Bucket) -> Select[Any]:
-    """Return the statement of figures over time: bucket and figures."""
-    return _added(_in_time(asked, extent, bucket, "provider"), bucket)  # providers, of which there are few
+def bucketing(
+    asked: RecordFilter, extent: Extent, bucket: Bucket, grouping: Grouping | None = None, names: Sequence[str] = ()
+) -> Select[Any]:
+    """Return the statement of figures over time: (of some names of a grouping: name,) bucket and figures."""
+    cells = Cells(asked, extent, by_hour=bucket == "hour")
+    by = grouping or "provider"  # of which there are few
+    rest = cells.folded_names(by, by_day=True) if cells.by_name else cells.folded(by_day=True)
+    parts = [*cells.unfolded(), *rest]
+    if grouping is None:
+        return _added(parts, bucket)
+    return _added([part.where(part.selected_columns[by].in_(names)) for part in parts], by, bucket)
 
 
 def ranking(asked: RecordFilter, extent: Extent, grouping: Grouping, most: int) -> Select[Any]:
@@ -188,23 +209,6 @@ def ranking(asked: RecordFilter, extent: Extent, grouping: Grouping, most: int) 
     cells = Cells(asked, extent)
     rest = cells.folded_names(grouping, by_day=False) if cells.by_name else cells.folded(by_day=False)
     return _added([*cells.unfolded(), *rest], grouping).order_by(desc("cost_nanos"), grouping).limit(most)
-
-
-def bucketing_groups(
-    asked: RecordFilter, extent: Extent, bucket: Bucket, grouping: Grouping, names: Sequence[str]
-) -> Select[Any]:
-    """Return the statement of figures over time: name (null for all but these), bucket and figures."""
-    found = _added(_in_time(asked, extent, bucket, grouping), grouping, bucket).subquery()
-    told_apart = (case((found.c[grouping].in_(names), found.c[grouping])), found.c[bucket])
-    return select(*told_apart, *(func.sum(found.c[name]) for name in _FIGURES)).group_by(*told_apart)
-
-
-def _in_time(asked: RecordFilter, extent: Extent, bucket: Bucket, grouping: Grouping) -> list[Select[Any]]:
-    cells = Cells(asked, extent, by_hour=bucket == "hour")
-    return [
-        *cells.unfolded(),
-        *(cells.folded_names(grouping, by_day=True) if cells.by_name else cells.folded(by_day=True)),
-    ]
 
 
 def capturing(asked: RecordFilter, extent: Extent) -> Select[Any]:

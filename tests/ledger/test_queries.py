@@ -18,7 +18,7 @@ from penia_proxy.ledger.cells import EXTENT, extent_of, newest_of
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter, counting, listing
 from penia_proxy.ledger.schema import metadata
-from penia_proxy.ledger.summary import TOP_OF, Bucket, bucketing, bucketing_groups, capturing, ranking, summing
+from penia_proxy.ledger.summary import TOP_OF, Bucket, bucketing, capturing, ranking, summing
 from tests.ledger.making import DEFAULT, NOON, StillClock, budget, record
 
 MINUTE = timedelta(minutes=1)
@@ -286,7 +286,7 @@ async def test_figures_are_found_by_their_keys(planned: Ledger, clock: StillCloc
         capturing(asked, extent),
         ranking(asked, extent, "component", 20),
         *(bucketing(asked, extent, bucket) for bucket in get_args(Bucket)),
-        *(bucketing_groups(asked, extent, bucket, "component", ["apollo"]) for bucket in get_args(Bucket)),
+        *(bucketing(asked, extent, bucket, "component", ["apollo"]) for bucket in get_args(Bucket)),
     ]
     steps = [step for statement in (EXTENT, *asked_for) for step in await plan(planned, statement)]
     bounded = "(hour,component,provider,model,task_type)>(?,?,?,?,?) AND hour<?"
