@@ -83,7 +83,8 @@ def fill(path: Path, records: int, *, counted: bool = False) -> None:
         connection.execute(RECORDS, {"records": records, "budget_id": BUDGET_ID if counted else None})
         for statement in COUNTERS if counted else ():
             connection.execute(statement)
-    asyncio.run(_fold(path))
+    if counted:
+        asyncio.run(_fold(path))
 
 
 async def _fold(path: Path) -> None:

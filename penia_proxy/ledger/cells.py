@@ -3,9 +3,9 @@ Say where figures are read from.
 
 Its one job: the statements that yield the cells (day, hour, groupings and measures) of what a filter asks for, exact
 to its instants.
-Rules: whole days are read from `folds`, in as few units as they are, so that a summary grows neither with hours nor
-with calls; what is not folded yet and the hours at both ends from `rollups`; broken hours, and what none of these tells
-apart (a budget, a cost basis), from the records. Each cell is read once: it is folded, or behind `folded_until`.
+Rules: whole units are read from `folds`, as few as they are, so that a summary grows neither with hours nor with calls;
+what is not folded yet and the hours at both ends from `rollups`; broken hours, and what none of these tells apart (a
+budget, a cost basis), from the records. Each cell is read once: it is folded, or behind `folded_until`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -63,7 +63,6 @@ class Cells:
             self._parts = Parts(None, (), (span,))
         else:
             self._parts = hours_of(span) if by_hour else parted(span)
-        self._days = self._parts.days
         self.by_name = not any(asked.among(grouping) for grouping in GROUPINGS)
         """Whether it is of all names, so that it need not be known which of them go together."""
 
@@ -71,31 +70,31 @@ class Cells:
         """Return day, hour, groupings and measures of what is not read from folds: at least one statement."""
         found = [_of_records(self._asked, *span) for span in self._parts.broken]
         found += [_of_rollups(self._asked, span) for span in self._parts.hours]
-        if self._days is not None:
-            found.append(self._unfolded(self._days))
+        if self._parts.units is not None:
+            found.append(self._unfolded(self._parts.units))
         return found
 
     def folded(self, *, by_day: bool) -> list[Select[Any]]:
         """Return the same of the rest; UNTOLD are hours, and days where these are not asked for."""
-        if self._days is None:
+        if self._parts.units is None:
             return []
         names = (folds.c[name] for name in GROUPINGS)
-        return [_of_folds(folds, names, self._days, by_day=by_day).where(*_chosen(self._asked, folds.c))]
+        return [_of_folds(folds, names, self._parts.units, by_day=by_day).where(*_chosen(self._asked, folds.c))]
 
     def folded_names(self, grouping: Grouping, *, by_day: bool) -> list[Select[Any]]:
         """Return the same of the rest by one grouping's names, which is less to read. Only where it is `by_name`."""
-        if self._days is None:
+        if self._parts.units is None:
             return []
         columns = folds_by_name.c
         names = [columns.name.label(grouping)]
-        return [_of_folds(folds_by_name, names, self._days, by_day=by_day).where(columns.grouping == grouping)]
+        return [_of_folds(folds_by_name, names, self._parts.units, by_day=by_day).where(columns.grouping == grouping)]
 
-    def _unfolded(self, days: Span) -> Select[Any]:
-        """Return the cells of whole days that are not folded yet."""
-        if iso(days.start) > self._folded[0]:
-            return _of_rollups(self._asked, days)
-        # In place of the days' start: beside it SQLite might walk from there.
-        return _of_rollups(self._asked, days, since=tuple_(*KEY) > tuple_(*self._folded))
+    def _unfolded(self, units: Span) -> Select[Any]:
+        """Return the cells of whole units that are not folded yet."""
+        if iso(units.start) > self._folded[0]:
+            return _of_rollups(self._asked, units)
+        # In place of the units' start: beside it SQLite might walk from there.
+        return _of_rollups(self._asked, units, since=tuple_(*KEY) > tuple_(*self._folded))
 
 
 def newest_of(asked: RecordFilter, number: int) -> Subquery:
@@ -105,16 +104,13 @@ def newest_of(asked: RecordFilter, number: int) -> Subquery:
     return matches.order_by(moment.desc(), seq.desc()).limit(number).subquery("cells")
 
 
-def _of_folds(table: Table, names: Iterable[ColumnElement[str]], days: Span, *, by_day: bool) -> Select[Any]:
-    span = table.c.span
-    first, last = (iso(instant)[:_DAY] for instant in days)
-    each_day = (span >= first) & (span < last) & (func.length(span) == _DAY)
+def _of_folds(table: Table, names: Iterable[ColumnElement[str]], units: Span, *, by_day: bool) -> Select[Any]:
     return select(
-        (span if by_day else literal(UNTOLD)).label("day"),
+        (func.substr(table.c.span, 1, _DAY) if by_day else literal(UNTOLD)).label("day"),
         literal(UNTOLD).label("hour"),
         *names,
         *(table.c[name] for name in MEASURES),
-    ).where(each_day if by_day else span.in_(units_of(days)))
+    ).where(table.c.span.in_(units_of(units, by_day=by_day)))
 
 
 def _of_rollups(asked: RecordFilter, span: Span, *, since: ColumnElement[bool] | None = None) -> Select[Any]:

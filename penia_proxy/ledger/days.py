@@ -1,24 +1,26 @@
 """
 Part a span of time.
 
-Its one job: the fewest pieces that a span consists of, of those whose sums are kept: years, months, tens of days and
-days (`folds`), then hours (`rollups`), then what is left of hours at both ends (records).
+Its one job: the fewest pieces that a span consists of, of those whose sums are kept: units from years down to some
+hours (`folds`), then hours (`rollups`), then what is left of hours at both ends (records).
 Rules: pure. All of it is UTC. A unit is named by the beginning that the texts of its instants share (2026, 2026-11,
-2026-11-2, 2026-11-23), so that SQL finds it as a part of a text.
+2026-11-2, 2026-11-23, 2026-11-23T1), so that SQL finds it as a part of a text.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-Unit = Literal["year", "month", "ten", "day"]
-UNITS: Mapping[Unit, int] = {"year": 4, "month": 7, "ten": 9, "day": 10}
-"""How much of an instant's text names it, the widest first. A ten are the days of a month whose numbers begin alike."""
+Unit = Literal["year", "month", "days", "day", "hours"]
+UNITS: Mapping[Unit, int] = {"year": 4, "month": 7, "days": 9, "day": 10, "hours": 12}
+"""
+How much of an instant's text names it, the widest first. Days and hours in the plural are those whose numbers begin
+alike: the first nine of a month, ten, ten, and what it has of thirties; ten hours, ten, and four.
+"""
 
-HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-_INSTANT = timedelta(microseconds=1)
-_TENS = (1, 10, 20, 30)
+_HOUR = timedelta(hours=1)
+_ALIKE = 10
 
 
 class Span(NamedTuple):
@@ -31,17 +33,17 @@ class Span(NamedTuple):
 class Parts(NamedTuple):
     """What a span consists of."""
 
-    days: Span | None
-    """Its whole days, at least one."""
+    units: Span | None
+    """What of it is whole units."""
     hours: tuple[Span, ...]
-    """Its whole hours before and after them."""
+    """Its whole hours before and after that."""
     broken: tuple[Span, ...]
     """What is left before and after these."""
 
 
 def hours_of(span: Span) -> Parts:
     """Part a span into hours; one that ends before it begins is a broken piece, in which nothing lies."""
-    whole, around = _inner(span, HOUR)
+    whole, around = _inner(span, 1)
     return Parts(None, () if whole is None else (whole,), around)
 
 
@@ -50,49 +52,60 @@ def parted(span: Span) -> Parts:
     found = hours_of(span)
     if not found.hours:
         return found
-    days, around = _inner(found.hours[0], DAY)
-    return Parts(days, around, found.broken)
+    units, around = _inner(found.hours[0], _ALIKE)
+    return Parts(units, around, found.broken)
 
 
-def units_of(days: Span) -> list[str]:
-    """Return the names of the fewest units that are these whole days."""
+def units_of(span: Span, *, by_day: bool = False) -> list[str]:
+    """Return the names of the fewest units that such a span is; ``by_day``: none of them longer than a day."""
+    usable: list[Unit] = ["day", "hours"] if by_day else list(UNITS)
     names = []
-    day, last = days.start.date(), days.end.date()
-    while day < last:
-        unit = next(unit for unit in UNITS if _begins(unit, day) and _after(unit, day) <= last)
-        names.append(day.isoformat()[: UNITS[unit]])
-        day = _after(unit, day)
+    begin = span.start
+    while begin < span.end:
+        unit = next(unit for unit in usable if _begins(unit, begin) and _after(unit, begin) <= span.end)
+        names.append(begin.isoformat()[: UNITS[unit]])
+        begin = _after(unit, begin)
     return names
 
 
-def _inner(span: Span, width: timedelta) -> tuple[Span | None, tuple[Span, ...]]:
-    """Return the whole hours or days of a span, and what is left around them."""
-    first, last = _floor(span.start + width - _INSTANT, width), _floor(span.end, width)
+def _inner(span: Span, hours: int) -> tuple[Span | None, tuple[Span, ...]]:
+    """Return what of a span begins and ends with such hours of the day, and what is left around it."""
+    first, last = (_floor(instant, hours) for instant in span)
+    if first != span.start:
+        first = _next(first, hours)
     if first >= last:
         return None, (span,)
     around = (Span(span.start, first), Span(last, span.end))
     return Span(first, last), tuple(piece for piece in around if piece.start != piece.end)
 
 
-def _floor(instant: datetime, width: timedelta) -> datetime:
-    if width == HOUR:
-        return instant.replace(minute=0, second=0, microsecond=0)
-    return datetime.combine(instant.date(), time.min, UTC)
+def _floor(instant: datetime, hours: int) -> datetime:
+    return instant.replace(hour=instant.hour // hours * hours, minute=0, second=0, microsecond=0)
 
 
-def _begins(unit: Unit, day: date) -> bool:
+def _next(begin: datetime, hours: int) -> datetime:
+    return _floor(begin + hours * _HOUR, hours)  # of ten hours the last are four, and the next day begins
+
+
+def _begins(unit: Unit, instant: datetime) -> bool:
+    """Return whether a unit begins then; of all instants at which some hours do."""
+    first_of_month = instant.day == 1 and instant.hour == 0
+    return {
+        "year": first_of_month and instant.month == 1,
+        "month": first_of_month,
+        "days": first_of_month or (instant.day % _ALIKE == 0 and instant.hour == 0),
+        "day": instant.hour == 0,
+        "hours": True,
+    }[unit]
+
+
+def _after(unit: Unit, begin: datetime) -> datetime:
+    """Return when the unit that begins then is over."""
+    if unit == "hours":
+        return _next(begin, _ALIKE)
     if unit == "day":
-        return True
-    return day.day in _TENS if unit == "ten" else day.day == 1 and (unit == "month" or day.month == 1)
-
-
-def _after(unit: Unit, day: date) -> date:
-    """Return the day after the unit that begins with a day."""
+        return begin + DAY
     if unit == "year":
-        return date(day.year + 1, 1, 1)
-    if unit == "day":
-        return day + DAY
-    month = (day.replace(day=1) + 31 * DAY).replace(day=1)
-    later = [number for number in _TENS if number > day.day] if unit == "ten" else []
-    # February has no thirties.
-    return min(month, day + (later[0] - day.day) * DAY) if later else month
+        return begin.replace(year=begin.year + 1)
+    month = (begin.replace(day=1) + 31 * DAY).replace(day=1)
+    return month if unit == "month" else min(month, begin + (_ALIKE - begin.day % _ALIKE) * DAY)

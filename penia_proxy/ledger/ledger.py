@@ -24,7 +24,7 @@ from penia_proxy.budget.windows import WindowKey
 from penia_proxy.budget.words import Refusal
 from penia_proxy.clock import Clock, iso
 from penia_proxy.config import LedgerConfig
-from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError, StoreUnavailable
+from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.alerts import AlertQueries, Notification
 from penia_proxy.ledger.file import FileLock, open_for_writing
 from penia_proxy.ledger.folding import GRACE
@@ -270,7 +270,7 @@ class Ledger:
         """Fold for ever: what is left of earlier, then each hour once it is over; a little at a time."""
         while True:
             left = False
-            with contextlib.suppress(StoreUnavailable):  # which the log has; what is not folded is read as it is
+            with contextlib.suppress(PeniaError):  # which the log has; what is not folded is read as it is
                 left = await self.fold()
             await asyncio.sleep((FOLD_BUSY_S if self.queue_depth else FOLD_S) if left else FOLD_LOOK_S)
 

@@ -196,7 +196,7 @@ def _of_rollups(connection: Connection) -> Iterator[Difference]:
 
 
 def _of_folds(connection: Connection) -> Iterator[Difference]:
-    """Compare days with the rollups that are folded, longer spans with the next shorter, and names with their cells."""
+    """Compare the shortest with the rollups that are folded, the others with the next shorter, and names with cells."""
     until = connection.execute(select(folded_until)).all()
     if len(until) != 1:
         yield Difference("fold", "folded_until", f"{len(until)} rows", "1 row")
@@ -204,10 +204,10 @@ def _of_folds(connection: Connection) -> Iterator[Difference]:
     cells = [folds.c[name] for name in GROUPINGS]
     width = func.length(folds.c.span)
     sums = [folds.c[name] for name in MEASURES]
-    hours = [func.substr(rollups.c.hour, 1, UNITS["day"]), *(rollups.c[name] for name in GROUPINGS)]
-    made = {
-        UNITS["day"]: _summed(hours, (rollups.c[name] for name in MEASURES)).where(tuple_(*KEY) <= tuple_(*until[0]))
-    }
+    *_, shortest = UNITS.values()
+    key = [func.substr(rollups.c.hour, 1, shortest), *(rollups.c[name] for name in GROUPINGS)]
+    folded = tuple_(*KEY) <= tuple_(*until[0])
+    made = {shortest: _summed(key, (rollups.c[name] for name in MEASURES)).where(folded)}
     for longer, shorter in pairwise(UNITS.values()):
         made[longer] = _summed([func.substr(folds.c.span, 1, longer), *cells], sums).where(width == shorter)
     for its_width, recomputed in made.items():

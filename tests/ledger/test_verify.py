@@ -134,8 +134,8 @@ UNDONE = {
     "a day that is too high": (
         "UPDATE folds SET request_count = 3 WHERE span = '2026-11-23' AND task_type = ''",
         [
-            "fold 2026-11-23 rhetor openai gpt-4o : stored request_count 3, recomputed request_count 2",
             "fold 2026-11-2 rhetor openai gpt-4o : stored request_count 2, recomputed request_count 3",
+            "fold 2026-11-23 rhetor openai gpt-4o : stored request_count 3, recomputed request_count 2",
             "fold 2026-11-23 component rhetor: stored request_count 3, recomputed request_count 4",
             "fold 2026-11-23 provider openai: stored request_count 3, recomputed request_count 4",
             "fold 2026-11-23 model gpt-4o: stored request_count 3, recomputed request_count 4",
@@ -163,11 +163,14 @@ UNDONE = {
     ),
     "a rollup that was not folded, and is said to be": (
         f"INSERT INTO rollups VALUES ('{HOUR}', 'nobody', 'openai', 'gpt-4o', '', 1, 0, 0, 0, 0, 0, 0, 0)",
-        [f"rollup {HOUR} nobody", "fold 2026-11-23 nobody openai gpt-4o : stored nothing, recomputed request_count 1"],
+        [
+            f"rollup {HOUR} nobody",
+            "fold 2026-11-23T1 nobody openai gpt-4o : stored nothing, recomputed request_count 1",
+        ],
     ),
     "rollups that are folded, and are said not to be": (
         "UPDATE folded_until SET hour = ''",
-        ["fold 2026-11-23 rhetor openai gpt-4o : stored", "fold 2026-11-23 rhetor openai gpt-4o chat: stored"],
+        ["fold 2026-11-23T1 rhetor openai gpt-4o : stored", "fold 2026-11-23T1 rhetor openai gpt-4o chat: stored"],
     ),
     "nothing that says how far": ("DELETE FROM folded_until", ["fold folded_until: stored 0 rows, recomputed 1 row"]),
 }

@@ -1,55 +1,49 @@
 """Spans of time in pieces: they meet, they do not overlap, and they are few."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penia_proxy.ledger.days import DAY, UNITS, Span, hours_of, parted, units_of
+from penia_proxy.ledger.days import DAY, Span, hours_of, parted, units_of
 
 LOWEST = datetime(2000, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 INSTANTS = st.builds(
-    lambda days, within: LOWEST + timedelta(days=days) + within,
+    lambda days, within: LOWEST + days * DAY + within,
     st.integers(0, 36_000),
-    st.just(timedelta())
-    | st.integers(0, 23).map(lambda hours: timedelta(hours=hours))
-    | st.timedeltas(timedelta(), DAY),
+    st.just(timedelta()) | st.integers(0, 23).map(lambda hours: hours * HOUR) | st.timedeltas(timedelta(), DAY),
 )
-
-
-def days_of(name: str) -> list[str]:
-    """Return the days of the calendar whose text begins with a unit's name."""
-    first = date(int(name[:4]), 1, 1)
-    days = ((first + number * DAY).isoformat() for number in range(366))
-    return [day for day in days if day.startswith(name)]
+BEGINS = st.builds(
+    lambda days, hour: LOWEST + days * DAY + hour * HOUR, st.integers(0, 36_000), st.sampled_from((0, 10, 20))
+)
 
 
 @given(INSTANTS, INSTANTS)
 def test_the_pieces_are_the_span(one: datetime, other: datetime) -> None:
-    """Days, hours around them and what is left of hours meet, do not overlap, and have their own widths."""
+    """Units, hours around them and what is left of hours meet, do not overlap, and begin and end with what they are."""
     start, end = sorted((one, other))
     for parts in (parted(Span(start, end)), hours_of(Span(start, end))):
-        days = [] if parts.days is None else [parts.days]
-        pieces = sorted([*days, *parts.hours, *parts.broken])
+        units = [] if parts.units is None else [parts.units]
+        pieces = sorted([*units, *parts.hours, *parts.broken])
         assert [left.end == right.start for left, right in pairwise(pieces)] == [True] * (len(pieces) - 1)
         assert (pieces[0].start, pieces[-1].end) == (start, end)
-        assert len(parts.broken) <= 2
-        for piece in (*days, *parts.hours):
+        for piece in (*units, *parts.hours):
             assert piece.start < piece.end
             assert all(edge.minute == edge.second == edge.microsecond == 0 for edge in piece)
-        assert all(edge.hour == 0 for piece in days for edge in piece)
+        assert all(edge.hour in (0, 10, 20) for piece in units for edge in piece)
 
 
 @given(INSTANTS, INSTANTS)
 def test_what_is_whole_is_not_left_in_parts(one: datetime, other: datetime) -> None:
-    """Of hours around whole days there are less than a day on each side; of what is left, less than an hour."""
+    """Of hours around units there are at most nine on each side; of what is left, less than an hour."""
     parts = parted(Span(*sorted((one, other))))
 
-    if parts.days is not None:
-        assert all(piece.end - piece.start < DAY for piece in parts.hours)
-        assert all(piece.end - piece.start < timedelta(hours=1) for piece in parts.broken)
+    if parts.units is not None:
+        assert all(piece.end - piece.start <= 9 * HOUR for piece in parts.hours)
+        assert all(piece.end - piece.start < HOUR for piece in parts.broken)
 
 
 def test_a_span_that_ends_before_it_begins_is_nothing() -> None:
@@ -59,15 +53,17 @@ def test_a_span_that_ends_before_it_begins_is_nothing() -> None:
     assert parted(span) == (None, (), (span,))
 
 
-@given(st.integers(0, 36_000), st.integers(1, 3_000))
-def test_units_are_their_days(first: int, number: int) -> None:
-    """What the units' names begin are the days of the span, each once."""
-    start = LOWEST + first * DAY
-    names = units_of(Span(start, start + number * DAY))
+@settings(deadline=None)
+@given(BEGINS, st.integers(0, 90), st.sampled_from((0, 10, 20)), st.booleans())
+def test_units_are_their_hours(start: datetime, days: int, hour: int, by_day: bool) -> None:
+    """What the units' names begin are the hours of the span, each once, and none before or after it."""
+    end = start.replace(hour=hour) + days * DAY
+    names = units_of(Span(start, end), by_day=by_day)
+    around = [(start + index * HOUR).isoformat() for index in range(-32 * 24, (days + 32) * 24)]
 
-    found = [day for name in names for day in days_of(name)]
-    assert found == [(start + index * DAY).date().isoformat() for index in range(number)]
-    assert {len(name) for name in names} <= set(UNITS.values())
+    found = [text for name in names for text in around if text.startswith(name)]
+    assert found == [text for text in around if start.isoformat() <= text < end.isoformat()]
+    assert {len(name) for name in names} <= ({10, 12} if by_day else {7, 9, 10, 12})
 
 
 @pytest.mark.parametrize(
@@ -78,14 +74,16 @@ def test_units_are_their_days(first: int, number: int) -> None:
         ((2026, 2, 10), (2026, 3, 1), ["2026-02-1", "2026-02-2"]),
         ((2028, 2, 20), (2028, 3, 2), ["2028-02-2", "2028-03-01"]),
         ((2026, 10, 30), (2026, 11, 10), ["2026-10-3", "2026-11-0"]),
-        ((2026, 11, 23), (2026, 11, 25), ["2026-11-23", "2026-11-24"]),
+        ((2026, 11, 23, 20), (2026, 11, 25, 10), ["2026-11-23T2", "2026-11-24", "2026-11-25T0"]),
+        ((2026, 11, 23, 10), (2026, 11, 24), ["2026-11-23T1", "2026-11-23T2"]),
         ((2025, 12, 31), (2027, 2, 2), ["2025-12-31", "2026", "2027-01", "2027-02-01"]),
+        ((2026, 11, 23), (2026, 11, 23), []),
     ],
 )
 def test_units_are_the_widest_that_fit(
     start: tuple[int, int, int], end: tuple[int, int, int], names: list[str]
 ) -> None:
-    """Years, months, tens of days and days; the thirties are what a month has of them."""
+    """Years, months, days, a day and hours; of a month's thirties there are what it has, of a day's twenties four."""
     assert units_of(Span(datetime(*start, tzinfo=UTC), datetime(*end, tzinfo=UTC))) == names
 
 
