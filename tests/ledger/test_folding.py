@@ -103,6 +103,20 @@ async def test_a_cell_behind_what_is_folded_waits_for_its_turn(
     assert spans(beside)["2026"] == 2
 
 
+async def test_a_span_may_begin_where_folding_is(
+    ledger: Ledger, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an hour that is folded in part, the first of a span, each cell is read once."""
+    monkeypatch.setattr(folding, "CELLS_AT_ONCE", 1)
+    clock.instant = NOON.replace(hour=22)
+    evening = NOON.replace(hour=20)
+    for number in range(3):
+        await ledger.settle(record(f"r_{number}", component=f"c{number}", timestamp=evening))
+    await ledger.fold()
+
+    assert (await ledger.summaries.summary(RecordFilter(start=evening))).totals.request_count == 3
+
+
 async def test_a_call_does_not_pay_for_it(ledger: Ledger, clock: StillClock) -> None:
     """A settlement touches no fold, unless its hour is folded already; then it is two statements a cell."""
     await ledger.settle(record("r_1"))
