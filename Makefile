@@ -14,7 +14,7 @@ MINUTES ?= 60
 FILE ?= $(wildcard tests/replay/*.jsonl ../shared/corpus/dev.jsonl.gz ../shared/corpus/dev_realtime.jsonl.gz)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit faults bench bench-peers crowd overshoot soak replay screenshots format clean
+.PHONY: help run test check unit faults bench bench-peers crowd overshoot soak replay focus screenshots format clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ overshoot: $(VENV)/.dev-stamp ## Measure how far budgets are overrun, by what th
 
 replay: $(VENV)/.run-stamp ## Put recorded exchanges through the gateway and compare [FILE=…]
 	$(BIN)/penia replay $(FILE)
+
+focus: ## Put a FOCUS file before the FinOps Foundation's validator; installs it under build/, once [FILE=usage.csv]
+	$(PYTHON) scripts/focus_validator.py $(FILE)
 
 screenshots: $(VENV)/.run-stamp ## Draw the pictures of the README
 	$(BIN)/python docs/pictures.py

@@ -34,7 +34,8 @@ from penia_proxy.export.daily import DailyFiles
 from penia_proxy.gateway.holding import Books
 from penia_proxy.gateway.lean import LeanClient
 from penia_proxy.gateway.listening import Listener
-from penia_proxy.gateway.proxy import Proxy, Upstream
+from penia_proxy.gateway.providers import Upstream
+from penia_proxy.gateway.proxy import Proxy
 from penia_proxy.gateway.relay import Provider
 from penia_proxy.gateway.routes import RouteTable
 from penia_proxy.gateway.session import SessionClient
@@ -58,10 +59,7 @@ GC_THRESHOLD = 20_000
 """New objects between two looks for cycles, of which a call makes few: at Python's own 700 they took 7 % of a call."""
 
 PAST_RECORDS = 10_000
-"""
-Records read at start to know what calls come to: 256 outputs for about forty (component, model), and 128 estimates for
-about eighty (provider, model).
-"""
+"""Read at start: 256 outputs for about forty (component, model), 128 estimates for about eighty (provider, model)."""
 
 FAREWELL_S = 1.0
 """How long live clients and the API's requests may take to end, once no call is under way."""
@@ -230,7 +228,7 @@ class Gateway:
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
         newest = await self.ledger.reconciliations.newest()
-        self._capture_rates = {provider: one.rate for provider, one in newest.items()}
+        self._captured = {provider: one.captured for provider, one in newest.items()}
         self.counters.load(await self.ledger.tallies(self.clock.now()))
         for past in reversed(await self.ledger.recent_calls(PAST_RECORDS)):
             self.habit.observe(past.component, past.model, past.output_tokens)
@@ -253,7 +251,7 @@ class Gateway:
             self.projections,
         )
         self.announcer = Announcer(self.hub, self.alerts)
-        self.refusing = Refusing(self.ledger, self.clock, self.announcer.asked)
+        self.refusing = Refusing(self.ledger, self.clock, self.announcer.asked, self.announcer.totals)
         await self.refusing.start()
         await self.alerts.start()
         self.notifier.start()
@@ -264,6 +262,7 @@ class Gateway:
         self._services = self._control_plane()
         add_routes(app, self._services)
         self._proxy = self._data_plane()
+        self._services.underway = self._proxy.underway
         self._control = web.AppRunner(app)
         await self._control.setup()
         control = self._control.server
@@ -305,7 +304,7 @@ class Gateway:
             refusing=self.refusing,
             holds=OpenHolds(self.engine, self.counters, self.ledger, self.clock, self.refusing, self.announcer),
             daily=self._daily,
-            capture_rates=self._capture_rates,
+            captured=self._captured,
         )
 
     def _data_plane(self) -> Proxy:

@@ -26,7 +26,9 @@ from penia_proxy.api import (
     grants,
     health,
     holds,
+    metrics,
     posting,
+    price_details,
     prices,
     recommend,
     reconciling,
@@ -61,6 +63,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *timeseries.ENDPOINTS,
     *reconciling.ENDPOINTS,
     *prices.ENDPOINTS,
+    *price_details.ENDPOINTS,
     *repricing.ENDPOINTS,
     *recommend.ENDPOINTS,
     *what_if.ENDPOINTS,
@@ -68,6 +71,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *alerts.ENDPOINTS,
     *configuration.ENDPOINTS,
     *health.ENDPOINTS,
+    *metrics.ENDPOINTS,
 )
 
 

@@ -208,7 +208,8 @@ class LiveHub:
         """Let an event go by that nobody hears: what is kept has a hole now."""
         self._seq += 1
         self._floor = self._seq
-        self._ring.clear()
+        if self._ring:
+            self._ring.clear()
 
     async def _read_states(self, budget_ids: Iterable[str]) -> list[Json]:
         """Return the states of the budgets that exist. One that cannot be read is told later, as a touched one is."""

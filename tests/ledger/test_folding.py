@@ -194,7 +194,7 @@ async def test_a_ledger_of_before_is_folded_while_it_is_used(
     with sqlite3.connect(path) as old:
         for table in ("folds", "folds_by_name", "folded_until"):
             old.execute(f"DROP TABLE {table}")
-        old.execute("UPDATE alembic_version SET version_num = '0006'")
+        old.execute("UPDATE alembic_version SET version_num = '0008'")
     old.close()
 
     ledger = await Ledger.open(config, clock)

@@ -14,6 +14,7 @@ from penia_proxy.budget.calibration import ESTIMATE, Outcome
 from penia_proxy.budget.usage import Usage
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.errors import InvalidRequest
+from penia_proxy.ledger import gauges
 from penia_proxy.ledger.cells import EXTENT, extent_of, newest_of
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter, counting, listing
@@ -296,3 +297,10 @@ async def test_figures_are_found_by_their_keys(planned: Ledger, clock: StillCloc
     )
     # Of folded days, what is not folded is found by the whole key: by its hour, every hour since the first would be.
     assert any(bounded in step for step in steps) == (asked.budget_id is None and not asked.cost_bases)
+
+
+@pytest.mark.fault("D5")
+async def test_what_is_looked_at_every_few_seconds_is_found_by_an_index(planned: Ledger) -> None:
+    """Open alerts among all there ever were, and what is still to be sent of them."""
+    for statement in (gauges.of_alerts(NOON), gauges.of_notifications()):
+        assert scans(await plan(planned, statement)) == []
