@@ -8,8 +8,13 @@ Rule: an identifier that a caller chose is checked here before it is used anywhe
 import os
 import re
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-"""What a caller may send as ``X-Penia-Request-Id`` or ``record_id``: no control characters, no markup, bounded."""
+REQUEST_ID = re.compile(r"(?![ap]_[0-9a-f]{32}$)[A-Za-z0-9._:-]{1,64}")
+"""
+What a caller may send as ``X-Penia-Request-Id`` or ``record_id``: no control characters, no markup, bounded.
+
+And no name of a correction: those follow from what they correct (`gateway.charging`, `budget.repricing`), so whoever
+had one first could keep a bill from being booked.
+"""
 
 COMPONENT = re.compile(r"[A-Za-z0-9._:/ @+-]{1,128}")
 """A component's, task type's or tag's name at the proxy's edge, where it travels in a header."""

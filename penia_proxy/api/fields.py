@@ -27,6 +27,7 @@ from pydantic import (
 from penia_proxy.clock import from_iso
 from penia_proxy.config import Period
 from penia_proxy.errors import InvalidRequest
+from penia_proxy.ids import REQUEST_ID
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
@@ -88,7 +89,15 @@ Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\x85\u2028\u20
 """Text on one line."""
 Name = Annotated[Line, StringConstraints(min_length=1, max_length=200)]
 Filter = Annotated[Line, StringConstraints(max_length=200)]
-RecordId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+
+
+def _request_id(value: str) -> str:
+    if not REQUEST_ID.fullmatch(value):
+        raise ValueError("has the form in which Penia names corrections")
+    return value
+
+
+RecordId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$"), AfterValidator(_request_id)]
 """As `penia_proxy.ids.REQUEST_ID`."""
 Tokens = Annotated[int, Field(ge=0, le=TOKENS_MAX)]
 

@@ -98,10 +98,14 @@ def _number(name: str, text: str, value: float) -> Metric:
 def _of_calls(services: Services) -> Iterator[Metric]:
     totals = services.announcer.totals
     by_provider = ("provider",)
-    yield _counter("calls", "Calls by how they ended.", ("provider", "verdict", "status"), totals.calls.items())
-    yield _counter("charged_usd", "What records added to what was spent.", by_provider, _dollars(totals.charged))
-    yield _counter("credited_usd", "What corrections took from it again.", by_provider, _dollars(totals.credited))
-    unpriced = [((name,), number) for name, number in totals.unpriced.items()]
+    yield _counter("calls", "Calls by how they ended.", ("provider", "verdict", "status"), totals.calls().items())
+    yield _counter(
+        "charged_usd", "What records added to what was spent.", by_provider, _dollars(totals.by_provider("charged"))
+    )
+    yield _counter(
+        "credited_usd", "What corrections took from it again.", by_provider, _dollars(totals.by_provider("credited"))
+    )
+    unpriced = [((name,), number) for name, number in totals.by_provider("unpriced").items()]
     yield _counter("unpriced_calls", "Records without a price.", by_provider, unpriced)
 
 

@@ -42,7 +42,7 @@ def caller_of(headers: Mapping[str, str], path_component: str | None) -> Caller:
         raise InvalidRequest("X-Penia-Task-Type must be 1 to 128 letters, digits, spaces or . _ : / @ + -.")
     request_id = headers.get("X-Penia-Request-Id")
     if request_id is not None and not REQUEST_ID.fullmatch(request_id):
-        raise InvalidRequest("X-Penia-Request-Id must be 1 to 64 letters, digits or . _ : -.")
+        raise InvalidRequest("X-Penia-Request-Id must be 1 to 64 letters, digits or . _ : -, and no correction's name.")
     tags = tags_of(headers.get("X-Penia-Tags", ""))
     return Caller(component, task_type, tags, request_id or new_id("r"), request_id is not None)
 

@@ -42,6 +42,8 @@ class _Open:
     ending: AsyncExitStack
     began: float | None = None
     """The monotonic instant at which its provider may have begun it."""
+    named: bool = False
+    """Whether the ledger knows under which key other answers state its bill."""
 
 
 class Turns:
@@ -99,13 +101,16 @@ class Turns:
         return frame if cap is None or turn.call.capped is None else turn.call.capped(cap)
 
     def begin(self) -> None:
-        """Say of every turn that has begun since that its provider may bill it."""
+        """Say of every turn that has begun since that its provider may bill it, and under which name."""
         for turn, held in self._open.items():
             if not turn.begun:
                 held.began = None  # its provider refused to begin it
             elif held.began is None:
                 held.began = self._books.clock.monotonic()
                 held.hold.sent(began=held.began)
+            if turn.call.has_name and not held.named and (key := self._works.key(turn.reading())) is not None:
+                held.hold.name(key)
+                held.named = True
         self._note_idle()
 
     async def end(self, turn: Turn, end: End) -> None:

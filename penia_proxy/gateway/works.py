@@ -189,12 +189,12 @@ class Works:
             billed = await ledger.billed(key)
             if billed is None:
                 return
-            guess = await ledger.billed(waits_as)
-            if guess is not None and guess.is_guess and billed.corrects != guess.record_id:
-                await give_way(self._books, guess, billed)
             self._remember(self._books.clock.monotonic(), waits_as)
             if (hold := self._taken(waits_as)) is not None:
                 await hold.release()
+            guess = await ledger.billed(waits_as)  # also of a hold that has just been given up
+            if guess is not None and guess.is_guess and billed.corrects != guess.record_id:
+                await give_way(self._books, guess, billed)
 
     async def _billed_now(self, payer: Payer, work: Work, waits_as: str, reading: Reading) -> None:
         key = _key(payer.provider, work.name)

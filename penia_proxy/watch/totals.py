@@ -3,12 +3,13 @@ Count what happens.
 
 Its one job: what calls came to and what they cost since the process started, as numbers that only grow; and what is
 under way, as whoever knows it says it.
-Rules: an addition or two for each call, and nothing else: what is made of the numbers is made when somebody looks.
-Names that come from outside are bounded in number.
+Rules: a look-up and two additions for each call, and nothing else: what is made of the numbers is made when somebody
+looks. Names that come from outside are bounded in number.
 """
 
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.words import kind_of
@@ -33,39 +34,76 @@ class Underway(NamedTuple):
     body_bytes: int = 0
 
 
-class Totals:
-    """The counts of one process. Money in nano-dollars."""
+class _Sums:
+    """Of calls of one kind. Money in nano-dollars."""
+
+    __slots__ = ("calls", "charged", "credited", "unpriced")
 
     def __init__(self) -> None:
-        self.calls: Counter[tuple[str, str, str]] = Counter()
-        """By provider, verdict and status: a record's, or of a refused call its code."""
-        self.charged: Counter[str] = Counter()
-        """By provider: what records added to what was spent."""
-        self.credited: Counter[str] = Counter()
-        """By provider: what corrections took from it again, as a positive number."""
-        self.unpriced: Counter[str] = Counter()
-        """By provider: records without a price."""
+        self.calls = 0
+        self.charged = 0
+        """What records added to what was spent."""
+        self.credited = 0
+        """What corrections took from it again, as a positive number."""
+        self.unpriced = 0
+        """Records without a price."""
+
+
+_Kind = tuple[str, str, str]
+"""Provider; how the text begins that its verdict was kept as, or the verdict; status, or why it was refused."""
+
+BEGINNING = 8
+"""Characters of such a text: enough for its verdict."""
+
+
+class Totals:
+    """The counts of one process."""
+
+    def __init__(self) -> None:
+        self._sums: dict[_Kind, _Sums] = {}
         self._providers: set[str] = set()
 
     def recorded(self, record: UsageRecord) -> None:
         """Take a record that is on disk."""
-        provider = self._named(record.provider)
+        words = record.words
+        kind = (record.provider, words[:BEGINNING] if words else "", record.status)
+        sums = self._sums.get(kind) or self._new(kind)
         if record.corrects is None:
-            self.calls[provider, kind_of(record.words) or "none", record.status] += 1
-        if record.cost_nanos is None:
-            self.unpriced[provider] += 1
-        elif record.cost_nanos >= 0:
-            self.charged[provider] += record.cost_nanos
+            sums.calls += 1
+        cost = record.cost_nanos
+        if cost is None:
+            sums.unpriced += 1
+        elif cost >= 0:
+            sums.charged += cost
         else:
-            self.credited[provider] -= record.cost_nanos
+            sums.credited -= cost
 
     def refused(self, provider: str, code: str) -> None:
         """Take a call that a budget has refused."""
-        self.calls[self._named(provider), "block", code] += 1
+        kind = (provider, "block", code)
+        (self._sums.get(kind) or self._new(kind)).calls += 1
 
-    def _named(self, provider: str) -> str:
+    def calls(self) -> Mapping[_Kind, int]:
+        """Return calls by provider, verdict and status: a record's, or of a refused call its code."""
+        found: Counter[_Kind] = Counter()
+        for (provider, words, status), sums in self._sums.items():
+            if sums.calls:
+                found[provider, kind_of(words) or words or "none", status] += sums.calls
+        return found
+
+    def by_provider(self, what: Literal["charged", "credited", "unpriced"]) -> Mapping[str, int]:
+        """Return a sum by provider, where it is not 0."""
+        found: Counter[str] = Counter()
+        for (provider, _, _), sums in self._sums.items():
+            if amount := getattr(sums, what):
+                found[provider] += amount
+        return found
+
+    def _new(self, kind: _Kind) -> _Sums:
+        """Return the sums of a kind that is seen for the first time, or of its like at the other providers."""
+        provider = kind[0]
         if provider not in self._providers:
             if len(self._providers) >= PROVIDERS_MAX:
-                return OTHER
+                return self._sums.setdefault((OTHER, *kind[1:]), _Sums())
             self._providers.add(provider)
-        return provider
+        return self._sums.setdefault(kind, _Sums())

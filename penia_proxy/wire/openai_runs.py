@@ -37,6 +37,7 @@ def run_call(request: Request) -> Call:
         operation=request.operation,
         model=model_of({"model": model}),
         stream=flag(members, "stream"),
+        has_name=True,
         size=Size(
             text_bytes=len(request.body),
             beyond_body=True,

@@ -1,6 +1,7 @@
 """What a call was adjusted to before its bill came is replaced by the bill: the one, or the other, and never both."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -207,3 +208,25 @@ async def test_results_without_an_owner_take_an_adjusted_guess_back(start: Start
         (its_bill,) = [one for one in records if one["record_id"] == taken_back["metadata"]["billed_as"]]
         assert its_bill["cost"] == pytest.approx(COST / 2, abs=1e-12)
         assert await verify(later.gateway.config.ledger.url) == []
+
+
+async def test_nobody_takes_the_name_of_a_correction_to_be(start: Start) -> None:
+    """A caller who knows what its bill's correction will be called cannot have a record of that name first."""
+    name = "a_" + hashlib.sha256(b"openai:resp_1").hexdigest()[:32]
+    begun = {"type": "response.created", "response": response("in_progress")}
+    text = {"type": "response.output_text.delta", "delta": "hello there"}
+    async with desk() as provider:
+        provider.says("POST /v1/responses", b"".join(b"data: %s\n\n" % orjson.dumps(one) for one in (begun, text)))
+        provider.says("GET /v1/responses/resp_1", response("completed"))
+        penia = await before(provider, start, "openai", budgets=BUDGET)
+        taken = await call(penia, "POST /openai/v1/responses", ASKED, X_Penia_Request_Id=name)
+        used = {"component": "c", "provider": "openai", "model": "gpt-4o", "cost": 0.0, "record_id": name}
+        posted = await penia.api("POST", "/api/v1/usage/record", used)
+        stream = {**ASKED, "stream": True, "background": False}
+        await call(penia, "POST /openai/v1/responses", stream, X_Penia_Request_Id="made")
+        adjusting = {"cost": 0.1, "reason": "mine", "record_id": name}
+        adjusted = await penia.api("POST", "/api/v1/usage/records/made/adjust", adjusting)
+        await billed(penia)
+
+        assert (taken[0], posted[0], adjusted[0]) == (400, 422, 422)
+        assert await cost_of(penia) == pytest.approx(COST, abs=1e-12)

@@ -607,3 +607,27 @@ async def test_there_are_so_many_sessions(start: Start, monkeypatch: pytest.Monk
                 break
         except aiohttp.WSServerHandshakeError:
             await asyncio.sleep(0.01)
+
+
+async def test_a_turn_says_whose_it_is_before_it_ends(start: Start) -> None:
+    """The ledger has the response's name while it is being made, so that a crash leaves a record its bill corrects."""
+
+    async def begins(socket: web.WebSocketResponse) -> None:
+        await socket.receive()
+        response = {"id": "resp_1", "object": "response", "status": "in_progress", "model": "gpt-4o-mini"}
+        await socket.send_str(json.dumps({"type": "response.created", "response": response}))
+        await gone.wait()
+
+    gone = asyncio.Event()
+    async with speaking(begins) as peer:
+        penia = await start(providers={"openai": {"base_url": peer.url}})
+        async with opened(penia, RESPONSES) as socket:
+            await create(socket)
+            await until(socket, "response.created")
+            await penia.gateway.ledger.caught_up()
+            with closing(sqlite3.connect(penia.gateway.config.ledger.url.removeprefix("sqlite:///"))) as beside:
+                found = beside.execute("SELECT once_key FROM holds").fetchall()
+            gone.set()
+    await records_of(penia, 1)
+
+    assert found == [("openai:resp_1",)]

@@ -764,11 +764,24 @@ async def test_a_stop_while_a_bill_is_priced_leaves_nothing_held(
     await later.gateway.stop()
 
 
-async def test_a_stream_says_whose_it_is_before_it_ends(start: Start) -> None:
-    """The ledger has the response's name while it is being made, so that a crash leaves a record its bill corrects."""
+RUN_BEGUN = b"event: thread.run.created\ndata: %s\n\n" % orjson.dumps(RUN | {"status": "queued", "usage": None})
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "answer", "name"),
+    [
+        ("/v1/responses", STREAM, BEGUN, "resp_1"),
+        ("/v1/threads/thread_1/runs", {"assistant_id": "a", "model": "gpt-5-mini", "stream": True}, RUN_BEGUN, "run_1"),
+    ],
+    ids=["response", "run"],
+)
+async def test_a_stream_says_whose_it_is_before_it_ends(
+    start: Start, path: str, body: dict[str, Any], answer: bytes, name: str
+) -> None:
+    """The ledger has the work's name while it is being made, so that a crash leaves a record its bill corrects."""
 
     async def begins(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + BEGUN)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + answer)
         await gone.wait()
         writer.close()
 
@@ -777,13 +790,14 @@ async def test_a_stream_says_whose_it_is_before_it_ends(start: Start) -> None:
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     penia = await start(providers={"openai": {"base_url": url}})
 
-    making = asyncio.create_task(call(penia, "POST /openai/v1/responses", STREAM))
-    path = penia.gateway.config.ledger.url.removeprefix("sqlite:///")
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as beside:
-        while not (found := beside.execute("SELECT once_key FROM holds WHERE once_key IS NOT NULL").fetchall()):
-            await asyncio.sleep(0.01)
+    making = asyncio.create_task(call(penia, f"POST /openai{path}", body))
+    file = penia.gateway.config.ledger.url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as beside:
+        async with asyncio.timeout(5):
+            while not (found := beside.execute("SELECT once_key FROM holds WHERE once_key IS NOT NULL").fetchall()):
+                await asyncio.sleep(0.01)
     gone.set()
     await asyncio.gather(making, return_exceptions=True)
     server.close()
 
-    assert found == [("openai:resp_1",)]
+    assert found == [(f"openai:{name}",)]

@@ -48,6 +48,8 @@ class Line:
     key: str | None = None
     guess: bool = False
     """Whether a bill that comes later corrects it."""
+    by_hand: bool = False
+    """Of a correction: whether somebody has said so; else it is the bill."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Arithmetic:
                     sums = found.setdefault(key, Sums())
                     sums.spent += line.cost or 0
                     sums.requests += line.corrects is None
-                    sums.unpriced += line.basis == "unpriced"
+                    sums.unpriced += (line.basis == "unpriced") - (line.basis == "repriced")
         return found
 
     def keys(self, name: str, at: datetime) -> list[WindowKey]:
@@ -211,8 +213,21 @@ class Arithmetic:
     def line(self, name: str) -> Line | None:
         return next((line for line in self.lines if line.name == name), None)
 
+    def corrections(self, line: Line) -> list[Line]:
+        return [other for other in self.lines if other.corrects == line.name]
+
     def corrected(self, line: Line) -> bool:
-        return any(other.corrects == line.name for other in self.lines)
+        """Whether the bill of a guess has come."""
+        return any(not other.by_hand for other in self.corrections(line))
+
+    def so_far(self, line: Line) -> int:
+        """Return what a call has come to, corrections included."""
+        return sum(one.cost or 0 for one in (line, *self.corrections(line)))
+
+    def basis(self, line: Line, said: str) -> str:
+        """Return the basis of a correction: the first that gives a call a price takes it out of those without."""
+        bases = [one.basis for one in (line, *self.corrections(line))]
+        return "repriced" if bases[0] == "unpriced" and "repriced" not in bases else said
 
     def billed(self, key: str) -> Line | None:
         return next((line for line in self.lines if line.key == key), None)

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
+from penia_proxy.api.adjusting import AdjustBody, adjust_record
 from penia_proxy.api.approvals import ApproveBody, DenyBody, approve, deny
 from penia_proxy.api.budgets import BudgetBody, BudgetChange, change_budget, create_budget, deactivate_budget
 from penia_proxy.api.endpoint import Reply
@@ -488,8 +489,8 @@ class Money(World):
         if guess is None:
             self.written(line)
         elif guess.guess and line.cost is not None and not self.said.corrected(guess):
-            by = line.cost - (guess.cost or 0)
-            self.written(Line("", guess.at, guess.budgets, by, line.basis, corrects=guess.name))
+            by, basis = line.cost - self.said.so_far(guess), self.said.basis(guess, line.basis)
+            self.written(Line("", guess.at, guess.budgets, by, basis, corrects=guess.name))
 
     def ids(self, model: str, component: str = WEB) -> tuple[str, ...]:
         return tuple(budget.budget_id for budget in self.said.covering(component, model, {}))
@@ -541,6 +542,21 @@ class Money(World):
         if before is None:
             self.posts[name] = (cost, component, at)
             self.written(Line(name, at, self.ids(PRICED, component), cost, "client"))
+
+    @precondition(lambda self: self.said.lines)
+    @rule(which=which, a_guess=st.booleans(), cost=tokens, count=st.none() | tokens)
+    def adjusted(self, which: int, a_guess: bool, cost: int, count: int | None) -> None:
+        """Say what a call cost after all: whatever it has come to, it costs that, until its bill comes."""
+        calls = [line for line in self.said.lines if line.corrects is None]
+        if a_guess:
+            awaited = [line for line in calls if line.guess and line.key and not self.said.corrected(line)]
+            calls = awaited or calls
+        call = calls[which % len(calls)]
+        self.run(self.process.api(adjust_record, call.name, AdjustBody(cost=usd(cost), reason="so it says")))
+        by, basis = cost - self.said.so_far(call), self.said.basis(call, "client")
+        self.written(Line("", call.at, call.budgets, by, basis, corrects=call.name, by_hand=True))
+        if count is not None and call.key:
+            self.states(call.key.partition(":")[2], count, PRICED)
 
     # By whoever runs the process.
 

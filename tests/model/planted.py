@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 
 from penia_proxy import app
-from penia_proxy.api import budgets, calendars, posting
+from penia_proxy.api import adjusting, budgets, calendars, posting
 from penia_proxy.budget import bill, engine, record
 from penia_proxy.budget.grants import Grant
 from penia_proxy.counters.memory import MemoryCounters
@@ -210,6 +210,27 @@ PLANTED = (
         bill.correction_of,
         "bill.cost_nanos - sum(one.cost_nanos or 0 for one in so_far)",
         "bill.cost_nanos",
+    ),
+    Planted(
+        "an adjustment stays",
+        "A bill that comes after somebody has adjusted its guess is added to that.",
+        bill.correction_of,
+        "so_far = (guess, *corrections)",
+        "so_far = (guess,)",
+    ),
+    Planted(
+        "an adjustment forgets the others",
+        "A call that is adjusted twice costs the sum of both.",
+        adjusting._adjust,
+        "for one in (first, *before)",
+        "for one in (first,)",
+    ),
+    Planted(
+        "a price is found twice",
+        "Each correction of a call without a price takes another out of those without.",
+        bill.is_unpriced,
+        'all(one.cost_basis != "repriced" for one in corrections)',
+        "True",
     ),
     Planted(
         "a correction is a request",

@@ -218,7 +218,12 @@ class Process:
     async def api(self, handler: Callable[[Any], Coroutine[Any, Any, T]], path: str = "", body: Any = None) -> T:
         """Ask the control plane, past its HTTP."""
         return await handler(
-            ApiCall(self.services, Nothing(), body or Nothing(), {"budget_id": path, "approval_id": path})
+            ApiCall(
+                self.services,
+                Nothing(),
+                body or Nothing(),
+                {"budget_id": path, "approval_id": path, "record_id": path},
+            )
         )
 
 

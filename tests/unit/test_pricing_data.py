@@ -207,6 +207,9 @@ def test_tiers_have_a_price(provider: str, model: str, tier: str, count: str, fa
         ("groq", "openai/gpt-oss-20b", "0.5"),
         ("groq", "llama-3.1-8b-instant", "0.5"),
         ("azure", "gpt-4o", "0.5"),
+        ("anthropic", "claude-opus-4-1", "0.5"),
+        ("anthropic", "claude-sonnet-4-20250514", "0.5"),
+        ("anthropic", "claude-3-haiku-20240307", "0.5"),
         ("aws", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "0.5"),
         ("fireworks", "accounts/fireworks/models/glm-5p3", "0.5"),
         ("together", "MiniMaxAI/MiniMax-M3", "1"),
@@ -222,7 +225,7 @@ def test_batches_have_a_price(provider: str, model: str, factor: str) -> None:
 
 def test_a_gap_is_filled_once() -> None:
     """Where the catalogue has a batch price of its own, ours does not halve it again."""
-    for provider in ("openai", "google", "mistral", "groq", "x-ai"):
+    for provider in ("openai", "anthropic", "google", "mistral", "groq", "x-ai"):
         models = next(one for one in catalogue if one.id == provider).models
         batched = [info.id for info in models if any(v.when.get("processing") for v in info.price_variants or ())]
         assert batched
