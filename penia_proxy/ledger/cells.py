@@ -58,7 +58,8 @@ class Cells:
         """``by_hour``: hours are told apart, and nothing is read from folds."""
         self._asked = asked
         self._folded = extent.folded
-        span = Span(asked.start or extent.start, asked.end or extent.end)
+        # Within the days there are, so that a span since 1970 is not made of all of them.
+        span = Span(max(asked.start or extent.start, extent.start), min(asked.end or extent.end, extent.end))
         if asked.budget_id is not None or asked.cost_bases:
             self._parts = Parts(None, (), (span,))
         else:

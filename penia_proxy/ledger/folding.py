@@ -17,7 +17,7 @@ from penia_proxy.ledger import statements as sql
 from penia_proxy.ledger.rows import RollupKey
 
 CELLS_AT_ONCE = 100
-"""Two milliseconds, which a call that comes meanwhile waits for."""
+"""Three milliseconds, which a call that comes meanwhile waits for."""
 GRACE = timedelta(minutes=10)
 """How long after its end an hour is left alone."""
 _KEY = ("hour", "component", "provider", "model", "task_type")

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
@@ -116,6 +116,9 @@ def at(text: str) -> datetime:
 
 SPANS = {
     "all time": RecordFilter(),
+    "since 1970": RecordFilter(start=datetime.fromtimestamp(0, UTC), end=datetime.fromisoformat("2099-01-01T00Z")),
+    "before all": RecordFilter(end=datetime.fromisoformat("2020-01-01T00Z")),
+    "after all": RecordFilter(start=datetime.fromisoformat("2027-01-01T00:30Z")),
     "a year": RecordFilter(
         start=datetime.fromisoformat("2025-01-01T00Z"), end=datetime.fromisoformat("2026-01-01T00Z")
     ),
