@@ -14,7 +14,7 @@ MINUTES ?= 60
 FILE ?= $(wildcard tests/replay/*.jsonl ../shared/corpus/dev.jsonl.gz ../shared/corpus/dev_realtime.jsonl.gz)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit faults bench bench-peers crowd live overshoot soak replay screenshots format clean
+.PHONY: help run test check browser unit faults bench bench-peers crowd live overshoot soak replay focus screenshots format clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -22,7 +22,7 @@ help: ## Say what there is
 run: $(VENV)/.run-stamp ## Start the demo on port 8113: gateway, sandbox provider, traffic; no key, no network
 	$(BIN)/penia demo $(DEMO)
 
-test: check ## Check, then run every test, two files at a time
+test: check browser ## Check, then run every test, two files at a time
 	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev-stamp ## Format, lint, types, import contracts
@@ -30,6 +30,9 @@ check: $(VENV)/.dev-stamp ## Format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+browser: $(VENV)/.dev-stamp ## Find a Chromium for the tests in a browser, or install one
+	$(BIN)/python tests/web/chromium.py
 
 unit: $(VENV)/.dev-stamp ## Run the unit tests only
 	$(BIN)/pytest tests/unit
@@ -58,8 +61,12 @@ overshoot: $(VENV)/.dev-stamp ## Measure how far budgets are overrun, by what th
 replay: $(VENV)/.run-stamp ## Put recorded exchanges through the gateway and compare [FILE=…]
 	$(BIN)/penia replay $(FILE)
 
-screenshots: $(VENV)/.run-stamp ## Draw the pictures of the README
+focus: ## Put a FOCUS file before the FinOps Foundation's validator; installs it under build/, once [FILE=usage.csv]
+	$(PYTHON) scripts/focus_validator.py $(FILE)
+
+screenshots: browser ## Draw the pictures of the README
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/dashboard_picture.py
 
 format: $(VENV)/.dev-stamp ## Format, and fix what lint can fix
 	$(BIN)/ruff format .

@@ -21,7 +21,7 @@ from penia_proxy.cli.top import Screen
 SECONDS = 25
 RATE = 4
 PORT = 8113
-FIRST, LAST = 13, 44
+FIRST, LAST = 14, 44
 """Lines drawn of the beginning and of the end."""
 HERE = Path(__file__).parent
 TOP_SIZE = 100, 30

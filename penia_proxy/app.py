@@ -34,7 +34,8 @@ from penia_proxy.export.daily import DailyFiles
 from penia_proxy.gateway.holding import Books
 from penia_proxy.gateway.lean import LeanClient
 from penia_proxy.gateway.listening import Listener
-from penia_proxy.gateway.proxy import Proxy, Upstream
+from penia_proxy.gateway.providers import Upstream
+from penia_proxy.gateway.proxy import Proxy
 from penia_proxy.gateway.relay import Provider
 from penia_proxy.gateway.routes import RouteTable
 from penia_proxy.gateway.session import SessionClient
@@ -231,7 +232,7 @@ class Gateway:
         for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
         newest = await self.ledger.reconciliations.newest()
-        self._capture_rates = {provider: one.rate for provider, one in newest.items()}
+        self._captured = {provider: one.captured for provider, one in newest.items()}
         self.counters.load(await self.ledger.tallies(self.clock.now()))
         for past in reversed(await self.ledger.recent_calls(PAST_RECORDS)):
             self.habit.observe(past.component, past.model, past.output_tokens)
@@ -246,7 +247,7 @@ class Gateway:
         book, counters, projections = self.book, self.counters, self.projections
         self.alerts = Alerts(book, counters, self.ledger, self.hub, self.clock, settings, self.notifier, projections)
         self.announcer = Announcer(self.hub, self.alerts)
-        self.refusing = Refusing(self.ledger, self.clock, self.announcer.asked)
+        self.refusing = Refusing(self.ledger, self.clock, self.announcer.asked, self.announcer.totals)
         await self.refusing.start()
         await self.alerts.start()
         self.notifier.start()
@@ -257,6 +258,7 @@ class Gateway:
         self._services = self._control_plane()
         add_routes(app, self._services)
         self._proxy = self._data_plane()
+        self._services.underway = self._proxy.underway
         self._control = web.AppRunner(app)
         await self._control.setup()
         control = self._control.server
@@ -297,7 +299,7 @@ class Gateway:
             refusing=self.refusing,
             holds=OpenHolds(self.engine, self.counters, self.ledger, self.clock, self.refusing, self.announcer),
             daily=self._daily,
-            capture_rates=self._capture_rates,
+            captured=self._captured,
         )
 
     def _data_plane(self) -> Proxy:

@@ -37,7 +37,9 @@ class SystemClock:
 def iso(instant: datetime) -> str:
     """Return the instant as fixed-width ISO 8601 with microseconds and ``Z``: sorting the text sorts the time."""
     # isoformat takes a tenth of strftime's time, and a call writes a dozen instants.
-    return instant.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    return instant.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def from_iso(text: str) -> datetime:

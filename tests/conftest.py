@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["tests.faults.table"]
+pytest_plugins = ["tests.faults.table", "tests.web.loudly"]
 
 
 @pytest.fixture(autouse=True)

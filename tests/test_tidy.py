@@ -19,6 +19,9 @@ PACKAGE = ROOT / "penia_proxy"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "migrations/versions" not in path.as_posix())
 MIGRATIONS = sorted(PACKAGE.glob("ledger/migrations/versions/*.py"))
 
+SCRIPTS = sorted(PACKAGE.glob("web/**/*.js"))
+WEB = sorted(path for path in PACKAGE.glob("web/**/*") if path.is_file())
+
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 50
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc", "shared"}
@@ -26,6 +29,10 @@ BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base
 PART_OF = {"multidict": "aiohttp", "yarl": "aiohttp", "pydantic_core": "pydantic"}
 """Types of another's public interface, whose version it chooses."""
 MARKER = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|pragma: no cover")
+MARKUP = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|createContextualFragment|DOMParser|srcdoc|document\.write|eval\("
+)
+"""What would read a caller's name as markup or as code."""
 # Spelled in pieces, so that this file passes its own check.
 MACHINE = re.compile("/(?:" + "|".join(["wo" + "rk", "ro" + "ot", "Us" + "ers", "ho" + "me/[a-z]"]) + ")/")
 
@@ -44,7 +51,7 @@ def _parsed(paths: list[Path]) -> Iterator[tuple[Path, ast.Module]]:
 
 def test_modules_are_about_one_thing() -> None:
     """No module of the package is longer than 400 lines."""
-    long = [_place(path) for path in MODULES if len(path.read_text().splitlines()) > MODULE_LINES_MAX]
+    long = [_place(path) for path in MODULES + SCRIPTS if len(path.read_text().splitlines()) > MODULE_LINES_MAX]
 
     assert not long
 
@@ -67,6 +74,39 @@ def test_each_module_says_its_job() -> None:
     silent = [_place(path) for path, tree in _parsed(MODULES + MIGRATIONS + tests) if not ast.get_docstring(tree)]
 
     assert not silent
+
+
+def test_each_script_says_its_job() -> None:
+    """Every script of the dashboard opens with a comment that says its one job."""
+    silent = [
+        _place(path)
+        for path in SCRIPTS
+        if not re.match(r"(/\*\*|// )", path.read_text()) or "Its one job" not in path.read_text()[:1500]
+    ]
+
+    assert not silent
+
+
+def test_names_never_become_markup() -> None:
+    """No script of the dashboard parses HTML or runs text."""
+    found = [
+        f"{_place(path, number)} {hit[0]}"
+        for path in SCRIPTS
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if (hit := MARKUP.search(line))
+    ]
+
+    assert not found
+
+
+def test_the_dashboard_names_no_other_place() -> None:
+    """No file of the dashboard has an address, but for the name of SVG; and none has a style or a handler in markup."""
+    text = {path: path.read_text().replace("http://www.w3.org/2000/svg", "") for path in WEB}
+    found = [
+        _place(path) for path, said in text.items() if re.search(r"https?://|@import|style=|<style| on[a-z]+=\"", said)
+    ]
+
+    assert not found
 
 
 def test_each_test_says_what_is_true() -> None:

@@ -4,7 +4,7 @@ Correct what a record cost.
 Its one job: `POST /api/v1/usage/records/{id}/adjust`: a record is never changed; another is appended, with the
 difference between what the call has come to so far and what it is now known to cost.
 Rules: the correction counts in the windows of the call, in the budgets that the call was charged to. A `record_id` of
-the correction's counts once, as in `posting`.
+the correction's counts once, as in `posting`. A bill that comes later replaces what was said here of a guess.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from penia_proxy.api.fields import Line, Nothing, RecordId, Sent
 from penia_proxy.api.posting import book
 from penia_proxy.api.services import Services
 from penia_proxy.api.shown import RecordShown
+from penia_proxy.budget.bill import is_unpriced
 from penia_proxy.budget.money import NANOS_PER_USD, nanos_of_usd
-from penia_proxy.budget.record import UsageRecord
+from penia_proxy.budget.record import ADJUSTED_AT, REASON, UsageRecord
 from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import iso
 from penia_proxy.config import Limit
 from penia_proxy.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
-from penia_proxy.export.focus import ADJUSTED_AT
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.ledger import RECORD_NANOS_MAX
 from penia_proxy.watch.shapes import record_json
@@ -46,19 +46,20 @@ async def adjust_record(call: Call[Nothing, AdjustBody]) -> Reply:
 
 
 async def _adjust(services: Services, record_id: str, body: AdjustBody) -> tuple[UsageRecord, bool]:
-    async with services.repricing:
+    async with services.ledger.correcting:
         await services.ledger.caught_up()
         first = await services.ledger.queries.record(record_id)
         if first is None:
             raise NotFound("There is no usage record with this id.")
         if first.corrects is not None:
             raise InvalidRequest(f"This record is itself a correction: adjust the one it corrects, {first.corrects}.")
-        so_far = (first.cost_nanos or 0) + await services.ledger.queries.corrections(record_id)
+        before = await services.ledger.corrections(record_id)
+        so_far = sum(one.cost_nanos or 0 for one in (first, *before))
         correction = replace(
             first,
             record_id=body.record_id or new_id("a"),
             usage=Usage(),
-            cost_basis="client",
+            cost_basis="repriced" if is_unpriced(first, before) else "client",
             cost_nanos=nanos_of_usd(body.cost) - so_far,
             input_cost_nanos=None,
             pricing_version=None,
@@ -68,7 +69,8 @@ async def _adjust(services: Services, record_id: str, body: AdjustBody) -> tuple
             ttft_ms=None,
             corrects=record_id,
             once_key=None,
-            metadata={"reason": body.reason, ADJUSTED_AT: iso(services.clock.now())},
+            words=None,
+            metadata={REASON: body.reason, ADJUSTED_AT: iso(services.clock.now())},
         )
         return await book(services, correction, _fingerprint(record_id, body))
 

@@ -17,6 +17,7 @@ from penia_proxy.api.endpoint import Call, Endpoint
 from penia_proxy.api.fields import Instant, Nothing, Page, Paged, PeriodName, Sent, Shown
 from penia_proxy.api.grants import Granted, GrantShown, Reason, grant_json, grant_of
 from penia_proxy.api.services import Services
+from penia_proxy.budget.alert import approval_key
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.grants import Approval, ApprovalState, Denial, Grant
 from penia_proxy.budget.money import nanos_of_usd, usd
@@ -115,7 +116,7 @@ async def _approve(services: Services, approval_id: str, body: ApproveBody) -> d
         grant = grant_of(budget, approval.period, amount, now, reason, body.expires_at, approval_id)
         approval = await _decide(services, approval, "approved", now, body.reason, grant)
         in_force(services, budget.ruled(grant, now))
-        services.refusing.approvals.answered(approval)
+        _answered(services, approval)
     shown = await _json(services, approval, now)
     return {**shown, "grant": grant_json(grant, budget, now)}
 
@@ -126,8 +127,14 @@ async def _deny(services: Services, approval_id: str, body: DenyBody) -> dict[st
         approval, budget = await _open(services, approval_id, now)
         approval = await _decide(services, approval, "denied", now, body.reason, None)
         in_force(services, budget.ruled(Denial(approval.period, now), now))
-        services.refusing.approvals.answered(approval)
+        _answered(services, approval)
     return await _json(services, approval, now)
+
+
+def _answered(services: Services, approval: Approval) -> None:
+    """Nobody is asked any more."""
+    services.refusing.approvals.answered(approval)
+    services.alerts.resolve(approval_key(approval.approval_id))
 
 
 async def _open(services: Services, approval_id: str, at: datetime) -> tuple[Approval, Budget]:

@@ -76,10 +76,6 @@ class Docs:
         """Answer the page."""
         return web.Response(text=_PAGE, content_type="text/html", headers=_PAGE_HEADERS)
 
-    async def door(self, _request: web.Request) -> web.Response:
-        """Lead whoever opens the bare address in a browser to the page."""
-        return web.Response(status=302, headers={**HEADERS, "Location": "/docs"})
-
     async def part(self, request: web.Request) -> web.StreamResponse:
         """Answer one of the page's parts. Raises NotFound."""
         name = request.match_info["name"]

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import orjson
 from aiohttp import web
@@ -43,6 +43,9 @@ from penia_proxy.wire.body import read_object
 
 BODY_BYTES_MAX = 1_000_000
 """The control plane's bodies are forms, not prompts; a check's text is the largest."""
+
+LARGE_BODY_BYTES_MAX = 32_000_000
+"""What an endpoint may ask for instead (`Endpoint.body_bytes_max`). One such body is in memory at a time."""
 
 FIELD_ERRORS_MAX = 50
 
@@ -76,6 +79,14 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """An answer that is text, and no JSON."""
+
+    text: bytes
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Streamed:
     """An answer that is a file, made while it is sent (`streaming`)."""
 
@@ -92,14 +103,16 @@ class Endpoint:
     method: str
     path: str
     handler: Callable[[Call[Any, Any]], Awaitable[Any]]
-    """Returns what orjson can write, a `Reply`, or a `Streamed`. Its docstring describes the endpoint."""
+    """Returns what orjson can write, a `Reply`, `Written` or `Streamed`. Its docstring describes the endpoint."""
     tag: str
     response: type[BaseModel] | None = None
-    """None: it is streamed."""
+    """None: it is no JSON."""
     media: tuple[str, ...] = ()
-    """The types of a streamed answer."""
+    """The types of an answer that is none."""
     query: type[BaseModel] = Nothing
     body: type[BaseModel] | None = None
+    body_bytes_max: int = BODY_BYTES_MAX
+    """Beyond the usual, a body is read in a thread, and what it says may be checked by its handler only."""
     status: int = 200
     also: tuple[int, ...] = ()
     """Other statuses that answer the same shape."""
@@ -118,8 +131,9 @@ def serve(endpoint: Endpoint, services: Services, hosts: frozenset[str] | None) 
 
     async def handle(request: web.Request) -> web.StreamResponse:
         query = _query(endpoint.query, request)
-        body = Nothing() if endpoint.body is None else await _body(endpoint.body, request, services)
-        value = await endpoint.handler(Call(services, query, body, request.match_info))
+        with _Room(services) as room:
+            body = Nothing() if endpoint.body is None else await _body(endpoint.body, request, endpoint, room)
+            value = await endpoint.handler(Call(services, query, body, request.match_info))
         if isinstance(value, Streamed):
             if services.streams >= STREAMS_MAX:
                 raise Overloaded("As many files are being sent as may be; ask again in a moment.")
@@ -129,6 +143,8 @@ def serve(endpoint: Endpoint, services: Services, hosts: frozenset[str] | None) 
                     return await streamed(request, value)
             finally:
                 services.streams -= 1
+        if isinstance(value, Written):
+            return web.Response(body=value.text, headers={**HEADERS, "Content-Type": value.media_type})
         status = endpoint.status
         if isinstance(value, Reply):
             value, status = value.value, value.status
@@ -257,8 +273,48 @@ def _query(model: type[BaseModel], request: web.Request) -> BaseModel:
         raise violation(error, what="query") from None
 
 
-async def _body(model: type[BaseModel], request: web.Request, services: Services) -> BaseModel:
-    raw = await _read(request, services.config.server.body_timeout_s)
+class _Room:
+    """Room for one large body, from its first byte beyond the usual to the end of what is made of it."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._taken = False
+
+    def take(self) -> None:
+        """Take it. Twice is once. Raises Overloaded where another has it."""
+        if not self._taken:
+            if self.services.large_body:
+                raise Overloaded("Another large body is being read; send this again in a moment.")
+            self._taken = self.services.large_body = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._taken:
+            self.services.large_body = False
+
+
+async def _body(model: type[BaseModel], request: web.Request, endpoint: Endpoint, room: _Room) -> BaseModel:
+    raw = await _read(request, endpoint.body_bytes_max, room)
+    if len(raw) <= BODY_BYTES_MAX:
+        return _checked(model, raw)
+    with calls_first():
+        return await asyncio.to_thread(_checked_in_thread, model, raw)
+
+
+def _checked_in_thread(model: type[BaseModel], raw: bytes) -> BaseModel:
+    """Return a large body, without the steps that keep Python's lock from their beginning to their end."""
+    value = read_object(raw)
+    if _has_nul(value):
+        raise InvalidRequest("The body has a NUL character in a string.")
+    try:
+        return model.model_validate(value, strict=True)
+    except ValidationError as error:
+        raise violation(error, what="body") from None
+
+
+def _checked(model: type[BaseModel], raw: bytes) -> BaseModel:
     if not raw.strip() and not any(field.is_required() for field in model.model_fields.values()):
         raw = b"{}"
     if _has_nul(read_object(raw)):
@@ -273,21 +329,23 @@ async def _body(model: type[BaseModel], request: web.Request, services: Services
         raise violation(error, what="body") from None
 
 
-async def _read(request: web.Request, timeout_s: float) -> bytes:
-    """Return the body. Raises PayloadTooLarge, RequestTimeout."""
+async def _read(request: web.Request, most: int, room: _Room) -> bytes:
+    """Return the body. Raises PayloadTooLarge, RequestTimeout, Overloaded."""
     length = request.content_length or 0
     chunks = bytearray()
     try:
-        async with asyncio.timeout(timeout_s):
-            while length <= BODY_BYTES_MAX and (chunk := await request.content.readany()):
+        async with asyncio.timeout(room.services.config.server.body_timeout_s):
+            while length <= most and (chunk := await request.content.readany()):
                 chunks += chunk
                 length = max(length, len(chunks))
+                if length > BODY_BYTES_MAX:
+                    room.take()
     except TimeoutError:
         raise RequestTimeout("The body did not arrive in time.") from None
     except (BadHttpMessage, ConnectionError):
         raise InvalidRequest("The body did not arrive whole.") from None
-    if length > BODY_BYTES_MAX:
-        raise PayloadTooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")
+    if length > most:
+        raise PayloadTooLarge(f"The body is larger than {most} bytes.")
     return bytes(chunks)
 
 

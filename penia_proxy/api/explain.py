@@ -16,6 +16,7 @@ from penia_proxy.api.endpoint import Call, Endpoint
 from penia_proxy.api.fields import Filter, Nothing, Page, Paged, PeriodName, Shown
 from penia_proxy.api.services import Services
 from penia_proxy.budget.money import usd, usd_text
+from penia_proxy.budget.record import ADJUSTED_AT, REASON, UsageRecord
 from penia_proxy.budget.usage import CostBasis
 from penia_proxy.budget.words import Refusal, Word, Words, words_of
 from penia_proxy.clock import iso
@@ -23,6 +24,9 @@ from penia_proxy.errors import NotFound
 from penia_proxy.watch.shapes import usd_or_none
 
 Kind = Literal["allow", "warn", "block"]
+
+
+WITHOUT_A_VERDICT = "It was booked without a verdict."
 
 
 class WindowWord(Shown):
@@ -48,8 +52,18 @@ class BudgetWords(Shown):
     windows: Annotated[list[WindowWord], Field(description="Its limited ones; none: nothing limits it.")]
 
 
+class CorrectionShown(Shown):
+    """What was added to a call's cost after it was booked. USD."""
+
+    record_id: str
+    cost: float | None
+    cost_basis: CostBasis
+    at: Annotated[datetime | None, Field(description="When it was made; null: before that was kept.")]
+    why: str | None
+
+
 class Explanation(Shown):
-    """What a recorded call's verdict was made of."""
+    """What a recorded call's verdict was made of, and how it came to cost what it does."""
 
     record_id: str
     verdict: Annotated[Kind | None, Field(description="null: it was booked without one")]
@@ -58,6 +72,8 @@ class Explanation(Shown):
     cost: float | None
     cost_basis: CostBasis
     corrects: str | None
+    corrections: Annotated[list[CorrectionShown], Field(description="In the order of writing.")]
+    total_cost: Annotated[float | None, Field(description="With its corrections; null: no price is known.")]
     budgets: Annotated[list[BudgetWords], Field(description="In the order they were asked in: most specific first.")]
 
 
@@ -103,8 +119,10 @@ async def explain_record(call: Call[Nothing, Nothing]) -> dict[str, Any]:
     record = await services.ledger.queries.record(call.path["record_id"])
     if record is None:
         raise NotFound("There is no usage record with this id.")
+    corrections = await services.ledger.queries.corrections(record.record_id)
+    costs = [one.cost_nanos for one in (record, *corrections) if one.cost_nanos is not None]
     words = words_of(record.words)
-    without = "It corrects another record." if record.corrects else "It was booked without a verdict."
+    without = (_why_corrected(record) or "It corrects another record.") if record.corrects else WITHOUT_A_VERDICT
     charged = Words("allow", without, tuple((budget_id, ()) for budget_id in record.budget_ids))
     return {
         "record_id": record.record_id,
@@ -114,6 +132,8 @@ async def explain_record(call: Call[Nothing, Nothing]) -> dict[str, Any]:
         "cost": usd_or_none(record.cost_nanos),
         "cost_basis": record.cost_basis,
         "corrects": record.corrects,
+        "corrections": [_correction(one) for one in corrections],
+        "total_cost": usd(sum(costs)) if costs else None,
         "budgets": _budgets(services, words or charged),
     }
 
@@ -142,6 +162,21 @@ async def explain_refusal(call: Call[Nothing, Nothing]) -> dict[str, Any]:
         raise NotFound("No refusal of this request id is kept.")
     words = words_of(refusal.words)
     return {**_refusal(services, refusal), "budgets": _budgets(services, words) if words else []}
+
+
+def _correction(one: UsageRecord) -> dict[str, Any]:
+    return {
+        "record_id": one.record_id,
+        "cost": usd_or_none(one.cost_nanos),
+        "cost_basis": one.cost_basis,
+        "at": one.metadata.get(ADJUSTED_AT),
+        "why": _why_corrected(one),
+    }
+
+
+def _why_corrected(one: UsageRecord) -> str | None:
+    reason = one.metadata.get(REASON)
+    return reason if isinstance(reason, str) else None
 
 
 def _refusal(services: Services, refusal: Refusal) -> dict[str, Any]:

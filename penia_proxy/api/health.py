@@ -73,7 +73,7 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
         "clock_jump_seconds": services.jumps.last_s,
         "config_loaded_at": iso(services.config_loaded_at),
         "config_error": services.config_error,
-        "capture_rates": services.capture_rates,
+        "capture_rates": {provider: one.rate for provider, one in services.captured.items()},
         "export_day": None if services.daily is None else services.daily.last_day,
         "export_error": None if services.daily is None else services.daily.error,
     }

@@ -23,7 +23,7 @@ from penia_proxy.budget.record import Hold, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import Usage
 from penia_proxy.budget.words import text_of
-from penia_proxy.clock import Clock
+from penia_proxy.clock import Clock, iso
 from penia_proxy.errors import Conflict, NotFound, Overloaded, StoreUnavailable
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.announcer import Announcer
@@ -244,11 +244,15 @@ class OpenHolds:
 
     async def _correct(self, record: UsageRecord, bill: Bill, fingerprint: str) -> tuple[UsageRecord, bool]:
         digest = hashlib.sha256(record.record_id.encode()).hexdigest()[:32]
-        kept, created = await self._ledger.append(correction_of(record, bill, f"a_{digest}"), fingerprint)
-        if created:
-            await self._counters.charge(kept, self._engine.named(kept.budget_ids))
-            self._announcer.published(kept)
-            self._announcer.touched(kept.budget_ids)
+        record_id, at = f"a_{digest}", iso(self._clock.now())
+        async with self._ledger.correcting:
+            before = [one for one in await self._ledger.corrections(record.record_id) if one.record_id != record_id]
+            correction = correction_of(record, before, bill, record_id=record_id, at=at)
+            kept, created = await self._ledger.append(correction, fingerprint)
+            if created:
+                await self._counters.charge(kept, self._engine.named(kept.budget_ids))
+                self._announcer.published(kept)
+                self._announcer.touched(kept.budget_ids)
         return kept, created
 
     async def _recorded(self, hold_id: str) -> UsageRecord:

@@ -15,7 +15,7 @@ from penia_proxy.api.endpoint import Call, Endpoint, wrong_field
 from penia_proxy.api.fields import Filter, Instant, Name, Nothing, Page, Paged, Sent, Shown, Tokens
 from penia_proxy.api.services import Services
 from penia_proxy.budget.money import usd
-from penia_proxy.budget.prices import ModelPrices, Rate, RateCard
+from penia_proxy.budget.prices import ModelPrices, Rate, RateCard, Stretch
 from penia_proxy.budget.ratecard import Prices
 from penia_proxy.budget.units import UNITS
 from penia_proxy.budget.usage import Usage
@@ -141,17 +141,7 @@ async def price_history(call: Call[Nothing, Nothing]) -> dict[str, Any]:
     stretches = services.prices.history(services.catalogue_of(provider), name)
     if not stretches:
         raise NotFound("No price is known for this model.")
-    return {
-        "items": [
-            {
-                **price_json(stretch.line, services.prices.version),
-                "start_date": None if stretch.start is None else str(stretch.start),
-                "end_date": None if stretch.end is None else str(stretch.end),
-                "varies": stretch.by_the_clock,
-            }
-            for stretch in stretches
-        ]
-    }
+    return {"items": [stretch_json(stretch, services.prices.version) for stretch in stretches]}
 
 
 async def refresh(call: Call[Nothing, Nothing]) -> dict[str, Any]:
@@ -196,14 +186,25 @@ def price_json(line: ModelPrices, version: str) -> dict[str, Any]:
         "output_cost_per_token": _per_token(line.prices, "output_mtok"),
         "cache_read_cost_per_token": _per_token(line.prices, "cache_read_mtok"),
         "cache_write_cost_per_token": _per_token(line.prices, "cache_write_mtok"),
-        "prices": {key: _rate_json(key, rate) for key, rate in line.prices.items()},
+        "prices": {key: rate_json(key, rate) for key, rate in line.prices.items()},
         "context_window": line.context_window,
         "source": line.source,
         "version": version,
     }
 
 
-def _rate_json(key: str, rate: Rate) -> dict[str, Any]:
+def stretch_json(stretch: Stretch, version: str) -> dict[str, Any]:
+    """Return a stretch of time and what held then."""
+    return {
+        **price_json(stretch.line, version),
+        "start_date": None if stretch.start is None else str(stretch.start),
+        "end_date": None if stretch.end is None else str(stretch.end),
+        "varies": stretch.by_the_clock,
+    }
+
+
+def rate_json(key: str, rate: Rate) -> dict[str, Any]:
+    """Return a price by its key."""
     tiers = [{"above": start, "cost": float(price)} for start, price in rate.tiers]
     return {"cost": float(rate.base), "per": UNITS[key].per, "tiers": tiers}
 

@@ -6,19 +6,21 @@ Rules: nothing is fetched from a provider: its costs are for its administrators,
 comparison is kept as of its moment.
 """
 
+import asyncio
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from penia_proxy.api.endpoint import Call, Endpoint, wrong_field
+from penia_proxy.api.endpoint import LARGE_BODY_BYTES_MAX, Call, Endpoint, wrong_field
 from penia_proxy.api.fields import Filter, Name, Nothing, Page, Paged, Sent, Shown
 from penia_proxy.api.services import Services
 from penia_proxy.budget.alert import cents
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.reconciliation import Line, compared, rate, totals
 from penia_proxy.clock import iso
-from penia_proxy.errors import NotFound, StoreUnavailable
+from penia_proxy.errors import NotFound, Overloaded, StoreUnavailable
+from penia_proxy.export.courtesy import calls_first
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.queries import RecordFilter
 from penia_proxy.ledger.reconciliations import Reconciliation
@@ -79,11 +81,13 @@ async def reconcile(call: Call[Nothing, ReconcileBody]) -> dict[str, Any]:
     """Compare a provider's report of costs with what was captured."""
     services = call.services
     try:
-        report = read_report(call.body.report)
+        with calls_first():
+            report = await asyncio.to_thread(read_report, call.body.report)
     except UnknownReport as error:
         raise wrong_field("report", str(error)) from None
     if len(report.days) > DAYS_MAX or len(report.lines) > LINES_MAX:
-        raise wrong_field("report", f"has more than {DAYS_MAX} days or {LINES_MAX:,} lines: compare it in parts")
+        most = f"{DAYS_MAX} days or {LINES_MAX:,} pairs of day and model"
+        raise wrong_field("report", f"has more than {most}: compare it in parts")
     first, last = report.days[0], report.days[-1]
     if (last - first).days >= DAYS_MAX:
         raise wrong_field("report", f"spans more than {DAYS_MAX} days: compare it in parts")
@@ -106,7 +110,7 @@ async def reconcile(call: Call[Nothing, ReconcileBody]) -> dict[str, Any]:
         **totals(lines),
     )
     await services.ledger.keep_reconciliation(kept)
-    services.capture_rates[provider] = kept.rate
+    services.captured[provider] = kept.captured
     if kept.drifts:
         _tell(services, kept)
     return _whole(kept)
@@ -190,9 +194,10 @@ ENDPOINTS = (
         handler=reconcile,
         tag="reconciliations",
         body=ReconcileBody,
+        body_bytes_max=LARGE_BODY_BYTES_MAX,
         response=ReconciliationWithLines,
         status=201,
-        errors=(StoreUnavailable,),
+        errors=(Overloaded, StoreUnavailable),
     ),
     Endpoint(
         method="GET",

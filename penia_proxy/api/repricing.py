@@ -24,6 +24,7 @@ from penia_proxy.budget.money import usd
 from penia_proxy.budget.prices import PriceBook, RateCard
 from penia_proxy.budget.record import REGION, UsageRecord
 from penia_proxy.budget.repricing import adjustment, card_for, fixed_because
+from penia_proxy.clock import Clock, iso
 from penia_proxy.config import Config
 from penia_proxy.errors import Conflict, InvalidRequest, StoreUnavailable
 from penia_proxy.ledger.history import Happened
@@ -108,6 +109,7 @@ class Repricing:
     config: Config
     prices: PriceBook
     ledger: Ledger
+    clock: Clock
     counted: Callable[[UsageRecord], Awaitable[None]]
     """Called with each adjustment that is new in the ledger."""
     lines: dict[tuple[str, str], _Line] = field(default_factory=dict)
@@ -145,7 +147,7 @@ class Repricing:
         if card is None:
             self.kept["no_price"] += 1
             return None
-        change = adjustment(record, corrections, card, self.prices.version)
+        change = adjustment(record, corrections, card, self.prices.version, iso(self.clock.now()))
         self.unchanged += change is None
         return change
 
@@ -210,8 +212,9 @@ async def reprice(call: Call[Nothing, RepriceBody]) -> dict[str, Any]:
         services.announcer.touched(record.budget_ids)
 
     async def one_by_one() -> dict[str, Any]:
-        async with services.repricing:
-            return await Repricing(services.config, services.prices, services.ledger, counted).run(call.body)
+        async with services.ledger.correcting:
+            again = Repricing(services.config, services.prices, services.ledger, services.clock, counted)
+            return await again.run(call.body)
 
     return await services.unbroken(one_by_one())
 

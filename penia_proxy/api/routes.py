@@ -26,8 +26,12 @@ from penia_proxy.api import (
     grants,
     health,
     holds,
+    metrics,
     posting,
+    preview,
+    price_details,
     prices,
+    providers,
     recommend,
     reconciling,
     reports,
@@ -37,6 +41,7 @@ from penia_proxy.api import (
     usage,
     what_if,
 )
+from penia_proxy.api.dashboard import dashboard
 from penia_proxy.api.docs import Docs
 from penia_proxy.api.endpoint import Endpoint, guarded, serve
 from penia_proxy.api.live import LiveSocket
@@ -51,6 +56,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *grants.ENDPOINTS,
     *approvals.ENDPOINTS,
     *holds.ENDPOINTS,
+    *preview.ENDPOINTS,
     *check.ENDPOINTS,
     *posting.ENDPOINTS,
     *usage.ENDPOINTS,
@@ -61,13 +67,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *timeseries.ENDPOINTS,
     *reconciling.ENDPOINTS,
     *prices.ENDPOINTS,
+    *price_details.ENDPOINTS,
     *repricing.ENDPOINTS,
     *recommend.ENDPOINTS,
     *what_if.ENDPOINTS,
     *estimates.ENDPOINTS,
     *alerts.ENDPOINTS,
     *configuration.ENDPOINTS,
+    *providers.ENDPOINTS,
     *health.ENDPOINTS,
+    *metrics.ENDPOINTS,
 )
 
 
@@ -89,10 +98,11 @@ def add_routes(app: web.Application, services: Services) -> None:
                 resource.add_route(method, handler)
                 methods.append(method)
         resource.add_route("*", guarded(_not_allowed(methods), hosts))
-    docs = Docs(_document())
+    docs, pages = Docs(_document()), dashboard()
     for path, page in (
         ("/api/v1/openapi.json", docs.openapi),
-        ("/", docs.door),
+        ("/", pages.page),
+        ("/assets/{version}/{name:.+}", pages.asset),
         ("/docs", docs.page),
         ("/docs/{name}", docs.part),
         ("/ws", LiveSocket(services).handle),

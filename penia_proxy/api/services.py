@@ -26,6 +26,7 @@ from penia_proxy.clock import Clock
 from penia_proxy.config import Config
 from penia_proxy.export.daily import DailyFiles
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.ledger.reconciliations import Captured
 from penia_proxy.watch.alerts import Alerts
 from penia_proxy.watch.announcer import Announcer
 from penia_proxy.watch.jumps import Jumps
@@ -33,6 +34,7 @@ from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.notify import Notifier
 from penia_proxy.watch.projections import Projections
 from penia_proxy.watch.refusing import Refusing
+from penia_proxy.watch.totals import Underway
 from penia_proxy.wire.regions import region_of
 
 T = TypeVar("T")
@@ -102,14 +104,16 @@ class Services:
     """The gateway's."""
     budget_edits: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from reading a budget to the acknowledged write, so that of two edits none is lost."""
-    repricing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held from reading what records have come to, to the acknowledged corrections: adjustments and new prices."""
     draining: bool = False
     """Whether calls are refused because the process ends."""
-    capture_rates: dict[str, float | None] = field(default_factory=dict)
-    """By provider, of its newest reconciliation: captured ÷ billed."""
+    captured: dict[str, Captured] = field(default_factory=dict)
+    """By provider, of its newest reconciliation."""
+    underway: Callable[[], Underway] = Underway
+    """Say what runs in the data plane."""
     daily: DailyFiles | None = None
     """What writes daily files."""
+    large_body: bool = False
+    """Whether a body that is larger than usual is being read, or worked on."""
     streams: int = 0
     """Files that are being sent."""
     _unbroken: set[asyncio.Task[Any]] = field(default_factory=set)

@@ -17,7 +17,7 @@ from penia_proxy.api.fields import Nothing, Sent, Shown, Since, Until
 from penia_proxy.api.usage import Matching, Span, filter_of
 from penia_proxy.budget.money import usd
 from penia_proxy.clock import iso
-from penia_proxy.ledger.queries import Grouping
+from penia_proxy.ledger.queries import Grouping, RecordFilter
 from penia_proxy.ledger.rows import MEASURES
 from penia_proxy.ledger.summary import Bucket, Sums
 
@@ -77,7 +77,11 @@ async def usage_timeseries(call: Call[TimeseriesQuery, Nothing]) -> dict[str, An
     span = _span(query, call.services.clock.now())
     starts = _starts(query.bucket, *span)
     await ledger.caught_up()
-    found = await ledger.summaries.series(filter_of(query, Span(*span)), query.bucket, query.group_by)
+    asked = filter_of(query, Span(*span))
+    hours = None
+    if query.budget_id and query.bucket == "hour" and query.group_by is None and _is_of_a_budget(asked):
+        hours = await ledger.summaries.hours_of(query.budget_id, *span)
+    found = await ledger.summaries.series(asked, query.bucket, query.group_by) if hours is None else {"": hours}
     return {
         "bucket": query.bucket,
         "group_by": query.group_by,
@@ -85,6 +89,10 @@ async def usage_timeseries(call: Call[TimeseriesQuery, Nothing]) -> dict[str, An
         "end_time": iso(span[1]),
         "series": _lines(found, starts, grouped=query.group_by is not None),
     }
+
+
+def _is_of_a_budget(asked: RecordFilter) -> bool:
+    return asked == RecordFilter(budget_id=asked.budget_id, start=asked.start, end=asked.end)
 
 
 def _span(query: TimeseriesQuery, now: datetime) -> tuple[datetime, datetime]:

@@ -103,6 +103,11 @@ class Crossing(NamedTuple):
         )
 
 
+def approval_key(approval_id: str) -> str:
+    """Return the name of the alert that a request for approval is."""
+    return f"approval:{approval_id}"
+
+
 def severity_of(percent: float) -> Severity:
     """Return how bad it is that so much of a limit is used."""
     if percent >= CRITICAL_PERCENT:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from penia_proxy.budget.prices import RateCard
-from penia_proxy.budget.record import UsageRecord
+from penia_proxy.budget.record import ADJUSTED_AT, REASON, UsageRecord
 from penia_proxy.budget.usage import CostBasis, Usage
+from penia_proxy.values import quick
 
 PARTS = "usage_parts"
 """In a record's metadata: the sum cannot be priced again as if it were one answer."""
@@ -20,6 +21,7 @@ PARTS = "usage_parts"
 CardOf = Callable[[str], RateCard | None]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Bill:
     """What one call cost. ``cost_nanos`` is None exactly when the basis is ``unpriced``."""
@@ -71,18 +73,35 @@ def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBa
     return Bill(model, usage, "free" if free else basis, cost, input_cost, clamped, rated, len(parts))
 
 
-def correction_of(guess: UsageRecord, bill: Bill, record_id: str) -> UsageRecord:
-    """Return the record of the difference between a guess and the bill; without a price, the guess stays."""
-    is_first_price = guess.cost_basis == "unpriced" and bill.cost_nanos is not None
-    input_cost = None
+def is_unpriced(record: UsageRecord, corrections: Sequence[UsageRecord]) -> bool:
+    """Whether nobody has said yet what a call cost: whoever does takes it out of those without a price."""
+    return record.cost_basis == "unpriced" and all(one.cost_basis != "repriced" for one in corrections)
+
+
+def correction_of(
+    guess: UsageRecord, corrections: Sequence[UsageRecord], bill: Bill, *, record_id: str, at: str
+) -> UsageRecord:
+    """
+    Return the record of the difference between what a call has come to so far and its bill.
+
+    The bill has the last word: what a guess was adjusted to is replaced like the guess. Without a price, both stay.
+    """
+    so_far = (guess, *corrections)
+    usage = bill.usage
+    for one in so_far:
+        usage = usage.minus(one.usage)
+    cost = input_cost = None
+    if bill.cost_nanos is not None:
+        cost = bill.cost_nanos - sum(one.cost_nanos or 0 for one in so_far)
     if bill.input_cost_nanos is not None:
-        input_cost = bill.input_cost_nanos - (guess.input_cost_nanos or 0)
+        input_cost = bill.input_cost_nanos - sum(one.input_cost_nanos or 0 for one in so_far)
+    is_first_price = cost is not None and is_unpriced(guess, corrections)
     return replace(
         guess,
         record_id=record_id,
-        usage=bill.usage.minus(guess.usage),
+        usage=usage,
         cost_basis="repriced" if is_first_price else bill.basis,
-        cost_nanos=None if bill.cost_nanos is None else bill.cost_nanos - (guess.cost_nanos or 0),
+        cost_nanos=cost,
         input_cost_nanos=input_cost,
         status="ok",
         latency_ms=None,
@@ -90,5 +109,12 @@ def correction_of(guess: UsageRecord, bill: Bill, record_id: str) -> UsageRecord
         corrects=guess.record_id,
         once_key=None,
         words=None,
-        metadata=bill.remarks,
+        metadata={REASON: _why(corrections), ADJUSTED_AT: at, **bill.remarks},
     )
+
+
+def _why(corrections: Sequence[UsageRecord]) -> str:
+    if not corrections:
+        return "The bill, in place of what was booked before it came."
+    ids = ", ".join(one.record_id for one in corrections)
+    return f"The bill, in place of what was booked before it came and of what that was adjusted to ({ids})."

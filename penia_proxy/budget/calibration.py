@@ -12,10 +12,11 @@ estimate is in `Outcome.as_metadata`, so that a start learns what was known befo
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from penia_proxy.budget.estimate import Estimate
 from penia_proxy.budget.rolling import Rolling
+from penia_proxy.values import quick
 
 SAMPLES = 128
 SAMPLES_MIN = 8
@@ -58,6 +59,7 @@ ESTIMATE = "estimate"
 """The member of a record's metadata that says what was estimated."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What was estimated of one call, and what it came to."""
@@ -111,6 +113,20 @@ class Outcome:
         return cls(raw, estimated or 0, counted, expected, plain, input_tokens, cost_nanos)
 
 
+class Factors(NamedTuple):
+    """What raw estimates are to be multiplied by."""
+
+    by_bytes: float
+    """The input, where its text was bounded by bytes."""
+    by_count: float
+    """The input, where its text was counted."""
+    cost: float
+    """The price of plain text: caches, tiers and routes make it another."""
+
+
+UNKNOWN = Factors(1.0, 1.0, 1.0)
+
+
 def _samples() -> Rolling:
     return Rolling(SAMPLES)
 
@@ -123,8 +139,8 @@ class _Seen:
     cost_error: Rolling = field(default_factory=_samples)
     mix: Rolling = field(default_factory=_samples)
 
-    def factor(self, *, counted: bool) -> float:
-        return _correction(self.by_count if counted else self.by_bytes)
+    def factors(self) -> Factors:
+        return Factors(_correction(self.by_bytes), _correction(self.by_count), _correction(self.mix))
 
 
 class Calibration:
@@ -133,15 +149,10 @@ class Calibration:
     def __init__(self) -> None:
         self._seen: OrderedDict[tuple[str, str], _Seen] = OrderedDict()
 
-    def factor(self, provider: str, model: str, *, counted: bool) -> float:
-        """Return what the raw estimate of a model's input is to be multiplied by."""
+    def factors(self, provider: str, model: str) -> Factors:
+        """Return what corrects the next estimate of a model."""
         seen = self._seen.get((provider, model))
-        return 1.0 if seen is None else seen.factor(counted=counted)
-
-    def cost_factor(self, provider: str, model: str) -> float:
-        """Return what the price of plain text is to be multiplied by: caches, tiers and routes make it another."""
-        seen = self._seen.get((provider, model))
-        return 1.0 if seen is None else _correction(seen.mix)
+        return UNKNOWN if seen is None else seen.factors()
 
     def observe(self, provider: str, model: str, outcome: Outcome) -> None:
         """Take one answer's reported input, and its cost, into account."""
@@ -162,18 +173,21 @@ class Calibration:
 
     def accuracies(self) -> list[Accuracy]:
         """Return how good the estimates have been, by provider and model."""
-        return [
-            Accuracy(
-                provider=provider,
-                model=model,
-                input_tokens=_spread(seen.input_error),
-                cost=_spread(seen.cost_error),
-                bytes_factor=seen.factor(counted=False),
-                counted_factor=seen.factor(counted=True),
-                cost_factor=_correction(seen.mix),
+        found = []
+        for (provider, model), seen in sorted(self._seen.items(), key=lambda item: item[0]):
+            factors = seen.factors()
+            found.append(
+                Accuracy(
+                    provider=provider,
+                    model=model,
+                    input_tokens=_spread(seen.input_error),
+                    cost=_spread(seen.cost_error),
+                    bytes_factor=factors.by_bytes,
+                    counted_factor=factors.by_count,
+                    cost_factor=factors.cost,
+                )
             )
-            for (provider, model), seen in sorted(self._seen.items(), key=lambda item: item[0])
-        ]
+        return found
 
 
 def _correction(ratios: Rolling) -> float:

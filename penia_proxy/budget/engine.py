@@ -18,6 +18,7 @@ from penia_proxy.budget.record import Tally, UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.windows import Window, WindowKey
 from penia_proxy.config import Period
+from penia_proxy.values import quick
 
 CHEAPER_TRIED = 8
 """Models that are judged in place of one that is refused: where the cheapest do not fit, hardly a dearer one does."""
@@ -29,6 +30,7 @@ VerdictKind = Literal["allow", "warn", "block"]
 BlockCode = Literal["budget_exceeded", "approval_required", "budget_busy", "unpriced_model", "unbounded_call"]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What a call may cost. Both amounts None: no price is known. Only ``most_nanos`` None: no bound is known."""
@@ -43,6 +45,7 @@ class Ask:
     """Whether more can be held while the answer comes: it streams. Else a cut-off must be agreed on before."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Leg:
     """One budget's part in a call: the windows it counts in, and the amount this budget's `overrun` rule holds."""
@@ -88,6 +91,7 @@ class Leg:
         return [WindowKey(budget_id, window.period, window.start) for window in self.windows]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class LegVerdict:
     """One budget and window's word, with the figures at that moment, before this call's own amount."""
@@ -116,6 +120,7 @@ class Cheaper(NamedTuple):
     """What would be held for it."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer for a call, and everything that led to it."""

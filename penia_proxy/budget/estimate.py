@@ -11,7 +11,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 from penia_proxy.budget.engine import Ask
@@ -20,6 +19,7 @@ from penia_proxy.budget.prices import RateCard
 from penia_proxy.budget.ratecard import Possible
 from penia_proxy.budget.rolling import Rolling
 from penia_proxy.budget.usage import BATCH_TIER, Usage
+from penia_proxy.values import quick
 
 OUTPUT_COLD_START = 1024
 """Tokens expected of a (component, model) nothing is known about (DESIGN.md §5)."""
@@ -38,6 +38,7 @@ Prompts that providers add unseen when tools or a schema are given: Nova up to 1
 """
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Size:
     """How big a request is, as its dialect read it."""
@@ -130,6 +131,7 @@ class Size:
         return None if cap is None else cap * self.choices + self.output_extra
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a call is expected to use, and what it may cost."""
@@ -147,6 +149,7 @@ STEP_TOKENS = 64
 """Output that is held at a time once a call has outgrown its first hold."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of a model and its use beyond its prices."""
@@ -156,13 +159,13 @@ class Known:
     facts: ModelFacts | None = None
     bytes_factor: float = 1.0
     counted_factor: float = 1.0
-    """Reported ÷ estimated input, by bytes and by count (`Calibration.factor`)."""
+    """Reported ÷ estimated input, by bytes and by count (`Calibration.factors`)."""
     grows: bool = True
     """Whether what is held can grow while the answer comes."""
     cappable: bool = True
     """Whether the request can be sent with a smaller output cap."""
     cost_factor: float = 1.0
-    """What tokens came to ÷ their price as plain, uncached text (`Calibration.cost_factor`)."""
+    """What tokens came to ÷ their price as plain, uncached text (`Calibration.factors`)."""
 
 
 def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: int | None = None) -> Estimate:
@@ -184,14 +187,9 @@ def estimate(size: Size, card: RateCard | None, known: Known, *, text_tokens: in
     tokens_out = size.output_expected(known.habit)
     if (presumed := size.presumed_with(tokens_out)) is not None:
         tokens_in, tokens_out = presumed.input_total, presumed.output_total
-    said = partial(
-        Estimate,
-        input_tokens=tokens_in,
-        output_tokens=tokens_out,
-        input_raw=None if size.beyond_body or size.presumed is not None else raw,
-        counted=counted,
-    )
-    return said(Ask(None, None) if card is None else _ask(size, card, known, bound, tokens_in, tokens_out))
+    ask = Ask(None, None) if card is None else _ask(size, card, known, bound, tokens_in, tokens_out)
+    says_its_size = not size.beyond_body and size.presumed is None
+    return Estimate(ask, tokens_in, tokens_out, raw if says_its_size else None, counted)
 
 
 def cheaper_asks(
@@ -242,7 +240,7 @@ def _ask(size: Size, card: RateCard, known: Known, bound: int | None, tokens_in:
         why = "its input is not in the request, and the model's context window is not known"
     if not why and output_bound is None:
         why = "no output cap was sent, and the model's maximum is not known"
-    least = _expected(size, card, known, tokens_in, min(tokens_out, STEP_TOKENS))
+    least = expected if tokens_out <= STEP_TOKENS else _expected(size, card, known, tokens_in, STEP_TOKENS)
     if why or bound is None or output_bound is None:
         return Ask(expected, None, why, min(least, expected), known.grows)
     most = _most(size, card, bound, output_bound)
@@ -303,6 +301,8 @@ def _expected(size: Size, card: RateCard, known: Known, tokens_in: int, tokens_o
         return card.price(presumed).total_nanos
     plain = _plain(size, card, tokens_in, tokens_out)
     if size.requests != 1:  # what single calls teach of caches says nothing of a batch
+        return plain
+    if known.cost_factor == 1:
         return plain
     numerator, denominator = known.cost_factor.as_integer_ratio()
     return -(-plain * numerator // denominator)

@@ -42,6 +42,7 @@ def usd(nanos: int) -> float:
 
 def usd_text(nanos: int) -> str:
     """Return USD as decimal text for a header, exact, without an exponent: ``0.0001234``."""
-    whole, rest = divmod(abs(nanos), NANOS_PER_USD)
-    sign = "-" if nanos < 0 else ""
-    return f"{sign}{whole}.{rest:09d}".rstrip("0").removesuffix(".")
+    if nanos < 0:
+        return "-" + usd_text(-nanos)
+    whole, rest = divmod(nanos, NANOS_PER_USD)
+    return f"{whole}.{rest:09d}".rstrip("0") if rest else str(whole)

@@ -22,15 +22,17 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelInfo, Provider, StartDateConstraint, TimeOfDateConstraint
 
 from penia_proxy.budget.catalogue import constraints, prices_at, refused, variants
+from penia_proxy.budget.compiling import compile_card
 from penia_proxy.budget.models import FILE as MODELS_FILE
 from penia_proxy.budget.models import ModelBook, ModelFacts
 from penia_proxy.budget.overrides import Override, Overrides, Share
-from penia_proxy.budget.ratecard import Context, Price, Prices, Rate, RateCard, compile_card
+from penia_proxy.budget.price_list import ModelPrices, PriceDetail, Stretch
+from penia_proxy.budget.ratecard import Context, Price, Prices, Rate, RateCard
 from penia_proxy.budget.units import REQUESTS, UNITS
 from penia_proxy.config import PricingConfig
 from penia_proxy.errors import ConfigError
 
-__all__ = ["MODEL_NAME_MAX", "ModelPrices", "Price", "PriceBook", "Rate", "RateCard", "Stretch"]
+__all__ = ["MODEL_NAME_MAX", "ModelPrices", "Price", "PriceBook", "PriceDetail", "Rate", "RateCard", "Stretch"]
 
 MODEL_NAME_MAX = 256
 """Characters of a model's name; a longer one is nobody's model."""
@@ -39,34 +41,6 @@ LOOKUPS_MAX = 4096
 """(provider, model) names remembered; beyond, the least used is looked up again (some 100 µs)."""
 
 _EXACT = Arithmetic(prec=60)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPrices:
-    """A line of the price list."""
-
-    provider: str
-    model: str
-    """The catalogue's id, or the pattern of an override for a model that the catalogue does not have."""
-    name: str | None
-    prices: Prices
-    """Standard prices in force, by price key."""
-    context_window: int | None
-    source: str
-    """``catalogue`` or ``override``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Days on which a model's prices do not change; both None: always."""
-
-    start: date | None
-    """The first day, in UTC; None: since ever."""
-    end: date | None
-    """The first day after it; None: as far as is known."""
-    line: ModelPrices
-    by_the_clock: bool
-    """Whether other prices hold at some hours or on some days of the week: ``line`` is the first midnight's."""
 
 
 class PriceBook:
@@ -164,6 +138,11 @@ class PriceBook:
         found = self._lookup(provider, model) if len(model) <= MODEL_NAME_MAX else None
         return found.history() if found else []
 
+    def detail(self, provider: str, model: str, at: datetime, *, region: str | None = None) -> PriceDetail | None:
+        """Return all that is known of a model's prices at an aware instant, None if none are."""
+        found = self._lookup(provider, model) if len(model) <= MODEL_NAME_MAX else None
+        return found.detail(at.astimezone(UTC), region, model) if found else None
+
     def _lines(self, at: datetime) -> Iterator[ModelPrices]:
         for provider in self._all:
             for info in provider.models:
@@ -221,6 +200,9 @@ class _Model:
     entries: tuple[Override, ...] = ()
     _dates: tuple[date, ...] = field(init=False)
     _times: tuple[TimeOfDateConstraint, ...] = field(init=False)
+    _by_day: tuple[Override, ...] = field(init=False)
+    _nowhere: tuple[bool, ...] = field(init=False)
+    """Which of those for a region hold where nobody says which it is, as of most calls."""
     _cards: dict[tuple[object, ...], RateCard | None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -228,15 +210,18 @@ class _Model:
         starts = {one.start_date for one in found if isinstance(one, StartDateConstraint)}
         self._dates = tuple(sorted(starts | {entry.start for entry in self.entries}))
         self._times = tuple(one for one in found if isinstance(one, TimeOfDateConstraint))
+        self._by_day = tuple(entry for entry in self.entries if entry.days)
+        self._nowhere = self._applying(None)
 
     def card(self, at: datetime, region: str | None) -> RateCard | None:
         """Return the card of an instant; one for all instants and places for which the same prices hold."""
-        at = at.astimezone(UTC)
+        if at.tzinfo is not UTC:
+            at = at.astimezone(UTC)
         stretch = (
             bisect_right(self._dates, at.date()),
             tuple(one.active(at) for one in self._times) if self._times else (),
-            tuple(entry.is_active(at) for entry in self.entries if entry.days),
-            tuple(entry.when.is_in(region) for entry in self.entries if entry.when.region),
+            tuple(entry.is_active(at) for entry in self._by_day) if self._by_day else (),
+            self._nowhere if region is None else self._applying(region),
         )
         if stretch not in self._cards:
             self._cards[stretch] = self._compile(at, region)
@@ -270,6 +255,19 @@ class _Model:
                 stretch = replace(found.pop(), end=end)
             found.append(stretch)
         return found
+
+    def _applying(self, region: str | None) -> tuple[bool, ...]:
+        return tuple(entry.when.is_in(region) for entry in self.entries if entry.when.region)
+
+    def detail(self, at: datetime, region: str | None, asked: str) -> PriceDetail | None:
+        """Return all that is known of the prices, None without one."""
+        card = self.card(at, region)
+        if card is None:
+            return None
+        active = self._active(at, region)
+        named = self.info is not None or any((entry.match.equals or "").lower() == asked.lower() for entry in active)
+        contexts = {one: (self._prices(at, one, active), self._prices(at, one, ())) for one in self.contexts}
+        return PriceDetail(card, named, contexts, tuple((entry, entry in active) for entry in self.entries))
 
     def _compile(self, at: datetime, region: str | None) -> RateCard | None:
         entries = self._active(at, region)

@@ -1,24 +1,20 @@
 """
 Price one model's usage.
 
-Its one job: prices per unit, compiled once, against counts: what a usage costs, and the most that counts can cost.
+Its one job: compiled prices against counts: what a usage costs, and the most that counts can cost.
 Rules: pricing never raises and never rounds twice; arithmetic is exact (integers over one common denominator), so no
 decimal context can change a cent. ``price`` and ``most`` share the compiled rates, so a bound cannot forget a price.
 Which prices are in force, and where they come from, is not known here.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from fractions import Fraction
-from itertools import pairwise, product
 from operator import attrgetter
 from typing import NamedTuple
 
-from penia_proxy.budget.money import NANOS_PER_USD
-from penia_proxy.budget.units import INPUT_DIMENSIONS, OUTPUT_DIMENSIONS, REQUESTS, UNITS, Dimensions
 from penia_proxy.budget.usage import INPUT_COUNTS, OUTPUT_COUNTS, Usage
+from penia_proxy.values import quick
 
 COUNT_MAX = 10**12
 """The largest count that is believed: beyond it a report is nonsense, and sums would leave 64 bits."""
@@ -61,6 +57,7 @@ _SENSES = frozenset({"input_audio", "cache_read_audio", "input_video", "output_a
 """Counts that only calls with sound or moving pictures have."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Price:
     """What a usage costs."""
@@ -95,7 +92,7 @@ PLAIN = Possible()
 
 
 @dataclass(frozen=True, slots=True)
-class _Band:
+class Band:
     """Rates for calls whose input exceeds ``above`` tokens, in nano-dollars × the card's denominator."""
 
     above: int
@@ -109,9 +106,23 @@ class _Band:
     """The dearest input and output rate of what is possible."""
 
 
+class _Step(NamedTuple):
+    """Rates for the input tokens from ``above`` on, and at most ``up_to`` of them, as a `Band` has them."""
+
+    above: int
+    up_to: int
+    input: int
+    output: int
+    request: int
+
+    def covers(self, other: "_Step") -> bool:
+        """Whether nothing costs more by the other."""
+        return self.above <= other.above and all(mine >= its for mine, its in zip(self[1:], other[1:], strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class RateCard:
-    """The prices of one model at one time, in every context. Made by `compile_card`."""
+    """The prices of one model at one time, in every context. Made by `compiling.compile_card`."""
 
     provider: str
     model: str
@@ -130,11 +141,15 @@ class RateCard:
     at_least: Mapping[str, int]
     """The fewest units that a call with any is billed for (Groq: ten seconds of a recording)."""
     _denominator: int = field(repr=False)
-    _bands: Mapping[Context, tuple[_Band, ...]] = field(repr=False)
+    _bands: Mapping[Context, tuple[Band, ...]] = field(repr=False)
     _tiers: frozenset[str] = field(repr=False)
     _speeds: frozenset[str] = field(repr=False)
     _geos: frozenset[str] = field(repr=False)
     _searches: frozenset[str] = field(repr=False)
+    _steps: dict[tuple[str | None, str | None, Possible | None], tuple[_Step, ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """What a call of a tier, a speed and, for a bound, of these possible counts goes by; made when first asked for."""
 
     def price(self, usage: Usage) -> Price:
         """Price a usage. Never raises: a count that cannot be is taken as 0 or COUNT_MAX."""
@@ -150,7 +165,7 @@ class RateCard:
         cost_in = _sum(inputs, band.input, INPUT_COUNTS, unrated)
         cost = cost_in + _sum(outputs, band.output, OUTPUT_COUNTS, unrated) + band.request
         clamped = clamped_in or clamped_out
-        for name, raw in usage.units.items():
+        for name, raw in usage.units.items() if usage.units else ():
             (count,), clamped_unit = _believed((raw,))
             clamped = clamped or clamped_unit
             rate, direction = band.units.get(name, (None, ""))
@@ -193,22 +208,34 @@ class RateCard:
         it (a search's size), the dearest counts. Billed units that are not tokens are not covered
         (``unbounded_units``), nor is a tier or a speed that is not priced (`unpriced_choice`).
         """
-        tiers = self._tiers_allowed(service_tier)
-        speeds = {None, speed}
+        key = (self._tier_of(service_tier), speed if speed in self._speeds else None, possible)
+        steps = self._steps.get(key)
+        if steps is None:
+            steps = self._steps[key] = self._dearest_steps(*key)
         input_tokens, output_tokens = max(0, input_tokens), max(0, output_tokens)
         dearest = 0
-        for context, bands in self._bands.items():
-            if context.tier not in tiers or context.speed not in speeds:
-                continue
-            for band in bands:
-                if input_tokens <= band.above:
-                    break
-                rate_in, rate_out = band.dearest[possible]
-                within = min(band.up_to, input_tokens)
-                cost = rate_in * within + rate_out * output_tokens + band.request
+        for above, up_to, rate_in, rate_out, request in steps:
+            if input_tokens > above:
+                cost = rate_in * min(up_to, input_tokens) + rate_out * output_tokens + request
                 if cost > dearest:  # noqa: PLR1730 - a comparison; this loop runs at every call
                     dearest = cost
         return -(-dearest // self._denominator)
+
+    def _tier_of(self, service_tier: str | None) -> str | None:
+        """Return the name of the tiers that are allowed with one; all that are not known allow the same."""
+        is_known = service_tier in STANDARD_TIERS or service_tier in {"priority", "fast"} or service_tier in self._tiers
+        return service_tier if is_known else "?"
+
+    def _dearest_steps(self, service_tier: str | None, speed: str | None, possible: Possible) -> tuple[_Step, ...]:
+        """Return the steps that any allowed context may go by, without those that another always exceeds."""
+        tiers = self._tiers_allowed(service_tier)
+        steps = dict.fromkeys(
+            _Step(band.above, band.up_to, *band.dearest[possible], band.request)
+            for context, bands in self._bands.items()
+            if context.tier in tiers and context.speed in {None, speed}
+            for band in bands
+        )
+        return tuple(one for one in steps if not any(other.covers(one) for other in steps if other is not one))
 
     def unpriced_choice(self, service_tier: str | None, speed: str | None, possible: Possible = PLAIN) -> str:
         """Say which choice of a request has no price and may be dearer, so that `most` is no bound; else nothing."""
@@ -241,10 +268,19 @@ class RateCard:
         self, input_tokens: int, output_tokens: int, *, service_tier: str | None = None, speed: str | None = None
     ) -> int:
         """Return what plain text costs, uncached, at the tier and speed asked for, in nano-dollars, rounded up."""
-        usage_in, usage_out = max(0, input_tokens), max(0, output_tokens)
-        bands = self._bands[self._context(service_tier, speed)]
-        band = next((band for band in reversed(bands) if usage_in > band.above), bands[0])
-        cost = (band.input[0] or 0) * usage_in + (band.output[0] or 0) * usage_out + band.request
+        key = (service_tier if service_tier in self._tiers else None, speed if speed in self._speeds else None, None)
+        steps = self._steps.get(key)
+        if steps is None:
+            bands = self._bands[self._context(service_tier, speed)]
+            steps = self._steps[key] = tuple(
+                _Step(band.above, band.up_to, band.input[0] or 0, band.output[0] or 0, band.request) for band in bands
+            )
+        usage_in = max(0, input_tokens)
+        step = steps[0]
+        for candidate in steps[1:]:
+            if usage_in > candidate.above:
+                step = candidate
+        cost = step.input * usage_in + step.output * max(0, output_tokens) + step.request
         return -(-cost // self._denominator)
 
     def _context(
@@ -268,87 +304,6 @@ class RateCard:
         return standard | self._tiers
 
 
-def compile_card(
-    *,
-    provider: str,
-    model: str,
-    context_window: int | None,
-    source: str,
-    contexts: Mapping[Context, Prices],
-    at_least: Mapping[str, int],
-) -> RateCard:
-    """Compile prices. ``contexts`` holds ``Context()``, the standard one, and every combination of other values."""
-    standard = contexts[Context()]
-    nanos = [
-        _nanos(key, amount)
-        for prices in contexts.values()
-        for key, rate in prices.items()
-        for amount in (rate.base, *(price for _, price in rate.tiers))
-    ]
-    denominator = math.lcm(*(amount.denominator for amount in nanos))
-    bands = {context: tuple(_bands(prices, denominator)) for context, prices in contexts.items()}
-    return RateCard(
-        provider=provider,
-        model=model,
-        context_window=context_window,
-        source=source,
-        prices=standard,
-        is_free=bool(nanos) and not any(nanos),
-        unbounded_units=tuple(
-            sorted(UNITS[key].usage_key for key in standard if not UNITS[key].is_tokens and key != REQUESTS)
-        ),
-        highest_tier_above=max(band.above for its in bands.values() for band in its),
-        at_least=at_least,
-        _denominator=denominator,
-        _bands=bands,
-        _tiers=frozenset(context.tier for context in contexts if context.tier is not None),
-        _speeds=frozenset(context.speed for context in contexts if context.speed is not None),
-        _geos=frozenset(context.geo for context in contexts if context.geo is not None),
-        _searches=frozenset(context.search for context in contexts if context.search is not None),
-    )
-
-
-def _nanos(key: str, price: Decimal) -> Fraction:
-    """Return nano-dollars per single unit."""
-    return Fraction(price) * NANOS_PER_USD / UNITS[key].per
-
-
-def _bands(prices: Prices, denominator: int) -> Iterable[_Band]:
-    starts = sorted({start for rate in prices.values() for start, _ in rate.tiers})
-    for above, up_to in pairwise((-1, *starts, COUNT_MAX * len(INPUT_COUNTS))):
-        scaled = {key: int(_nanos(key, rate.at(above + 1)) * denominator) for key, rate in prices.items()}
-        inputs = {name: scaled.get(_priced_by(INPUT_DIMENSIONS[name], scaled)) for name in INPUT_COUNTS}
-        outputs = {name: scaled.get(_priced_by(OUTPUT_DIMENSIONS[name], scaled)) for name in OUTPUT_COUNTS}
-        yield _Band(
-            above=above,
-            up_to=up_to,
-            input=tuple(inputs.values()),
-            output=tuple(outputs.values()),
-            units={
-                unit.usage_key: (scaled[priced], UNITS[priced].direction)
-                for key, unit in UNITS.items()
-                if not unit.is_tokens and key != REQUESTS and (priced := _priced_by(unit.dimensions, scaled))
-            },
-            request=scaled.get(REQUESTS, 0),
-            dearest={
-                possible: (_dearest(inputs, possible), _dearest(outputs, possible))
-                for possible in map(Possible._make, product((False, True), repeat=len(Possible._fields)))
-            },
-        )
-
-
-def _priced_by(dimensions: Dimensions, scaled: Mapping[str, int]) -> str:
-    """Return the price key of the most specific priced unit that covers a count; of equals, the dearest; or nothing."""
-    covering = [
-        (len(UNITS[key].dimensions), rate, key) for key, rate in scaled.items() if UNITS[key].dimensions <= dimensions
-    ]
-    return max(covering)[2] if covering else ""
-
-
-def _dearest(rates: Mapping[str, int | None], possible: Possible) -> int:
-    return max(rate or 0 for name, rate in rates.items() if not possible.excludes(name))
-
-
 def _believed(counts: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
     if min(counts) >= 0 and max(counts) <= COUNT_MAX:
         return counts, False
@@ -356,6 +311,8 @@ def _believed(counts: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
 
 
 def _sum(counts: tuple[int, ...], rates: tuple[int | None, ...], names: Iterable[str], unrated: list[str]) -> int:
+    if rates[0] is not None and not any(counts[1:]):  # plain text, as most of it is
+        return counts[0] * rates[0]
     cost = 0
     for count, rate, name in zip(counts, rates, names, strict=True):
         if count:

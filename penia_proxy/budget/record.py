@@ -11,9 +11,16 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from penia_proxy.budget.usage import UNPRICED_COUNTS, CostBasis, Usage
+from penia_proxy.values import quick
 
 REGION = "region"
 """In a record's metadata: where the request's path asked to be processed."""
+
+REASON = "reason"
+"""In a correction's metadata: why, in words."""
+
+ADJUSTED_AT = "adjusted_at"
+"""In a correction's metadata: when it was made. Its timestamp is its call's."""
 
 GUESSED = frozenset({"unconfirmed", "estimated", "partial"})
 """The bases that an exact bill corrects."""
@@ -22,6 +29,7 @@ PRICELESS = frozenset({"free", "unpriced"})
 """The bases that say what a model costs, and not how its usage is known."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Hold:
     """An open hold as the ledger keeps it: enough to turn it into an `unconfirmed` record after a crash."""
@@ -63,6 +71,7 @@ class Amounts(NamedTuple):
     """−1 for the correction that prices what had no price."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
     """One settled call. Money in nano-dollars; ``cost_nanos`` is None exactly when the basis is ``unpriced``."""

@@ -15,7 +15,7 @@ from typing import Literal
 
 from penia_proxy.budget.bill import PARTS, CardOf
 from penia_proxy.budget.prices import RateCard
-from penia_proxy.budget.record import UsageRecord
+from penia_proxy.budget.record import ADJUSTED_AT, REASON, UsageRecord
 from penia_proxy.budget.usage import CostBasis, Usage
 
 Fixed = Literal["stated", "held", "bill_to_come", "corrected", "several_answers"]
@@ -23,6 +23,9 @@ Fixed = Literal["stated", "held", "bill_to_come", "corrected", "several_answers"
 Why prices do not decide a cost: the provider or the client has stated it; it is what was held, and nobody knows what
 was used; a later answer may still state it; it was corrected by something else; it is a sum over several answers.
 """
+
+
+WHY = "Other prices than it was booked at."
 
 
 def fixed_because(record: UsageRecord, corrections: Sequence[UsageRecord]) -> Fixed | None:
@@ -50,7 +53,7 @@ def card_for(record: UsageRecord, card_of: CardOf) -> RateCard | None:
 
 
 def adjustment(
-    record: UsageRecord, corrections: Sequence[UsageRecord], card: RateCard, version: str
+    record: UsageRecord, corrections: Sequence[UsageRecord], card: RateCard, version: str, at: str
 ) -> UsageRecord | None:
     """Return the record of the difference to what the card says; None where there is none."""
     price = card.price(record.usage)
@@ -74,7 +77,8 @@ def adjustment(
         ttft_ms=None,
         corrects=record.record_id,
         once_key=None,
-        metadata={"priced_before": latest.pricing_version, **remarks},
+        words=None,
+        metadata={REASON: WHY, ADJUSTED_AT: at, "priced_before": latest.pricing_version, **remarks},
     )
 
 

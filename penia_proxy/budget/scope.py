@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from fnmatch import translate
 
 from penia_proxy.config import ScopeSpec
+from penia_proxy.values import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What a scope can ask about a call. ``model`` is the model asked for: a verdict comes before an answer."""

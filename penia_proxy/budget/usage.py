@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from penia_proxy.values import quick
+
 CostBasis = Literal[
     "reported", "provider_cost", "partial", "estimated", "unconfirmed", "client", "free", "unpriced", "repriced"
 ]
@@ -27,6 +29,7 @@ BATCH_TIER = "batch"
 """The tier of what a batch has used: Anthropic's own word, and what we call the catalogue's ``processing: batch``."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens and other units of one answer. All counts are disjoint; ``units`` holds what is not tokens."""

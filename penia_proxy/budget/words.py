@@ -80,6 +80,11 @@ def words_of(text: str | None) -> Words | None:
         return None
 
 
+def kind_of(text: str | None) -> str | None:
+    """Return the kind alone of what `text_of` made, without reading the rest; None where nothing was kept."""
+    return text.split('"', 2)[1] if text and text.startswith('["') else None
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A call that a budget refused: who asked for what, and why not. No content."""

@@ -38,6 +38,7 @@ Gateway   {url}, with a sandbox behind openai and anthropic
 Records   curl '{url}/api/v1/usage/records?limit=3'
 Budgets   curl {url}/api/v1/budgets
 Live      {live}  {subscribe}
+Dashboard {url}
 API       {url}/docs
 Terminal  penia status{option}
           penia usage --by model{option}

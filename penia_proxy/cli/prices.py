@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from penia_proxy.cli import price_show
 from penia_proxy.cli.client import DEFAULT_URL, GatewayClient, Url
 from penia_proxy.cli.serve import ConfigPath, load
 from penia_proxy.cli.usage import start_of
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from penia_proxy.budget.record import UsageRecord
     from penia_proxy.config import Config
 
-app = typer.Typer(name="prices", help="Read the prices again; price the past again.", no_args_is_help=True)
+app = typer.Typer(name="prices", help="Show a price; read all again; price the past again.", no_args_is_help=True)
+app.command()(price_show.show)
 
 PATH = "/api/v1/prices"
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -110,7 +112,8 @@ async def _on_the_file(config: "Config", body: Mapping[str, Any]) -> dict[str, A
         raise ConfigError(f"{path} does not exist: start the gateway once, or correct ledger.url")
     directory = config.pricing.directory
     prices = PriceBook.load(Path(directory) if directory else None)
-    ledger = await Ledger.open(config.ledger, SystemClock())
+    clock = SystemClock()
+    ledger = await Ledger.open(config.ledger, clock)
 
     async def counted(_record: "UsageRecord") -> None:
         """Nothing: the next start loads its counters from the file."""
@@ -120,7 +123,7 @@ async def _on_the_file(config: "Config", body: Mapping[str, Any]) -> dict[str, A
             asked = RepriceBody.model_validate(dict(body))
         except ValidationError as error:
             raise typer.BadParameter(error.errors()[0]["msg"]) from None
-        return await Repricing(config, prices, ledger, counted).run(asked)
+        return await Repricing(config, prices, ledger, clock, counted).run(asked)
 
     try:
         return await _to_the_end(ask, body)

@@ -51,7 +51,7 @@ def serve(config_path: ConfigPath = None) -> None:
     from penia_proxy.app import serve as serve_gateway
 
     def ready(url: str) -> None:
-        _say(f"Penia listens on {url}  (API: {url}/docs, health: {url}/health)")
+        _say(f"Penia listens on {url}  (dashboard there; API: {url}/docs, health: {url}/health)")
         if not config.providers:
             _say("No provider is configured: every call will be refused. See config.yaml.", err=True)
 

@@ -41,11 +41,12 @@ class MemoryCounters:
             self._tallies[key] = replace(tally, held_nanos=held)
 
     async def reserve(self, legs: Sequence[Leg]) -> Judged:
-        judged = _judged(legs, [self._of(leg.budget.budget_id, leg.windows) for leg in legs])
+        tallies = [self._of(leg.budget.budget_id, leg.windows) for leg in legs]
+        judged = _judged(legs, tallies)
         if not blocks(judged.words):
-            for leg in judged.legs:
+            for leg, its in zip(judged.legs, tallies, strict=True):
                 self._open[leg.budget.budget_id] += 1
-                for tally in self._of(leg.budget.budget_id, leg.windows):
+                for tally in its:
                     tally.held_nanos += leg.amount_nanos
         return judged
 
@@ -125,8 +126,10 @@ class MemoryCounters:
 
 
 def _judged(legs: Sequence[Leg], tallies: Sequence[Sequence[Tally]]) -> Judged:
-    fitted = [leg.fitted(its) for leg, its in zip(legs, tallies, strict=True)]
+    fitted: list[Leg] = []
     words: list[LegVerdict] = []
-    for leg, its in zip(fitted, tallies, strict=True):
+    for asked, its in zip(legs, tallies, strict=True):
+        leg = asked.fitted(its) if asked.truncates else asked
+        fitted.append(leg)
         words += judge_leg(leg, its)
     return Judged(fitted, words)

@@ -15,12 +15,9 @@ from datetime import UTC, datetime, timedelta
 import orjson
 
 from penia_proxy.budget.money import usd_text
-from penia_proxy.budget.record import UsageRecord
+from penia_proxy.budget.record import ADJUSTED_AT, UsageRecord
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.export.table import Pages, csv_bytes
-
-ADJUSTED_AT = "adjusted_at"
-"""In a correction's metadata: when it was asked for."""
 
 
 def encoded(pages: Pages) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ from penia_proxy.gateway.holding import Holding
 from penia_proxy.gateway.relay import to_caller
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.upstream import Answer, ReachedError, content_type_of
+from penia_proxy.gateway.whole import SHORT_BYTES_MAX, Whole
 from penia_proxy.gateway.works import CallWorks
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading
 from penia_proxy.wire.decode import Decoder, decoder_for
@@ -105,7 +106,12 @@ class Answering:
             await self._caller_left(answer, decoder)
             raise
         await self._booked.at("ok", readable=not decoder.broken)
-        response = web.Response(status=answer.status, reason=answer.reason, body=b"".join(kept))
+        body = kept[0] if len(kept) == 1 else b"".join(kept)
+        response: web.StreamResponse
+        if answer.status == 200 and len(body) <= SHORT_BYTES_MAX:
+            response = Whole(answer.status, answer.reason, body, self._clock.now)
+        else:
+            response = web.Response(status=answer.status, reason=answer.reason, body=body)
         self._head(response, answer)
         self._stamp.put_cost(response.headers, self._booked.cost_nanos)
         return response

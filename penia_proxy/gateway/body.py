@@ -24,9 +24,8 @@ async def body_of(request: web.Request, server: ServerConfig, carry: Callable[[i
     if not request.can_read_body:
         return b""
     bytes_max = int(server.max_body_mb * MEGABYTE)
-    too_large = PayloadTooLarge(f"The body is larger than {server.max_body_mb:g} MB.")
     if (request.content_length or 0) > bytes_max:
-        raise too_large
+        raise _too_large(server)
     try:
         if request.content.is_eof():  # as most are: it came with its head, and needs no timer
             body = request.content.read_nowait()
@@ -39,8 +38,12 @@ async def body_of(request: web.Request, server: ServerConfig, carry: Callable[[i
     except (OSError, web.RequestPayloadError) as error:
         raise InvalidRequest("The body broke off.") from error
     if len(body) > bytes_max:
-        raise too_large
+        raise _too_large(server)
     return body
+
+
+def _too_large(server: ServerConfig) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than {server.max_body_mb:g} MB.")
 
 
 async def _read(content: StreamReader, bytes_max: int, carry: Callable[[int], None]) -> bytes:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.ids import COMPONENT, REQUEST_ID, new_id
+from penia_proxy.values import quick
 
 DEFAULT_COMPONENT = "default"
 TAGS_MAX = 16
 _TAG_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who one request is attributed to."""

@@ -3,7 +3,8 @@ Book what was billed without a hold.
 
 Its one job: a bill that an answer states and no open hold waits for → one record, or the correction of an earlier one.
 Rules: counters move only for what the ledger has acknowledged as new. A correction counts in the windows of the record
-that it corrects. What was already stated exactly is never booked again.
+that it corrects, and replaces whatever that was adjusted to meanwhile. What was already stated exactly is never booked
+again.
 """
 
 import hashlib
@@ -15,14 +16,20 @@ from penia_proxy.budget.bill import Bill, CardOf, bill_of, correction_of
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import CostBasis, Usage
+from penia_proxy.clock import iso
 from penia_proxy.errors import Conflict
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.holding import Books
 from penia_proxy.ids import new_id
+from penia_proxy.values import quick
+
+BILLED_AS = "billed_as"
+"""In a correction's metadata: the record that has the bill of what was guessed."""
 
 Parts = tuple[tuple[str | None, Usage], ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Payer:
     """Whom a bill without a hold is for, and at what prices."""
@@ -77,11 +84,28 @@ async def correct(books: Books, guess: UsageRecord, bill: Bill, once_key: str) -
     """
     if bill.cost_nanos is None:
         return
-    record_id = "a_" + hashlib.sha256((guess.once_key or once_key).encode()).hexdigest()[:32]
-    correction = correction_of(guess, bill, record_id)
     # The work's own key is the guess's; a key of its results' is ours.
-    correction = replace(correction, once_key=once_key if once_key != guess.once_key else None)
-    await _append(books, correction, record_id)
+    its_key = once_key if once_key != guess.once_key else None
+    await _correct(books, guess, bill, guess.once_key or once_key, once_key=its_key)
+
+
+async def give_way(books: Books, guess: UsageRecord, billed: UsageRecord) -> None:
+    """Take back what was guessed of work whose bill is another record already. Raises StoreUnavailable."""
+    nothing = Bill(guess.model, Usage(), "reported", 0, 0)
+    await _correct(books, guess, nothing, guess.once_key or billed.record_id, **{BILLED_AS: billed.record_id})
+
+
+async def _correct(
+    books: Books, guess: UsageRecord, bill: Bill, key: str, *, once_key: str | None = None, **remarks: str
+) -> None:
+    record_id = "a_" + hashlib.sha256(key.encode()).hexdigest()[:32]
+    async with books.ledger.correcting:
+        before = await books.ledger.corrections(guess.record_id)
+        if any(one.record_id == record_id for one in before):
+            return
+        correction = correction_of(guess, before, bill, record_id=record_id, at=iso(books.clock.now()))
+        correction = replace(correction, once_key=once_key, metadata={**correction.metadata, **remarks})
+        await _append(books, correction, record_id)
 
 
 async def _append(books: Books, record: UsageRecord, fingerprint: str) -> UsageRecord | None:

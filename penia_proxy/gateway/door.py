@@ -9,16 +9,36 @@ waits here.
 
 import asyncio
 from collections import Counter
-from functools import partial
 from typing import Any
 
 from penia_proxy.config import ServerConfig
-from penia_proxy.errors import Overloaded, RateLimited, ShuttingDown
+from penia_proxy.errors import InvariantError, Overloaded, RateLimited, ShuttingDown
 
 MEGABYTE = 1024 * 1024
 
 SETTLE_S = 5.0
 """How long calls that are ended may take to book what they cost; counting the text of a long answer takes longest."""
+
+
+class Visit:
+    """One call under way. Made by `Door.let_in`; over when its task has ended."""
+
+    __slots__ = ("_door", "bytes", "component")
+
+    def __init__(self, door: "Door", component: str) -> None:
+        self._door = door
+        self.component = component
+        self.bytes = 0
+        """Of its body, in memory."""
+
+    def carry(self, size: int) -> None:
+        """Count bytes of the call's body, until it has left. Raises Overloaded where there is no room."""
+        self._door.make_room(size)
+        self.bytes += size
+
+    def over(self, task: asyncio.Task[Any]) -> None:
+        """Leave: the task has ended."""
+        self._door.leave(self, task)
 
 
 class Door:
@@ -28,8 +48,8 @@ class Door:
         self.limits = limits
         self._inside: set[asyncio.Task[Any]] = set()
         self._by_component: Counter[str] = Counter()
-        self._carried: dict[asyncio.Task[Any] | None, int] = {}
-        self._carried_bytes = 0
+        self.carried_bytes = 0
+        """Of all bodies in memory."""
         self._closed = False
 
     @property
@@ -37,7 +57,12 @@ class Door:
         """Whether nobody is let in any more."""
         return self._closed
 
-    def let_in(self, component: str) -> None:
+    @property
+    def calls(self) -> int:
+        """Calls that are under way."""
+        return len(self._inside)
+
+    def let_in(self, component: str) -> Visit:
         """
         Count the running task, a call's, until its answer has been sent.
 
@@ -51,23 +76,32 @@ class Door:
         if of_one is not None and self._by_component[component] >= of_one:
             raise RateLimited("Too many calls of this component are under way; send this again in a moment.")
         task = asyncio.current_task()
-        if task is not None:
-            self._by_component[component] += 1
-            self.follow(task)
-            task.add_done_callback(partial(self._left, component))
+        if task is None:
+            raise InvariantError("a call is let in by its own task")
+        visit = Visit(self, component)
+        self._by_component[component] += 1
+        self._inside.add(task)
+        task.add_done_callback(visit.over)
+        return visit
 
     def follow(self, task: asyncio.Task[Any]) -> None:
         """Count a task until it has ended."""
         self._inside.add(task)
         task.add_done_callback(self._inside.discard)
 
-    def carry(self, size: int) -> None:
-        """Count bytes of the running task's call, until it has left. Raises Overloaded where there is no room."""
-        if self._carried_bytes + size > self.limits.max_bodies_mb * MEGABYTE:
+    def make_room(self, size: int) -> None:
+        """Count bytes of bodies. Raises Overloaded where there is no room for them."""
+        if self.carried_bytes + size > self.limits.max_bodies_mb * MEGABYTE:
             raise Overloaded("The bodies of the calls under way take all the room there is; send this again.")
-        task = asyncio.current_task()
-        self._carried_bytes += size
-        self._carried[task] = self._carried.get(task, 0) + size
+        self.carried_bytes += size
+
+    def leave(self, visit: Visit, task: asyncio.Task[Any]) -> None:
+        """See a call out."""
+        self._inside.discard(task)
+        self.carried_bytes -= visit.bytes
+        self._by_component[visit.component] -= 1
+        if not self._by_component[visit.component]:
+            del self._by_component[visit.component]
 
     def close(self) -> None:
         """Let nobody in any more. Twice is once."""
@@ -84,9 +118,3 @@ class Door:
             task.cancel()
         if self._inside:
             await asyncio.wait(self._inside, timeout=SETTLE_S)
-
-    def _left(self, component: str, task: asyncio.Task[Any]) -> None:
-        self._carried_bytes -= self._carried.pop(task, 0)
-        self._by_component[component] -= 1
-        if not self._by_component[component]:
-            del self._by_component[component]

@@ -22,6 +22,11 @@ class Drains:
         self._ended = False
 
     @property
+    def running(self) -> int:
+        """How many are read on at this moment."""
+        return len(self._running)
+
+    @property
     def room(self) -> bool:
         """Whether another may begin."""
         return not self._ended and len(self._running) < DRAINS_MAX

@@ -3,9 +3,9 @@ Hold money for one call, and end the hold exactly once.
 
 Its one job: an async context manager: entering it reserves or raises, leaving it settles or releases, whatever
 happens between.
-Rules: the life of a hold is the table TRANSITIONS and nothing else; ending twice equals once. The hold is durable
-before ``sent`` may be said. Ending a hold never waits, so a cancellation cannot come between; the ledger's move is
-queued, not awaited.
+Rules: the life of a hold is the table `life.TRANSITIONS` and nothing else; ending twice equals once. The hold is
+durable before ``sent`` may be said. Ending a hold never waits, so a cancellation cannot come between; the ledger's move
+is queued, not awaited.
 """
 
 import logging
@@ -13,9 +13,8 @@ from asyncio import Future
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime  # noqa: TC003 - annotates an attribute
-from enum import StrEnum
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from penia_proxy.budget.bill import Bill, CardOf, bill_of
 from penia_proxy.budget.calibration import ESTIMATE, Calibration, Outcome
@@ -30,46 +29,14 @@ from penia_proxy.clock import Clock
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.caller import Caller
+from penia_proxy.gateway.life import ENDED, TRANSITIONS, Move, State
 from penia_proxy.gateway.recounting import counting_may_help, is_short
 from penia_proxy.ledger.ledger import Ledger, let_run
+from penia_proxy.values import quick
 from penia_proxy.watch.approvals import Asking
 from penia_proxy.watch.refusing import Refusing
 
 log = logging.getLogger(__name__)
-
-
-class State(StrEnum):
-    """Where a hold is in its life."""
-
-    HELD = "held"
-    """Durable; no byte has left for the provider."""
-    SENT = "sent"
-    """The provider may have seen the call, and may bill it."""
-    DEFERRED = "deferred"
-    """The provider has accepted the call, and its bill comes with a later answer."""
-    SETTLED = "settled"
-    RELEASED = "released"
-
-
-Move = Literal["send", "defer", "settle", "release"]
-
-TRANSITIONS: dict[tuple[State, Move], State] = {
-    (State.HELD, "send"): State.SENT,
-    (State.HELD, "release"): State.RELEASED,
-    (State.SENT, "settle"): State.SETTLED,
-    (State.SENT, "defer"): State.DEFERRED,
-    (State.DEFERRED, "settle"): State.SETTLED,
-    (State.DEFERRED, "release"): State.RELEASED,
-    # The provider was not reached after all, or answered with an error that bills nothing.
-    (State.SENT, "release"): State.RELEASED,
-    (State.SETTLED, "settle"): State.SETTLED,
-    (State.SETTLED, "release"): State.SETTLED,
-    (State.RELEASED, "settle"): State.RELEASED,
-    (State.RELEASED, "release"): State.RELEASED,
-}
-"""What is not listed is a defect: money cannot be settled for a call that was never sent."""
-
-ENDED = frozenset({State.SETTLED, State.RELEASED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +60,7 @@ class Books:
     ratio: OutputRatio = field(default_factory=OutputRatio)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Held:
     """What the hold is for."""

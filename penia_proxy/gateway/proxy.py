@@ -9,18 +9,13 @@ task, the hold ends by what is known then. Nothing of a request or an answer is 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from penia_proxy.budget.advice import Alternatives
-from penia_proxy.budget.bill import CardOf
-from penia_proxy.budget.engine import Ask as BudgetAsk
-from penia_proxy.budget.estimate import Estimate, Known, cheaper_asks, estimate, output_within, plain_cost
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
 from penia_proxy.errors import (
@@ -32,28 +27,28 @@ from penia_proxy.gateway.answer import Answering, Copy, head_of, pass_through, t
 from penia_proxy.gateway.body import body_of
 from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
-from penia_proxy.gateway.charging import Payer
-from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.dialing import Opening
-from penia_proxy.gateway.door import Door
+from penia_proxy.gateway.door import Door, Visit
 from penia_proxy.gateway.downstream import BEGUN, Downstream
 from penia_proxy.gateway.drains import Drains
-from penia_proxy.gateway.holding import Books, Held, Holding
+from penia_proxy.gateway.holding import Books, Holding
+from penia_proxy.gateway.pricing import Pricing
+from penia_proxy.gateway.providers import Upstream
 from penia_proxy.gateway.refusal import respond
-from penia_proxy.gateway.relay import Exchange, Provider
-from penia_proxy.gateway.routes import RouteTable, Target, target_of
+from penia_proxy.gateway.relay import Exchange
+from penia_proxy.gateway.routes import Target, target_of
 from penia_proxy.gateway.sockets import Sockets, is_upgrade
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.turns import Turns
 from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.gateway.works import Ask, CallWorks, Works
 from penia_proxy.ids import new_id
+from penia_proxy.watch.totals import Underway
 from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
 from penia_proxy.wire.decode import decoded_request
 from penia_proxy.wire.dialects import DIALECTS
 from penia_proxy.wire.multipart import is_form, without_boundary
-from penia_proxy.wire.regions import region_of
 
 log = logging.getLogger(__name__)
 
@@ -66,25 +61,6 @@ OF_THE_BODY = frozenset({"content-type", "content-encoding", "idempotency-key"})
 """Headers that say something of the request they came with alone."""
 
 Send = Callable[..., Exchange]
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """A provider with its dialect and routes."""
-
-    provider: Provider
-    dialect: Dialect
-    routes: RouteTable
-
-    @property
-    def catalogue(self) -> str:
-        """The provider's name in the price book."""
-        return self.provider.config.prices or self.provider.name
-
-    @property
-    def drains(self) -> bool:
-        """Whether an answer is read on after its caller left."""
-        return (self.provider.config.on_disconnect or self.dialect.on_disconnect) == "drain"
 
 
 def place_of(error: BaseException) -> str:
@@ -112,8 +88,7 @@ class Proxy:
     def take(self, upstreams: Mapping[str, Upstream], prices: PriceBook, server: ServerConfig) -> None:
         """Take a configuration, in one step; calls under way keep what they began with."""
         self._upstreams = upstreams
-        self._prices = prices
-        self._alternatives = Alternatives(prices)
+        self._pricing = Pricing(self._books, prices)
         self._server = self._door.limits = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
         self._sockets.message_bytes_max = self._body_bytes_max
@@ -128,10 +103,10 @@ class Proxy:
             dialect = upstream.dialect
             caller = caller_of(request.headers, target.component)
             request_id = caller.request_id
-            self._door.let_in(caller.component)
+            visit = self._door.let_in(caller.component)
             if is_upgrade(request):
                 return await self._open(request, target, upstream, caller)
-            return await self._forward(request, target, upstream, caller)
+            return await self._forward(request, target, upstream, caller, visit)
         except ReachedError as failure:
             return respond(failure.error, dialect, request_id, {})
         except PeniaError as error:
@@ -162,10 +137,14 @@ class Proxy:
         operation, opens = upstream.routes.match_socket(request.method, target.path)
         headers = upstream.provider.headers_of(request.headers)
         session = opens(Request(operation, b"", query=target.query, headers=headers))
-        payer = self._payer(caller, upstream)
+        pricing = self._pricing
+        payer = pricing.payer(caller, upstream)
         works = CallWorks(self._works, payer, self._asking(upstream, target.query, headers))
         turns = Turns(
-            self._books, payer, works, lambda call, its, started: self._held(call, its, upstream, started, None)
+            self._books,
+            payer,
+            works,
+            lambda call, its, started: pricing.held(call, pricing.payer(its, upstream), upstream, started),
         )
         stamp = Stamp(self._books.clock, caller.request_id)
         url = upstream.provider.url(target.path, target.query)
@@ -173,11 +152,11 @@ class Proxy:
         return await self._sockets.carry(request, opening, session, turns, stamp)
 
     async def _forward(
-        self, request: web.Request, target: Target, upstream: Upstream, caller: Caller
+        self, request: web.Request, target: Target, upstream: Upstream, caller: Caller, visit: Visit
     ) -> web.StreamResponse:
         stamp = Stamp(self._books.clock, caller.request_id)
         route, path_values = upstream.routes.match(request.method, target.path)
-        body = await body_of(request, self._server, self._door.carry)
+        body = await body_of(request, self._server, visit.carry)
         headers = upstream.provider.headers_of(request.headers)
         downstream = Downstream(request, self._deadlines, upstream.provider.config.timeout_seconds.idle)
         send = partial(upstream.provider.exchange, request.method, target.path, target.query)
@@ -195,7 +174,8 @@ class Proxy:
             headers=headers,
             noted=self._works.noted(upstream.provider.name),
         )
-        self._door.carry(max(0, len(asked.body) - len(body)))
+        if len(asked.body) > len(body):
+            visit.carry(len(asked.body) - len(body))
         if route.reads is not None:
             return await self._read(
                 downstream, partial(send, headers, body), asked, route.reads, upstream, caller, stamp
@@ -205,10 +185,11 @@ class Proxy:
             body = call.body
             headers.popall("Content-Encoding", None)
         drains = self._drains if upstream.drains else None
-        works = CallWorks(self._works, self._payer(caller, upstream), self._asking(upstream, target.query, headers))
+        payer = self._pricing.payer(caller, upstream)
+        works = CallWorks(self._works, payer, self._asking(upstream, target.query, headers))
         answering = Answering(downstream, stamp, self._books.clock, works, drains=drains)
         fingerprint = self._fingerprint(request.method, target, asked) if caller.chose_id else None
-        holding = Holding(self._books, self._held(call, caller, upstream, stamp.started, fingerprint))
+        holding = Holding(self._books, self._pricing.held(call, payer, upstream, stamp.started, fingerprint))
         exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         return await (self._outlive(exchange) if upstream.drains else exchange)
@@ -264,19 +245,9 @@ class Proxy:
                 meter = await asyncio.to_thread(reads, asked, head_of(answer))
             else:
                 meter = reads(asked, head_of(answer))
-            told = partial(self._works.told, self._payer(caller, upstream))
+            told = partial(self._works.told, self._pricing.payer(caller, upstream))
             copy = Copy(meter, answer.headers.get("Content-Encoding"), told)
             return await pass_through(downstream, answer, stamp, copy)
-
-    def _payer(self, caller: Caller, upstream: Upstream) -> Payer:
-        cards, version = self._cards(upstream, self._books.clock.now()), self._prices.version
-        return Payer(caller, upstream.provider.name, cards, version)
-
-    def _cards(self, upstream: Upstream, at: datetime, place: str | None = None) -> CardOf:
-        """Return how a provider's models are priced at an instant; ``place`` is what the request's path says of it."""
-        config, catalogue, prices = upstream.provider.config, upstream.catalogue, self._prices
-        region = region_of(config.base_url, config.region, place)
-        return lambda model: prices.card(catalogue, config.priced_as(model), at, region=region)
 
     def _asking(self, upstream: Upstream, query: str, headers: CIMultiDict[str]) -> Callable[[str], Ask]:
         """Return how to ask a provider again on a caller's behalf, for the bill of what it accepted."""
@@ -318,6 +289,16 @@ class Proxy:
         await self._sockets.close()
         self._deadlines.close()
 
+    def underway(self) -> Underway:
+        """Return what runs at this moment."""
+        return Underway(
+            calls=self._door.calls,
+            sessions=self._sockets.running,
+            drains=self._drains.running,
+            bills_awaited=self._works.waiting,
+            body_bytes=self._door.carried_bytes,
+        )
+
     async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
         task = asyncio.ensure_future(exchange)
         self._door.follow(task)
@@ -330,53 +311,3 @@ class Proxy:
             body = without_boundary(body, asked.content_type)
         where = f"{method} {target.provider} {target.path}"
         return self._books.ledger.fingerprint(where.encode(), body)
-
-    def _held(
-        self, call: Call, caller: Caller, upstream: Upstream, started: float, fingerprint: str | None = None
-    ) -> Held:
-        at = self._books.clock.now()
-        model = upstream.provider.config.priced_as(call.model)
-        card_of = self._cards(upstream, at, call.region)
-        card = card_of(call.model)
-        known = self._known(call, caller, upstream)
-
-        async def recount() -> Estimate:
-            tokens = await tokens_of(call.text(), model)
-            # What has been learned since counts as well.
-            return estimate(call.size, card, self._known(call, caller, upstream), text_tokens=tokens)
-
-        return Held(
-            started=started,
-            caller=caller,
-            provider=upstream.provider.name,
-            model=call.model,
-            streamed=call.stream,
-            pricing_version=self._prices.version,
-            card_of=card_of,
-            plain_of=partial(plain_cost, call.size, card),
-            estimate=estimate(call.size, card, known),
-            cap_for=lambda amount: output_within(call.size, card, known, amount) if card is not None else 1,
-            fingerprint=fingerprint,
-            recount=recount,
-            place=call.region,
-            cheaper=partial(self._cheaper, call, upstream, card_of, at),
-        )
-
-    def _cheaper(
-        self, call: Call, upstream: Upstream, card_of: CardOf, at: datetime, like: Estimate
-    ) -> Mapping[str, BudgetAsk]:
-        config = upstream.provider.config
-        others = self._alternatives.of(upstream.catalogue, config.priced_as(call.model), at.date())
-        return cheaper_asks(call.size, card_of(call.model), others, card_of, like)
-
-    def _known(self, call: Call, caller: Caller, upstream: Upstream) -> Known:
-        provider, calibration = upstream.provider.name, self._books.calibration
-        return Known(
-            habit=self._books.habit.p95(caller.component, call.model),
-            facts=self._prices.facts(upstream.catalogue, upstream.provider.config.priced_as(call.model)),
-            bytes_factor=calibration.factor(provider, call.model, counted=False),
-            counted_factor=calibration.factor(provider, call.model, counted=True),
-            grows=call.cuttable,
-            cappable=call.capped is not None,
-            cost_factor=calibration.cost_factor(provider, call.model),
-        )

@@ -6,7 +6,7 @@ Rules: hosts come from the configuration only. Hop-by-hop headers and our own ne
 reached is part of every failure, because it decides who pays.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -145,24 +145,21 @@ class Exchange:
 
 def to_provider(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """Return the request headers that cross."""
-    dropped = NOT_TO_PROVIDER | _named_by_connection(headers)
-    return CIMultiDict(
-        (name, value)
-        for name, value in headers.items()
-        if (lower := name.lower()) not in dropped and not lower.startswith("x-penia-")
-    )
+    return _crossing(headers, NOT_TO_PROVIDER)
 
 
 def to_caller(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """Return the answer headers that cross."""
-    dropped = NOT_TO_CALLER | _named_by_connection(headers)
+    return _crossing(headers, NOT_TO_CALLER)
+
+
+def _crossing(headers: CIMultiDictProxy[str], dropped: frozenset[str]) -> CIMultiDict[str]:
+    if named := headers.get("Connection"):
+        dropped |= {token.strip().lower() for token in named.split(",")}
     return CIMultiDict(
-        (name, value)
-        for name, value in headers.items()
-        if (lower := name.lower()) not in dropped and not lower.startswith("x-penia-")
+        [
+            (name, value)
+            for name, value in headers.items()
+            if (lower := name.lower()) not in dropped and lower[:8] != "x-penia-"
+        ]
     )
-
-
-def _named_by_connection(headers: Mapping[str, str]) -> set[str]:
-    named = headers.get("Connection")
-    return {token.strip().lower() for token in named.split(",")} if named else set()

@@ -8,6 +8,7 @@ M7, M9). Matching is on the raw path. Nothing of a request ever becomes a host.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -32,6 +33,9 @@ else is an encoded slash let through: whoever decodes it sees another path.
 """
 
 
+AMBIGUOUS = "The path has dot segments, empty segments or encoded separators; send it as it is meant."
+
+
 class Target(NamedTuple):
     """A request target, taken apart; nothing is decoded but the component's name."""
 
@@ -46,10 +50,19 @@ class Target(NamedTuple):
 def target_of(raw_target: str) -> Target:
     """Take a raw request target apart. Raises InvalidRequest where it is ambiguous or not in origin form."""
     path, _, query = raw_target.partition("?")
+    if query and not (query.isascii() and query.isprintable()):
+        raise InvalidRequest(AMBIGUOUS)
+    component, provider, rest = _parts_of(path)
+    return Target(component, provider, rest, query)
+
+
+@lru_cache(maxsize=512)
+def _parts_of(path: str) -> tuple[str | None, str, str]:
+    """Return component, provider and the provider's path; remembered, as callers have few. Raises InvalidRequest."""
     if not path.startswith("/"):
         raise InvalidRequest("The request target must be a path.")
-    if _AMBIGUOUS.search(path) or _hides_a_slash(path) or not query.isascii() or not (query.isprintable() or not query):
-        raise InvalidRequest("The path has dot segments, empty segments or encoded separators; send it as it is meant.")
+    if _AMBIGUOUS.search(path) or _hides_a_slash(path):
+        raise InvalidRequest(AMBIGUOUS)
     component = None
     first, _, rest = path[1:].partition("/")
     if first.startswith("@"):
@@ -57,7 +70,7 @@ def target_of(raw_target: str) -> Target:
         if not COMPONENT.fullmatch(component):
             raise InvalidRequest("The component after '@' must be 1 to 128 letters, digits, spaces or . _ : / @ + -.")
         first, _, rest = rest.partition("/")
-    return Target(component, first, f"/{rest}" if rest else "", query)
+    return component, first, f"/{rest}" if rest else ""
 
 
 def _hides_a_slash(path: str) -> bool:

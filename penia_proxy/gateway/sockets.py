@@ -98,7 +98,8 @@ class Sockets:
         self._clock = clock
         self.message_bytes_max = 0
         """Of a caller's frame; what a session began with stays."""
-        self._running = 0
+        self.running = 0
+        """Sessions that are open."""
         self.draining = asyncio.Event()
         """Set when the gateway stops: a session ends as soon as no answer runs in it."""
 
@@ -114,11 +115,11 @@ class Sockets:
         if not web.WebSocketResponse(protocols=protocols).can_prepare(request):
             raise InvalidRequest("This is no WebSocket handshake that can be answered.")
         self.check_open()
-        if self._running >= SESSIONS_MAX:
+        if self.running >= SESSIONS_MAX:
             raise TooManyClients("No further session can be opened now.")
         if self._dialer is None:
             self._dialer = session_for_sockets()
-        self._running += 1
+        self.running += 1
         try:
             async with turns:
                 opening = session.opening()
@@ -134,7 +135,7 @@ class Sockets:
         except UpgradeRefused as refused:
             return _refused(refused, stamp)
         finally:
-            self._running -= 1
+            self.running -= 1
 
     async def _accept(self, request: web.Request, there: ProviderSocket, stamp: Stamp) -> CallerSocket:
         here: CallerSocket = web.WebSocketResponse(

@@ -20,7 +20,7 @@ from typing import TypeVar
 from penia_proxy.budget.bill import Bill
 from penia_proxy.errors import PeniaError
 from penia_proxy.gateway.booking import Claim, stated
-from penia_proxy.gateway.charging import Payer, charge, correct
+from penia_proxy.gateway.charging import Payer, charge, correct, give_way
 from penia_proxy.gateway.holding import Books, Holding
 from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.wire.call import Noted, Reading, Work
@@ -145,9 +145,14 @@ class Works:
             waiting = self._waiting[key] = _Waiting(hold, deadline)
             if ask is not None and len(self._waiting) <= POLLS_MAX:
                 waiting.poll = asyncio.ensure_future(self._poll(key, payer, ask))
+            # Nobody may learn a name that a crash would make us forget.
+            await self._books.ledger.caught_up()
 
     async def told(self, payer: Payer, reading: Reading) -> None:
         """Book what an answer says of work that was asked for before. Raises StoreUnavailable."""
+        for name, said in reading.noted.items():
+            if said.work and self._noted.get(_key(payer.provider, name)) != said:
+                await self._named(payer, name, said.work)
         self.note(payer.provider, reading.noted)
         work = reading.work
         if work is None:
@@ -170,9 +175,32 @@ class Works:
         if self._ending:
             await asyncio.wait(self._ending)
 
+    async def _named(self, payer: Payer, file: str, work: str) -> None:
+        """
+        Keep whose results a file has, so that a restart does not forget it.
+
+        What a file without a known owner was billed is a record of its own. Now that the owner is known, what is held
+        or was guessed for it gives way to that.
+        """
+        key, waits_as = _key(payer.provider, file), _key(payer.provider, work)
+        ledger = self._books.ledger
+        await ledger.save_name(key, waits_as)
+        async with self._alone(key):
+            billed = await ledger.billed(key)
+            if billed is None:
+                return
+            guess = await ledger.billed(waits_as)
+            if guess is not None and guess.is_guess and billed.corrects != guess.record_id:
+                await give_way(self._books, guess, billed)
+            self._remember(self._books.clock.monotonic(), waits_as)
+            if (hold := self._taken(waits_as)) is not None:
+                await hold.release()
+
     async def _billed_now(self, payer: Payer, work: Work, waits_as: str, reading: Reading) -> None:
         key = _key(payer.provider, work.name)
         async with self._alone(key):
+            if waits_as == key and key not in self._waiting and key not in self._billed:
+                waits_as = await self._books.ledger.queries.once_key_of(key) or key
             waiting = self._waiting.get(waits_as)
             if waiting is not None and not self._told_since(key, waiting.hold):
                 bill = await _priced(lambda: waiting.hold.bill(reading.parts, "reported"), reading)
@@ -192,7 +220,8 @@ class Works:
         earlier = await self._books.ledger.billed(key)
         if earlier is None and waits_as != key:
             earlier = await self._books.ledger.billed(waits_as)
-        bill = await _priced(lambda: payer.bill(reading.parts, reading.model or ""), reading)
+        asked = reading.model or (earlier.model if earlier is not None else "")
+        bill = await _priced(lambda: payer.bill(reading.parts, asked), reading)
         if earlier is None:
             earlier = await charge(self._books, payer, bill, once_key=key)
         if earlier is not None and earlier.is_guess:

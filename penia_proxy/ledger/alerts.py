@@ -6,7 +6,7 @@ Rules: lists are newest first. A notification is what one channel is told of one
 attempt, so that whoever is told twice can know it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Self
@@ -174,6 +174,11 @@ class AlertQueries:
         """Return the alerts whose windows have not ended at the instant, oldest first."""
         present = or_(alerts.c.window_end.is_(None), alerts.c.window_end > iso(at))
         return await self._alerts(select(alerts).where(present).order_by(alerts.c.seq))
+
+    async def unresolved(self, alert_types: Collection[str]) -> list[Alert]:
+        """Return the alerts of these types that nobody has resolved, oldest first."""
+        wanted = (alerts.c.alert_type.in_(sorted(alert_types)), alerts.c.resolved_at.is_(None))
+        return await self._alerts(select(alerts).where(*wanted).order_by(alerts.c.seq))
 
     async def of(self, alert_ids: Sequence[str]) -> dict[str, Alert]:
         """Return alerts by id."""

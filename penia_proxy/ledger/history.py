@@ -8,9 +8,11 @@ ledger. A correction has its call's instant, which is how it is found: nothing i
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import RowMapping, Select, select, tuple_
+import orjson
+from sqlalchemy import RowMapping, Select, Text, cast, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from penia_proxy.budget.record import UsageRecord
@@ -34,6 +36,19 @@ class Happened(NamedTuple):
         """What it came to, corrections included; None where no price is known."""
         costs = [one.cost_nanos for one in (self.record, *self.corrections) if one.cost_nanos is not None]
         return sum(costs) if costs else None
+
+
+class Kind(NamedTuple):
+    """Calls that no budget's scope tells apart."""
+
+    component: str
+    provider: str
+    model: str
+    """As asked for."""
+    tags: dict[str, str]
+    calls: int
+    cost_nanos: int
+    """As first booked; calls without a price add nothing."""
 
 
 class Piece(NamedTuple):
@@ -65,6 +80,15 @@ class History:
             last and cursor_of(last["timestamp"], last["seq"]),
         )
 
+    async def kinds(self, since: datetime, limit: int) -> list[Kind]:
+        """Return what the newest ``limit`` calls since an instant were, by what a budget's scope can ask about."""
+        async with self.engine.connect() as connection:
+            rows = await connection.execute(sorting(since, limit))
+            return [
+                Kind(component, provider, model, orjson.loads(tags), number, cost)
+                for component, provider, model, tags, number, cost in rows
+            ]
+
     async def newest(self, asked: RecordFilter, limit: int) -> list[UsageRecord]:
         """
         Return the newest calls, newest first, without their corrections.
@@ -75,6 +99,27 @@ class History:
         async with self.engine.connect() as connection:
             rows = (await connection.execute(backward(asked, limit))).mappings().all()
             return [record_of(row, ()) for row in rows]
+
+
+def sorting(since: datetime, limit: int) -> Select[Any]:
+    """Return the statement of `History.kinds`: read from an index in its order, so that what it costs has an end."""
+    columns = usage_records.c
+    asked_for = func.coalesce(columns.metadata["model_requested"].as_string(), columns.model)
+    newest = (
+        select(
+            columns.component,
+            columns.provider,
+            asked_for.label("model"),
+            cast(columns.tags, Text).label("tags"),
+            columns.cost_nanos,
+        )
+        .where(columns.timestamp >= iso(since), columns.corrects.is_(None))
+        .order_by(columns.timestamp.desc())
+        .limit(limit)
+        .subquery()
+    )
+    kinds = (newest.c.component, newest.c.provider, newest.c.model, newest.c.tags)
+    return select(*kinds, func.count(), func.coalesce(func.sum(newest.c.cost_nanos), 0)).group_by(*kinds)
 
 
 def forward(asked: RecordFilter, *, limit: int, cursor: str | None) -> Select[Any]:

@@ -26,6 +26,7 @@ from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.alerts import AlertQueries, Notification
 from penia_proxy.ledger.file import FileLock, open_for_writing
+from penia_proxy.ledger.gauges import Gauges
 from penia_proxy.ledger.history import History
 from penia_proxy.ledger.moves import (
     Append,
@@ -40,6 +41,7 @@ from penia_proxy.ledger.moves import (
     Reserve,
     ResolveAlert,
     SaveBudget,
+    SaveName,
     SaveSetting,
     Settle,
     UpdateNotification,
@@ -74,12 +76,15 @@ class Ledger:
         self._engine = engine
         self._clock = clock
         self._closed = False
+        self.correcting = asyncio.Lock()
+        """Held from reading what a call has come to, to the acknowledged correction of it."""
         self.queries = Queries(engine)
         self.summaries = Summaries(engine)
         self.rulings = Rulings(engine)
         self.history = History(engine)
         self.alerts = AlertQueries(engine)
         self.reconciliations = Reconciliations(engine)
+        self.gauges = Gauges(engine)
 
     @classmethod
     async def open(cls, config: LedgerConfig, clock: Clock) -> "Ledger":
@@ -119,6 +124,11 @@ class Ledger:
         return self._writer.depth
 
     @property
+    def commits(self) -> int:
+        """Transactions since the start."""
+        return self._writer.commits
+
+    @property
     def holds_open(self) -> int:
         """Holds on disk that have not ended."""
         return self._writer.holds_open
@@ -140,17 +150,7 @@ class Ledger:
         where that had another fingerprint, and StoreUnavailable when the database fails. None leaves a hold behind, nor
         does a caller that is cancelled.
         """
-        done = self._writer.submit(Reserve(hold, unique))
-        try:
-            await asyncio.shield(done)
-        except asyncio.CancelledError:
-            done.add_done_callback(lambda _: self._undo(done, hold.hold_id))
-            raise
-
-    def _undo(self, done: "asyncio.Future[None]", hold_id: str) -> None:
-        """Release what was reserved for somebody who left; a refused reserve's id may be another call's."""
-        if not done.cancelled() and done.exception() is None:
-            self.release(hold_id)
+        await self._writer.submit(Reserve(hold, unique))
 
     def settle(self, record: UsageRecord) -> "asyncio.Future[None]":
         """
@@ -176,6 +176,15 @@ class Ledger:
         """Return the record that has the bill of a once-key, those of this moment included."""
         await self.caught_up()
         return await self.queries.billed(once_key)
+
+    async def save_name(self, name: str, once_key: str) -> None:
+        """Keep another name of the bill of a once-key; the newest word counts. Raises StoreUnavailable."""
+        await asyncio.shield(self._writer.submit(SaveName(name, once_key)))
+
+    async def corrections(self, record_id: str) -> list[UsageRecord]:
+        """Return the corrections of a record in the order of writing, those of this moment included."""
+        await self.caught_up()
+        return await self.queries.corrections(record_id)
 
     async def append(self, record: UsageRecord, fingerprint: str) -> tuple[UsageRecord, bool]:
         """

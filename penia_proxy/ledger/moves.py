@@ -95,6 +95,19 @@ class Defer:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveName:
+    """Say by which other name the bill of a once-key is stated."""
+
+    lasting: ClassVar[bool] = False
+    hurry: ClassVar[Hurry] = Hurry.IN_TURN
+    name: str
+    once_key: str
+
+    def apply(self, to: Transaction) -> None:
+        to.execute(sql.SAVE_NAME, {"name": self.name, "once_key": self.once_key})
+
+
+@dataclass(frozen=True, slots=True)
 class Extend:
     """Say that an open hold is larger now."""
 

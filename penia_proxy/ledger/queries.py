@@ -28,7 +28,7 @@ from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import Period
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.ledger.rows import TALLIED, budget_from, record_of
-from penia_proxy.ledger.schema import budgets, charges, spend, usage_records
+from penia_proxy.ledger.schema import budgets, charges, other_names, spend, usage_records
 
 READERS_MAX = 4
 OFFSET_MAX = 10_000_000
@@ -197,26 +197,33 @@ class Queries:
         """Return the record with a once-key."""
         return await self._one(usage_records.c.once_key == once_key)
 
+    async def once_key_of(self, name: str) -> str | None:
+        """Return the once-key whose bill has this other name."""
+        statement = select(other_names.c.once_key).where(other_names.c.name == name)
+        async with self._engine.connect() as connection:
+            found: str | None = await connection.scalar(statement)
+        return found
+
     async def oldest(self) -> datetime | None:
         """Return the instant of the oldest record."""
         async with self._engine.connect() as connection:
             found = await connection.scalar(select(func.min(usage_records.c.timestamp)))
         return None if found is None else from_iso(found)
 
-    async def corrections(self, record_id: str) -> int:
-        """Return what the corrections of a record come to, in nano-dollars."""
-        total = func.coalesce(func.sum(usage_records.c.cost_nanos), 0)
-        async with self._engine.connect() as connection:
-            return int(await connection.scalar(select(total).where(usage_records.c.corrects == record_id)) or 0)
+    async def corrections(self, record_id: str) -> list[UsageRecord]:
+        """Return the corrections of a record, in the order of writing."""
+        return await self._those(usage_records.c.corrects == record_id)
 
     async def _one(self, which: ColumnElement[bool]) -> UsageRecord | None:
+        found = await self._those(which)
+        return found[0] if found else None
+
+    async def _those(self, which: ColumnElement[bool]) -> list[UsageRecord]:
+        statement = select(usage_records).where(which).order_by(usage_records.c.seq)
         async with self._engine.connect() as connection:
-            found = await connection.execute(select(usage_records).where(which))
-            row = found.mappings().one_or_none()
-            if row is None:
-                return None
-            budget_ids = await charged(connection, [row["seq"]])
-        return record_of(row, budget_ids.get(row["seq"], ()))
+            rows = (await connection.execute(statement)).mappings().all()
+            budget_ids = await charged(connection, [row["seq"] for row in rows])
+        return [record_of(row, budget_ids.get(row["seq"], ())) for row in rows]
 
     async def seen(self, kind: str, beginning: str, *, exact: bool = False) -> bool:
         """Return whether a record has such a name of a `Grouping`, or one that begins so; found by its index."""

@@ -42,9 +42,26 @@ class Reconciliation:
         return rate(self.billed_nanos, self.captured_nanos)
 
     @property
+    def captured(self) -> "Captured":
+        """The part that was captured of what was billed: of all of it, and by day."""
+        days: dict[date, tuple[int, int]] = {}
+        for line in self.lines:
+            billed, captured = days.get(line.day, (0, 0))
+            days[line.day] = billed + line.billed_nanos, captured + line.captured_nanos
+        return Captured(self.rate, tuple((day, rate(*days[day])) for day in sorted(days)))
+
+    @property
     def drifts(self) -> bool:
         """Whether somebody should look: see `budget.reconciliation.drifts`."""
         return drifts(self.billed_nanos, self.captured_nanos)
+
+
+class Captured(NamedTuple):
+    """What a reconciliation came to; a rate is None where nothing was billed."""
+
+    rate: float | None
+    days: tuple[tuple[date, float | None], ...]
+    """Oldest first."""
 
 
 class ReconciliationPage(NamedTuple):

@@ -8,6 +8,7 @@ row read back gives the value that was written.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -37,10 +38,13 @@ TALLIED = ("spent_nanos", "input_tokens", "output_tokens", "request_count", "unp
 """What `spend` sums: the durable part of a Tally."""
 
 _USAGE_FIELDS = tuple(field.name for field in fields(Usage))
+_figures = attrgetter(*_USAGE_FIELDS)
 
 
 def json_text(value: object) -> str:
     """Return compact JSON. Raises TypeError for what JSON cannot say."""
+    if value == {}:  # as most tags are
+        return "{}"
     return orjson.dumps(value, default=_plain).decode()
 
 
@@ -79,7 +83,7 @@ def record_row(record: UsageRecord, seq: int, fingerprint: str | None) -> dict[s
         "ttft_ms": record.ttft_ms,
         "timestamp": iso(record.timestamp),
         "tags": json_text(record.tags),
-        "usage": json_text({name: value for name in _USAGE_FIELDS if (value := getattr(usage, name))}),
+        "usage": json_text({name: value for name, value in zip(_USAGE_FIELDS, _figures(usage), strict=True) if value}),
         "corrects": record.corrects,
         "fingerprint": fingerprint,
         "metadata": json_text(record.metadata),

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0006"
+REVISION = "0008"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
 APPEND_ONLY = ("usage_records", "charges", "grants", "audit_log")
@@ -39,6 +39,7 @@ _Seq = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itsel
 
 _KEYED = text("once_key IS NOT NULL")
 _CORRECTING = text("corrects IS NOT NULL")
+_OPEN = text("resolved_at IS NULL")
 
 
 def _text(name: str, *, null: bool = False) -> Column[str]:
@@ -148,6 +149,14 @@ holds = Table(
     _text("words", null=True),  # as of `usage_records`
 )
 
+other_names = Table(
+    "other_names",
+    metadata,
+    Column("name", Text, primary_key=True),  # made as a once-key is: of a file with results
+    _text("once_key"),  # of the work whose results they are; its hold or its record may have it
+    sqlite_with_rowid=False,
+)
+
 secrets = Table(
     "secrets",
     metadata,
@@ -209,6 +218,7 @@ alerts = Table(
     Column("once_key", Text, nullable=False, unique=True),  # what happened: however often it is seen, it is one alert
     Column("details", JSON, nullable=False),
     Index("alerts_budget", "budget_id", "seq"),
+    Index("alerts_open", "window_end", sqlite_where=_OPEN, postgresql_where=_OPEN),
     sqlite_autoincrement=True,
 )
 

@@ -24,6 +24,7 @@ from penia_proxy.ledger.schema import (
     charges,
     holds,
     notifications,
+    other_names,
     reconciliations,
     rollups,
     secrets,
@@ -146,6 +147,12 @@ UPDATE_NOTIFICATION = text_of(
 SAVE_SETTING = text_of(
     (_setting := insert_into(settings)).on_conflict_do_update(
         index_elements=["name"], set_={"value": _setting.excluded["value"]}
+    )
+)
+
+SAVE_NAME = text_of(
+    (_other_name := insert_into(other_names)).on_conflict_do_update(
+        index_elements=["name"], set_={"once_key": _other_name.excluded["once_key"]}
     )
 )
 

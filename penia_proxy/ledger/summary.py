@@ -124,6 +124,41 @@ class Summaries:
                 found.setdefault(name, {})[from_iso(start)] = Sums(*measures)
         return found
 
+    async def hours_of(self, budget_id: str, start: datetime, end: datetime) -> dict[datetime, Sums] | None:
+        """
+        Return what a budget was charged by UTC hour, in the measures that a budget's windows keep.
+
+        Whole hours are read from its hourly windows, so that the cost grows with hours and not with calls. None where
+        its hours are not UTC's.
+        """
+        whole, broken = _split(start, end)
+        found: dict[datetime, Sums] = {}
+        if whole is not None and whole.start is not None and whole.end is not None:
+            statement = select(spend).where(
+                spend.c.budget_id == budget_id,
+                spend.c.period == "hourly",
+                spend.c.window_start >= iso(whole.start - HOUR),  # one that began before may lie over the start
+                spend.c.window_start < iso(whole.end),
+            )
+            async with self.engine.connect() as connection:
+                rows = (await connection.execute(statement)).mappings().all()
+            for row in rows:
+                hour = from_iso(row["window_start"])
+                if hour != _hour(hour):
+                    return None
+                if hour >= whole.start:
+                    found[hour] = Sums(
+                        request_count=row["request_count"],
+                        input_tokens=row["input_tokens"],
+                        output_tokens=row["output_tokens"],
+                        cost_nanos=row["spent_nanos"],
+                        unpriced_count=row["unpriced_count"],
+                    )
+        for piece in broken:
+            asked = RecordFilter(budget_id=budget_id, start=piece.start, end=piece.end)
+            found.update((await self.series(asked, "hour", None)).get("", {}))
+        return found
+
     async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
         """Return what the filter asks for by UTC day and model."""
         cells = cells_of(asked)

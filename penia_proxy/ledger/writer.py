@@ -3,10 +3,10 @@ Write, in one thread, whatever waits.
 
 Its one job: the queue between the event loop and the one connection that writes, and group commit: what arrived while
 the last commit ran is the next transaction, one hop to the thread and one back for all of it.
-Rules: nobody who waits is made to wait for a batch; what nobody waits for (a settlement) keeps for COMPANY_S, so that
-the next call need not wait for its disk write. A quiet time is used to tidy up. Nothing queued is ever cancelled. A
-move that is refused fails alone. When the database fails, the batch is rolled back: moves that may fail do, lasting
-ones are tried again until they are on disk.
+Rules: nobody who waits is made to wait for a batch; what nobody waits for (a settlement) is kept until it has
+company, so that the next call need not wait for its disk write. A quiet time is used to tidy up. Nothing queued is ever
+cancelled. A move that is refused fails alone. When the database fails, the batch is rolled back: moves that may fail
+do, lasting ones are tried again until they are on disk.
 """
 
 import asyncio
@@ -29,12 +29,16 @@ log = logging.getLogger(__name__)
 BATCH_MAX = 1000
 QUEUE_MAX = 10_000
 """Moves that wait before new holds are refused; settlements are never refused, and there is at most one per hold."""
-COMPANY_S = 0.002
-"""A few calls' worth of disk writes."""
+COMPANY_MAX = 64
+COMPANY_S = 0.01
+PASSED_OVER_MAX = 8
+"""
+What nobody waits for is written when so many moves are there, when no other has come for so long, or when holds have
+overtaken it so often. A transaction costs by the pages it touches, and a settlement touches twenty, which it shares
+with its neighbours; until it is written, a crash books the call at what it held.
+"""
 GATHER_S = 0.001
 """How long a busy loop may go on to add to what is handed over."""
-PASSED_OVER_MAX = 3
-"""How often what nobody waits for is overtaken before it goes with the next."""
 BACKOFF_S_MIN = 0.05
 BACKOFF_S_MAX = 1.0
 STOP_ATTEMPTS_MAX = 5
@@ -89,6 +93,7 @@ class Writer:
         """Whether the last write succeeded."""
         self.depth = 0
         """Moves that are not durable yet."""
+        self.commits = 0
         self._thread.start()
 
     @property
@@ -156,8 +161,9 @@ class Writer:
             arrived = self._arrived(wait=wait)
             hurried = [ticket for ticket in arrived if ticket.move.hurry is Hurry.NEXT]
             in_turn = any(ticket.move.hurry is Hurry.IN_TURN for ticket in arrived)
-            alone = not hurried and bool(self._keeping or not arrived)
-            if not wait or in_turn or alone or self._passed_over == PASSED_OVER_MAX:
+            waiting = len(self._keeping) + len(arrived) - len(hurried)
+            is_company = waiting >= COMPANY_MAX or self._passed_over == PASSED_OVER_MAX or not arrived
+            if not wait or in_turn or is_company or self._stopping.is_set():
                 everything = [*self._keeping, *arrived]
                 self._keeping.clear()
                 self._passed_over = 0
@@ -222,6 +228,7 @@ class Writer:
             transaction = Transaction(self._connection, self._known)
             outcomes.extend(self._apply(ticket, transaction) for ticket in tickets)
             transaction.commit()
+            self.commits += 1
         except Exception as error:  # noqa: BLE001 - whatever it is, the batch is rolled back and everybody is told
             self._roll_back()
             if isinstance(error, sqlite3.Error) and not isinstance(error, _OWN_FAULTS):
@@ -288,11 +295,13 @@ class Writer:
             log.debug("nobody waits for the ledger any more")
 
     def _deliver(self, outcomes: Sequence[Outcome]) -> None:
-        for (_, done), value, error in outcomes:
+        for (move, done), value, error in outcomes:
             if done is None:
                 continue
             self.depth -= 1
             if done.done():  # whoever waited was cancelled
+                if isinstance(move, Reserve) and error is None:
+                    self.submit(Release(move.hold.hold_id))  # what nobody has now; a refused id may be another call's
                 continue
             if error is None:
                 done.set_result(value)

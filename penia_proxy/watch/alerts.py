@@ -5,7 +5,8 @@ Its one job: from what calls do to budgets and from records, the alerts that the
 whoever sends them.
 Rules: the gateway's side (`admitted`, `refused`, `touched`, `recorded`) never awaits, never raises and costs a
 comparison while nothing is crossed. What a hold brings is seen at its admission, what is spent within LOOK_S. An alert
-counts once it is on disk; a crash before that sees it again at the next start, since the figures are still there.
+counts once it is on disk; a crash before that sees it again at the next start, since the figures are still there. What
+lasts until something happens (a request's answer, a write of the ledger) is resolved by what it is named (`once_key`).
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from penia_proxy.budget.alert import Alert, AlertType, Severity, Thresholds, cents
+from penia_proxy.budget.alert import Alert, AlertType, Severity, Thresholds, approval_key, cents
 from penia_proxy.budget.book import BudgetBook
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.engine import Counters, LegVerdict
@@ -45,6 +46,9 @@ STORE_LOOK_S = 1.0
 
 AHEAD_LOOK_S = 60.0
 """How often it is looked where touched budgets will end, and whether an hour has turned."""
+
+LASTING: frozenset[AlertType] = frozenset({"approval", "store"})
+"""What lasts until something happens, or until its window is over."""
 
 UNPRICED_MAX = 10_000
 """Models without a price that are remembered as told."""
@@ -97,12 +101,17 @@ class Alerts:
         self._wake = asyncio.Event()
         self._unpriced: OrderedDict[str, None] = OrderedDict()
         self._looking: asyncio.Task[None] | None = None
-        self._store_down: datetime | None = None
+        self._store_down = ""
+        """The name of the alert, while the ledger cannot write."""
+        self._lasting: dict[str, Alert] = {}
+        """Approvals' and the store's that are not resolved, by their names."""
 
     async def start(self) -> None:
         """Remember what was raised before, and see what the last process could not."""
-        for alert in await self._ledger.alerts.lasting(self._clock.now()):
+        now = self._clock.now()
+        for alert in await self._ledger.alerts.lasting(now):
             self._thresholds.restore(alert)
+        await self._restore_lasting(now)
         self.touched(budget.budget_id for budget in self._book.active)
         await self.look()
         await self.look_ahead()
@@ -146,7 +155,7 @@ class Alerts:
         amount, who = cents(approval.amount_nanos), approval.component
         self.tell(
             "approval",
-            f"approval:{approval.approval_id}",
+            approval_key(approval.approval_id),
             "warning",
             f"Budget '{budget.name}' waits for an approval",
             f"Budget '{budget.name}' has refused {who} a call to {approval.model} that may cost ${amount}, and"
@@ -162,6 +171,12 @@ class Alerts:
                 "amount": usd(approval.amount_nanos),
             },
         )
+
+    def resolve(self, once_key: str) -> None:
+        """Take that the reason of an alert that lasts is gone."""
+        alert = self._lasting.pop(once_key, None)
+        if alert is not None:
+            self._resolved(alert.alert_id, alert.budget_id)
 
     def touched(self, budget_ids: Iterable[str]) -> None:
         """Say that the figures or limits of budgets have changed."""
@@ -206,22 +221,23 @@ class Alerts:
         details: dict[str, object] | None = None,
     ) -> None:
         """Raise an alert, unless the same was raised before."""
-        self._raise(
-            Alert(
-                alert_id=new_id("a"),
-                once_key=once_key,
-                alert_type=alert_type,
-                severity=severity,
-                title=title,
-                message=message,
-                created_at=self._clock.now(),
-                budget_id=None if budget is None else budget.budget_id,
-                period=None if window is None else window.period,
-                window_start=None if window is None else window.start,
-                window_end=None if window is None else window.end,
-                details=details or {},
-            )
+        alert = Alert(
+            alert_id=new_id("a"),
+            once_key=once_key,
+            alert_type=alert_type,
+            severity=severity,
+            title=title,
+            message=message,
+            created_at=self._clock.now(),
+            budget_id=None if budget is None else budget.budget_id,
+            period=None if window is None else window.period,
+            window_start=None if window is None else window.start,
+            window_end=None if window is None else window.end,
+            details=details or {},
         )
+        if alert_type in LASTING:
+            self._lasting[once_key] = alert
+        self._raise(alert)
 
     async def look(self) -> None:
         """Look at every budget that was touched, and at the store. Tests need not wait for `LOOK_S`."""
@@ -236,6 +252,8 @@ class Alerts:
                 self._saw(budget, window, tally.spent_nanos + tally.held_nanos, limit)
         self._ahead |= touched
         self._look_at_store(now)
+        for alert in [one for one in self._lasting.values() if one.window_end is not None and one.window_end <= now]:
+            self.resolve(alert.once_key)
 
     async def look_ahead(self) -> None:
         """Look where the budgets touched since the last time will end, and learn the past of components anew."""
@@ -304,19 +322,34 @@ class Alerts:
     def _saw(self, budget: Budget, window: Window, used_nanos: int, limit_nanos: int) -> None:
         crossed, resolved = self._thresholds.seen(budget, window, used_nanos, limit_nanos)
         for alert_id in resolved:
-            self._ledger.resolve_alert(alert_id)
-            self._hub.alert({"alert_id": alert_id, "budget_id": budget.budget_id, "resolved": True}, budget.budget_id)
+            self._resolved(alert_id, budget.budget_id)
         for alert_id, crossing in crossed:
             self._raise(crossing.alert(alert_id, self._clock.now()))
 
+    def _resolved(self, alert_id: str, budget_id: str | None) -> None:
+        self._ledger.resolve_alert(alert_id)
+        self._hub.alert({"alert_id": alert_id, "budget_id": budget_id, "resolved": True}, budget_id)
+
+    async def _restore_lasting(self, now: datetime) -> None:
+        """Take up what lasts; what has lost its reason since, or before that could be written, is resolved."""
+        pending = {approval_key(one.approval_id): one for one in await self._ledger.rulings.pending(now)}
+        for alert in await self._ledger.alerts.unresolved(LASTING):
+            self._lasting[alert.once_key] = alert
+            if alert.once_key not in pending:
+                self.resolve(alert.once_key)
+        for once_key, approval in pending.items():
+            if once_key not in self._lasting:
+                self.asked(approval)
+
     def _look_at_store(self, now: datetime) -> None:
         if self._ledger.healthy:
-            self._store_down = None
-        elif self._store_down is None:
-            self._store_down = now
+            self.resolve(self._store_down)
+            self._store_down = ""
+        elif not self._store_down:
+            self._store_down = f"store:{iso(now)}"
             self.tell(
                 "store",
-                f"store:{iso(now)}",
+                self._store_down,
                 "critical",
                 "The ledger cannot write",
                 "The ledger cannot write: calls under blocking budgets are refused until it can."

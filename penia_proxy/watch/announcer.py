@@ -1,7 +1,7 @@
 """
 Pass on what happens.
 
-Its one job: everybody who follows calls is told by one name: the live feed and the alerts.
+Its one job: everybody who follows calls is told by one name: the live feed, the alerts and what is counted.
 Rules: no method waits or raises. What is told of a record is told once it is on disk.
 """
 
@@ -13,6 +13,7 @@ from penia_proxy.budget.record import UsageRecord
 from penia_proxy.watch.alerts import Alerts
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.shapes import record_json
+from penia_proxy.watch.totals import Totals
 
 
 class Announcer:
@@ -21,6 +22,7 @@ class Announcer:
     def __init__(self, hub: LiveHub, alerts: Alerts) -> None:
         self._hub = hub
         self._alerts = alerts
+        self.totals = Totals()
 
     def judged(self, verdict: Verdict) -> None:
         """Take the verdict on a call, and the figures at that moment."""
@@ -42,6 +44,7 @@ class Announcer:
 
     def published(self, record: UsageRecord) -> None:
         """Take a record that is on disk."""
+        self.totals.recorded(record)
         if self._hub.listening:
             self._hub.usage(record_json(record), record.budget_ids, record.component)
         self._alerts.recorded(record)

@@ -56,6 +56,10 @@ class Approvals:
         asked = [self._ask(word, asking) for word in words]
         return asked[0].approval_id if asked else None
 
+    def pending(self, at: datetime) -> int:
+        """Return how many requests can be answered at an instant."""
+        return sum(approval.state_at(at) == "pending" for approval in self._open.values())
+
     def find(self, approval_id: str) -> Approval | None:
         """Return an open request with its count of this moment."""
         return next((one for one in self._open.values() if one.approval_id == approval_id), None)

@@ -93,6 +93,8 @@ class LiveHub:
         self._answering: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
         self._closed = False
+        self._is_kept = False
+        """Whether anything may be kept: there has been a client since the last hole."""
 
     @property
     def client_count(self) -> int:
@@ -132,6 +134,7 @@ class LiveHub:
             raise TooManyClients("Every place at the live feed is taken; try again later.")
         client = LiveClient(line, self._rounds, self._clock, self.limits, self._gap)
         self._clients.add(client)
+        self._is_kept = True
         if self._beating is None:
             self._beating = asyncio.create_task(self._beat())
         return client
@@ -221,6 +224,9 @@ class LiveHub:
     def _lose(self) -> None:
         """Let an event go by that nobody hears: what is kept has a hole now."""
         self._floor = seq = self._next()
+        if not self._is_kept:  # it happens at every call
+            return
+        self._is_kept = False
         for ring in self._rings.values():
             ring.lose(seq)
         self._states = States(Filter())

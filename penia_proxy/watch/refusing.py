@@ -23,6 +23,7 @@ from penia_proxy.errors import (
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.approvals import Approvals, Asking
 from penia_proxy.watch.refusals import Refusals
+from penia_proxy.watch.totals import Totals
 
 _BY_CODE: dict[str, type[CallerError]] = {
     error.code: error for error in (BudgetExceeded, ApprovalRequired, BudgetBusy, UnpricedModel, UnboundedCall)
@@ -41,8 +42,9 @@ class Refused:
 class Refusing:
     """What every refusal by a budget goes through."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, asked: Callable[[Approval], None]) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, asked: Callable[[Approval], None], totals: Totals) -> None:
         """Call ``asked`` once with each new request for approval; it must not raise."""
+        self._totals = totals
         self._ledger = ledger
         self._clock = clock
         self.approvals = Approvals(ledger, clock, asked)
@@ -60,5 +62,6 @@ class Refusing:
         """Return the error that a blocking verdict is."""
         code = verdict.code or BudgetExceeded.code
         approval_id = self.approvals.ask(verdict, asking) if code == ApprovalRequired.code else None
+        self._totals.refused(asking.facts.provider, code)
         self.refusals.keep(verdict, code, asking, approval_id)
         return _BY_CODE[code](verdict.reason, detail=Refused(verdict, approval_id))

@@ -12,7 +12,9 @@ from typing import Any
 
 from penia_proxy.budget.estimate import Size
 from penia_proxy.budget.usage import BATCH_TIER, Usage
-from penia_proxy.wire.call import Reading, Work
+from penia_proxy.wire.call import Noted, Reading, Work
+from penia_proxy.wire.content import dicts
+from penia_proxy.wire.meters import Reader
 from penia_proxy.wire.ndjson import NdjsonMeter
 from penia_proxy.wire.reported import json_of
 
@@ -82,6 +84,28 @@ class Results:
 
     def reading(self) -> Reading:
         return Reading(parts=tuple(self._parts))
+
+
+class ListReader:
+    """Reads a list of batches, for the files that they name."""
+
+    def __init__(self, members: str, reader: Callable[[], Reader]) -> None:
+        """``members`` is what the list calls them; ``reader`` makes what reads one."""
+        self._members = members
+        self._reader = reader
+        self._noted: dict[str, Noted] = {}
+
+    def document(self, answer: Mapping[str, Any]) -> None:
+        for batch in dicts(answer.get(self._members)):
+            one = self._reader()
+            one.document(batch)
+            self._noted.update(one.reading().noted)
+
+    def event(self, payload: bytes) -> bool:  # noqa: ARG002 - a list is one document
+        return True
+
+    def reading(self) -> Reading:
+        return Reading(noted=self._noted)
 
 
 class ResultsMeter:

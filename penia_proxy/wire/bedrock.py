@@ -10,7 +10,7 @@ bedrock-runtime.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -100,6 +100,8 @@ class Bedrock:
             size=size,
             body=request.body,
             text=lambda: text_of(_readable(members)),
+            # No stream of Bedrock's is cut: it goes on, and is billed, when nobody listens. Its cap is lowered instead.
+            capped=None if size.no_output else _capping(request.body, members, model, is_converse=is_converse),
         )
 
     def meter(self, call: Call, head: AnswerHead) -> Meter:
@@ -115,6 +117,39 @@ class Bedrock:
             {"message": f"{error} ({error.code})", "penia": penia},
             {"x-amzn-errortype": kind, "x-amzn-requestid": request_id},
         )
+
+
+def _capping(body: bytes, members: dict[str, Any], model: str, *, is_converse: bool) -> Callable[[int], bytes] | None:
+    """Return how to send the request with another output cap; None where its model's name for one is not known."""
+    paths = _CONVERSE_CAP if is_converse else _caps_of(model)
+    if not is_converse and _is_of(model, "anthropic"):
+        paths = (("max_tokens",),) if "messages" in members else (("max_tokens_to_sample",),)
+    if not paths or (is_converse and _also_capped(_object(members, "additionalModelRequestFields"))):
+        return None
+    said = [path for path in paths if _at(members, path) is not None] or paths[:1]
+
+    def capped(tokens: int) -> bytes:
+        set_to: dict[str, Any] = {}
+        for name, *inner in said:
+            set_to[name] = {**set_to.get(name, _object(members, name)), inner[0]: tokens} if inner else tokens
+        given = body
+        for name, value in set_to.items():
+            given = set_member(given, name, value)
+        return given
+
+    return capped
+
+
+def _also_capped(more: dict[str, Any]) -> bool:
+    """Whether a vendor's own fields have a cap as well, which may be the one that counts."""
+    return any(name in holder for holder in (more, _object(more, "inferenceConfig")) for name in _ANY_CAP)
+
+
+def _at(members: dict[str, Any], path: tuple[str, ...]) -> object:
+    *holders, name = path
+    for step in holders:
+        members = _object(members, step)
+    return members.get(name)
 
 
 def _model_named(name: str) -> str:
@@ -192,14 +227,17 @@ def _invoke_size(members: dict[str, Any], model: str, request: Request) -> Size:
 
 
 def _invoke_cap(members: dict[str, Any], model: str) -> int | None:
-    known = next((paths for vendor, paths in _CAPS if _is_of(model, vendor)), ())
     caps = []
-    for *holders, name in known:
+    for *holders, name in _caps_of(model):
         holder = members
         for step in holders:
             holder = _object(holder, step)
         caps.append(count(holder, name))
     return max((cap for cap in caps if cap is not None), default=None)
+
+
+def _caps_of(model: str) -> tuple[tuple[str, ...], ...]:
+    return next((paths for vendor, paths in _CAPS if _is_of(model, vendor)), ())
 
 
 def _choices(members: dict[str, Any]) -> int:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from penia_proxy.budget.estimate import Size
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import PeniaError
+from penia_proxy.values import quick
 from penia_proxy.wire.reported import Passed
 
 if TYPE_CHECKING:
     from penia_proxy.wire.session import Session
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a dialect is shown of a metered request."""
@@ -39,6 +41,7 @@ class Request:
     """What earlier answers of this provider said of something the request names."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class AnswerHead:
     """What a dialect is shown of a successful answer before its body."""
@@ -49,6 +52,7 @@ class AnswerHead:
     """Case-insensitive."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request as its dialect understands it."""
@@ -113,6 +117,7 @@ class Work:
     """The path, without ``base_url``, of that answer, where asking costs nothing."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What passed by: the last word of a meter."""

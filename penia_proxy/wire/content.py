@@ -10,7 +10,11 @@ from typing import Any
 
 def dicts(value: object) -> list[dict[str, Any]]:
     """Return the objects of a list, nothing for anything else."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    if not isinstance(value, list):
+        return []
+    if len(value) == 1 and isinstance(value[0], dict):  # the one choice of a chunk
+        return value
+    return [item for item in value if isinstance(item, dict)]
 
 
 def values_of(value: object, name: str) -> list[Any]:

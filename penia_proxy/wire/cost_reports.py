@@ -2,8 +2,9 @@
 Read providers' own reports of what they billed.
 
 Its one job: the JSON of OpenAI's costs API and of Anthropic's cost report, a page or a list of pages → one `Report`.
-Rules: amounts are read as the decimals they were written as. Another currency than USD, a bucket that is no UTC day,
-and whatever is in neither shape is refused: a report that is half understood would look like a drift.
+Rules: amounts are read as the decimals they were written as, and summed by day and model. Another currency than USD, a
+bucket that is no UTC day, and whatever is in neither shape is refused: a report that is half understood would look like
+a drift.
 
 Sources, read on 2026-11-24:
 * OpenAI, GET /v1/organization/costs (developers.openai.com/api/reference, "Costs"): pages of buckets with `start_time`
@@ -48,7 +49,10 @@ def read_report(given: Any) -> Report:
         if day in days:
             raise UnknownReport(f"{day} is in the report twice")
         days.add(day)
-        lines.extend(Billed(day, model, nanos_of(usd)) for model, usd in _amounts(bucket, source))
+        billed: dict[str | None, int] = {}
+        for model, usd in _amounts(bucket, source):
+            billed[model] = billed.get(model, 0) + nanos_of(usd)
+        lines.extend(Billed(day, model, nanos) for model, nanos in billed.items())
     return Report(source, tuple(sorted(days)), tuple(lines), is_whole=not pages[-1].get("has_more"))
 
 
@@ -84,7 +88,10 @@ def _amounts(bucket: Mapping[str, Any], source: str) -> Iterator[tuple[str | Non
             raise UnknownReport("a line of the report has no amount with its currency") from None
         if str(currency).upper() != "USD":
             raise UnknownReport(f"the report is in {str(currency)[:8]!r}: only USD can be compared")
-        yield (str(model)[:200] if model else None), amount
+        name = str(model)[:200] if model else None
+        if name is not None and not name.isprintable():  # half a surrogate among them, which nobody can store
+            raise UnknownReport("a model's name in the report is not text")
+        yield name, amount
 
 
 def _decimal(value: object) -> Decimal:

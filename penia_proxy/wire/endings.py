@@ -19,6 +19,11 @@ def event(data: Mapping[str, Any], name: str = "") -> bytes:
     return (b"event: %s\n" % name.encode() if name else b"") + b"data: %s\n\n" % orjson.dumps(data)
 
 
+def line(data: Mapping[str, Any]) -> bytes:
+    """Return one line of newline-delimited JSON."""
+    return orjson.dumps(data) + b"\n"
+
+
 def chat_usage(usage: Usage) -> dict[str, Any]:
     """Return a usage as chat and completions report it."""
     return {

@@ -16,7 +16,13 @@ from penia_proxy.wire.anthropic import Anthropic
 from penia_proxy.wire.body import model_of, read_object, set_member
 from penia_proxy.wire.call import AnswerHead, Call, Meter, RefusalShape, Request, Route
 from penia_proxy.wire.families import GEMINI_COMPATIBLE
-from penia_proxy.wire.google_batches import OperationReader, batch_call, download_meter, operation_meter
+from penia_proxy.wire.google_batches import (
+    OperationReader,
+    batch_call,
+    download_meter,
+    operation_meter,
+    operations_meter,
+)
 from penia_proxy.wire.google_content import ContentReader, content_call
 from penia_proxy.wire.google_embeddings import EmbeddingReader, embedding_call
 from penia_proxy.wire.google_interactions import InteractionReader, decision_call, interaction_call
@@ -76,7 +82,7 @@ def _routes() -> Iterator[Route]:
         yield Route("DELETE", f"{stores}/{{}}", None)
         yield Route("DELETE", f"{stores}/{{}}/documents/{{}}", None)
         yield Route("POST", f"/{version}/models/{{}}:batchGenerateContent", "batchGenerateContent")
-        yield Route("GET", f"/{version}/batches", None)
+        yield Route("GET", f"/{version}/batches", None, operations_meter)
         yield Route("GET", f"/{version}/batches/{{}}", None, operation_meter)
         yield Route("POST", f"/{version}/batches/{{}}:cancel", None)
         yield Route("DELETE", f"/{version}/batches/{{}}", None)

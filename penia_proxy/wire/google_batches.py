@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from penia_proxy.wire.batches import BATCH_S, Results, ResultsMeter, size_of_all
+from penia_proxy.wire.batches import BATCH_S, ListReader, Results, ResultsMeter, size_of_all
 from penia_proxy.wire.body import read_object
 from penia_proxy.wire.call import WORK_NAME, AnswerHead, Call, Meter, Noted, Reading, Request, Work
 from penia_proxy.wire.content import dicts
@@ -80,6 +80,11 @@ class OperationReader:
 def operation_meter(_request: Request, _head: AnswerHead) -> Meter:
     """Return the meter of an answer that is a batch's operation."""
     return JsonMeter(OperationReader())
+
+
+def operations_meter(_request: Request, _head: AnswerHead) -> Meter:
+    """Return the meter of a list of batches' operations."""
+    return JsonMeter(ListReader("operations", OperationReader))
 
 
 def download_meter(request: Request, _head: AnswerHead) -> Meter:

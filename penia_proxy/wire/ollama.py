@@ -4,20 +4,22 @@ Speak Ollama: chat, generate, embed, models, and its OpenAI-compatible paths.
 Its one job: what these requests ask for and what their answers report.
 Rules: a native call streams unless it says not to. The last object of an answer (``done``) has the counts; one that is
 absent is 0, because a prompt that was cached was once not counted. Thinking is inside ``eval_count`` and not told
-apart. Sources: wire_formats.md §1.5; ollama-python 0.6.3's types.
+apart. Sources: wire_formats.md §1.5; ollama-python 0.6.3's types (``done_reason`` among them).
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest, PeniaError
-from penia_proxy.wire.body import count, flag, model_of, read_object
+from penia_proxy.wire.body import count, flag, model_of, read_object, set_member
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading, RefusalShape, Request, Route
 from penia_proxy.wire.content import dicts, text_of
+from penia_proxy.wire.endings import line
 from penia_proxy.wire.meters import JsonMeter
 from penia_proxy.wire.ndjson import NdjsonMeter
 from penia_proxy.wire.openai import OpenAI
@@ -50,12 +52,15 @@ class OllamaReader:
         self._model: str | None = None
         self._finished = False
         self._failed = False
+        self._line: Mapping[str, Any] = {}
+        """The last that was read."""
         self.passed = Passed()
 
     def document(self, answer: Mapping[str, Any]) -> None:
         if answer.get("error"):
             self._failed = True
             self._finished = True
+        self._line = answer
         model = answer.get("model")
         if isinstance(model, str) and model:
             self._model = model
@@ -69,10 +74,16 @@ class OllamaReader:
             self._usage = _usage_of(answer)
 
     def event(self, payload: bytes) -> bool:
-        line = json_of(payload)
-        if isinstance(line, dict):
-            self.document(line)
+        answer = json_of(payload)
+        if isinstance(answer, dict):
+            self.document(answer)
         return True
+
+    def closing(self, usage: Usage) -> bytes:
+        said = {name: self._line.get(name) for name in ("model", "created_at")}
+        nothing = {"response": ""} if "response" in self._line else {"message": {"role": "assistant", "content": ""}}
+        counts = {"prompt_eval_count": usage.input_total, "eval_count": usage.output_total}
+        return line({**said, **nothing, "done": True, "done_reason": "length", **counts})
 
     def reading(self) -> Reading:
         return Reading(
@@ -130,7 +141,7 @@ class Ollama:
         is_lines = head.content_type == "application/x-ndjson" or (
             call.stream and head.content_type != "application/json"
         )
-        return NdjsonMeter(native) if is_lines else JsonMeter(native)
+        return NdjsonMeter(native, by_events=call.by_events, growing=native) if is_lines else JsonMeter(native)
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], request_id: str) -> RefusalShape:
         # Its SDK keeps the sentence and nothing else, so the code stands in it.
@@ -149,10 +160,11 @@ def _native(operation: str, members: dict[str, Any], body: bytes) -> Call:
         raise InvalidRequest("'messages' must be a list.")
     images = _images(members)
     given = members.get("input")
+    stream = not embeds and (members.get("stream") is None or flag(members, "stream"))
     return Call(
         operation=operation,
         model=model,
-        stream=not embeds and (members.get("stream") is None or flag(members, "stream")),
+        stream=stream,
         size=Size(
             text_bytes=len(body) - sum(map(len, images)),
             images=len(images),
@@ -164,7 +176,13 @@ def _native(operation: str, members: dict[str, Any], body: bytes) -> Call:
         ),
         body=body,
         text=lambda: text_of({name: _without_images(members.get(name)) for name in _TEXT[operation]}),
+        cuttable=stream,
+        capped=None if embeds else partial(_capped, body, members),
     )
+
+
+def _capped(body: bytes, members: Mapping[str, Any], tokens: int) -> bytes:
+    return set_member(body, "options", {**(members.get("options") or {}), "num_predict": tokens})
 
 
 def _cap(members: dict[str, Any]) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from penia_proxy.errors import InvalidRequest, PeniaError
-from penia_proxy.wire.batches import BATCH_S, Results, ResultsMeter, size_of_all
+from penia_proxy.wire.batches import BATCH_S, ListReader, Results, ResultsMeter, size_of_all
 from penia_proxy.wire.body import model_of, read_object
 from penia_proxy.wire.call import WORK_NAME, AnswerHead, Call, Meter, Noted, Reading, Request, Work
 from penia_proxy.wire.content import dicts
@@ -104,6 +104,11 @@ class BatchReader:
 def batch_meter(_request: Request, _head: AnswerHead, family: Family) -> Meter:
     """Return the meter of an answer that is a batch."""
     return JsonMeter(BatchReader(family))
+
+
+def batches_meter(_request: Request, _head: AnswerHead, family: Family) -> Meter:
+    """Return the meter of a list of batches."""
+    return JsonMeter(ListReader("data", lambda: BatchReader(family)))
 
 
 def content_meter(request: Request, _head: AnswerHead, family: Family) -> Meter:

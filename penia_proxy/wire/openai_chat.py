@@ -31,6 +31,10 @@ CALLER_TOOLS = frozenset({"function", "custom"})
 """Tools that the caller runs. Any other is hosted: it costs per use and feeds input that is not in the body."""
 
 
+TEXTS = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
+"""What of a message or a delta is output."""
+
+
 class ChatReader:
     """Reads chat completions and embeddings, whole or as chunks."""
 
@@ -72,9 +76,10 @@ class ChatReader:
             if text := choice.get("text"):
                 self.passed.add(text)
             index, reason = choice.get("index"), choice.get("finish_reason")
+            if reason:
+                self._ended = True
             if isinstance(index, int):
                 (self._running.discard if reason else self._running.add)(index)
-            self._ended = self._ended or bool(reason)
         # Some streams repeat a growing usage in every chunk (Perplexity, vLLM where asked): with the end it is final.
         self._final = self._final or ((self._ended or not choices) and bool(self._parts))
         return not (self._strip and choices == [] and chunk.get("usage") is not None)
@@ -108,10 +113,10 @@ class ChatReader:
         if answer.get("error"):
             self._failed = True
         model = answer.get("model")
-        if isinstance(model, str) and model:
+        if model != self._model and isinstance(model, str) and model:
             self._model = model
         tier = answer.get("service_tier")
-        if isinstance(tier, str):
+        if tier != self._tier and isinstance(tier, str):
             self._tier = tier
         report = usage_at(answer, self._family.usage_at)
         if report is None:  # as in all chunks but one
@@ -124,8 +129,8 @@ class ChatReader:
     def _add(self, message: object) -> None:
         if not isinstance(message, dict):
             return
-        for name in ("content", "refusal", "reasoning_content", "reasoning"):
-            if text := message.get(name):
+        for name, text in message.items():
+            if text and name in TEXTS:
                 self.passed.add(text)
         for tool in dicts(message.get("tool_calls")):
             function = tool.get("function") or tool.get("custom")
@@ -187,7 +192,7 @@ def asking_for_usage(members: dict[str, Any], body: bytes, *, stream: bool) -> t
 def _chat_size(members: dict[str, Any], model: str, body_bytes: int) -> Size:
     caps = [count(members, "max_completion_tokens"), count(members, "max_tokens")]
     known = [cap for cap in caps if cap is not None]
-    parts = list(_content_parts(members.get("messages")))
+    parts = _content_parts(members.get("messages"))
     images = [part for part in parts if part.get("type") == "image_url"]
     kinds = {str(part.get("type", "text")) for part in parts}
     modalities = members.get("modalities")

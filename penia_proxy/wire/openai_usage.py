@@ -155,6 +155,8 @@ def image_usage_of(report: object) -> Usage | None:
 def usage_at(answer: Mapping[str, Any], paths: tuple[Path, ...]) -> dict[str, Any] | None:
     """Return the first usage object that stands at one of the places."""
     for path in paths:
+        if answer.get(path[0]) is None:  # as in all chunks of a stream but one
+            continue
         found = _at(answer, path)
         if isinstance(found, dict):
             return found
@@ -168,6 +170,8 @@ def parts_of(answer: Mapping[str, Any], model: str | None, usage: Usage, family:
     A breakdown that is not the whole is not believed.
     """
     breakdown = answer.get("usage_breakdown")
+    if breakdown is None:
+        return ((model, usage),)
     parts: dict[str | None, Usage] = {}
     for entry in dicts(breakdown.get("models")) if isinstance(breakdown, dict) else []:
         part, name = usage_of(entry.get("usage"), family), entry.get("model")
@@ -204,7 +208,10 @@ def _search_size(report: Mapping[str, Any]) -> str | None:
 
 
 def _first(report: Mapping[str, Any], paths: tuple[Path, ...]) -> int:
-    return next((found for path in paths if (found := count_in(report, *path))), 0)
+    for path in paths:
+        if found := count_in(report, *path):
+            return found
+    return 0
 
 
 def _at(value: Any, path: Path) -> Any:

@@ -11,7 +11,7 @@ from functools import partial
 
 from penia_proxy.wire.call import Route
 from penia_proxy.wire.families import Family
-from penia_proxy.wire.openai_batches import Reads, batch_meter, content_meter, upload_meter
+from penia_proxy.wire.openai_batches import Reads, batch_meter, batches_meter, content_meter, upload_meter
 from penia_proxy.wire.openai_responses import stored_meter
 from penia_proxy.wire.openai_runs import assistant_meter, run_meter
 
@@ -45,7 +45,7 @@ def _files(prefix: str, family: Family, read: Reads) -> Iterator[Route]:
 def _batches(path: str, family: Family) -> Iterator[Route]:
     read = partial(batch_meter, family=family)
     yield Route("POST", path, "batches")
-    yield Route("GET", path, None)
+    yield Route("GET", path, None, partial(batches_meter, family=family))
     yield Route("GET", f"{path}/{{}}", None, read)
     yield Route("POST", f"{path}/{{}}/cancel", None, read)
 

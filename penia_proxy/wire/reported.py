@@ -20,6 +20,8 @@ COUNT_MAX = 10**12
 
 def whole(value: object) -> int | None:
     """Return a count, or None for what is none."""
+    if type(value) is int:  # as nearly all are; a bool is another type
+        return value if 0 <= value <= COUNT_MAX else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not 0 <= value <= COUNT_MAX or value != int(value):
@@ -34,7 +36,7 @@ def count_in(report: Mapping[str, Any], *names: str) -> int:
         if not isinstance(value, dict):
             return 0
         value = value.get(name)
-    return whole(value) or 0
+    return 0 if value is None else whole(value) or 0
 
 
 def required(report: Mapping[str, Any], name: str) -> int | None:

@@ -24,21 +24,22 @@ class SseFramer:
         self._rest = b""
         self._oversized = False
 
-    def feed(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (raw bytes, data payload) of each event that is complete now. The payload is empty for comments."""
+    def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
+        """Return (raw bytes, data payload) of each event that is complete now. The payload is empty for comments."""
         buffer = self._rest + data if self._rest else data
+        events = []
+        start = 0
         # A terminator may straddle chunks, so look from a little before the new bytes only.
-        start, look = 0, max(0, len(self._rest) - 3)
-        while (match := _END.search(buffer, look)) is not None:
-            raw = buffer[start : match.end()]
-            payload = b"" if self._oversized else payload_of(raw)
+        for end in _ends(buffer, max(0, len(self._rest) - 3)):
+            raw = buffer[start:end]
+            events.append((raw, b"" if self._oversized else payload_of(raw)))
             self._oversized = False
-            start = look = match.end()
-            yield raw, payload
+            start = end
         self._rest = buffer[start:]
         if len(self._rest) > EVENT_BYTES_MAX:
-            raw, self._rest, self._oversized = self._rest, b"", True
-            yield raw, b""
+            events.append((self._rest, b""))
+            self._rest, self._oversized = b"", True
+        return events
 
     def rest(self) -> bytes:
         """Return the bytes after the last complete event, once."""
@@ -46,9 +47,20 @@ class SseFramer:
         return rest
 
 
+def _ends(buffer: bytes, look: int) -> Iterator[int]:
+    """Yield where each blank line ends."""
+    if b"\r" in buffer:
+        yield from (match.end() for match in _END.finditer(buffer, look))
+        return
+    # Without a CR, as nearly every provider sends, it is found without the regular expression.
+    while (at := buffer.find(b"\n\n", look)) >= 0:
+        look = at + 2
+        yield look
+
+
 def payload_of(event: bytes) -> bytes:
     """Return the event's ``data`` lines joined by LF; empty if it has none."""
-    if event.startswith(b"data: ") and event.find(b"\n", 0, len(event) - 2) < 0 and b"\r" not in event:
+    if event[:6] == b"data: " and event.find(b"\n") >= len(event) - 2 and b"\r" not in event:
         return event[6:].rstrip(b"\n")
     lines = _LINE.split(event.removeprefix(_BOM))
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))

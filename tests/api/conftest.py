@@ -88,7 +88,7 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
     await alerts.start()
     notifier.start()
     announcer = Announcer(hub, alerts)
-    refusing = Refusing(ledger, clock, announcer.asked)
+    refusing = Refusing(ledger, clock, announcer.asked, announcer.totals)
     engine = Engine(book, counters)
     yield Services(
         config=config,

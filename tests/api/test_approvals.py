@@ -56,6 +56,21 @@ async def test_a_request_lapses_with_its_window(api: Api) -> None:
     assert await refused(api, 1.5) != approval_id
 
 
+async def test_an_alert_of_a_request_that_lapsed_is_resolved(api: Api) -> None:
+    """Whoever looks at what is open does not find what nobody can answer any more."""
+    await api.budget(daily_limit=1, enforcement="approve")
+    await refused(api, 1.5)
+    await api.services.alerts.look()
+    (before,) = (await api.get("/alerts")).body["items"]
+
+    api.clock.move(timedelta(days=1))
+    await api.services.alerts.look()
+
+    (after,) = (await api.get("/alerts")).body["items"]
+    assert (before["resolved_at"], after["alert_id"]) == (None, before["alert_id"])
+    assert after["resolved_at"] == "2026-11-24T12:00:00.000000Z"
+
+
 async def test_a_request_is_answered_once(api: Api) -> None:
     """Of two that answer at the same time, one is told that it was answered before."""
     await api.budget(daily_limit=1, enforcement="approve")

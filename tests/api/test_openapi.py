@@ -161,9 +161,3 @@ async def test_nothing_else_of_the_bundle_is_served(api: Api, name: str) -> None
 
     async with api.session.get(URL(f"{api.url}/docs/{name}", encoded=True)) as response:
         assert response.status in {400, 404}
-
-
-async def test_the_bare_address_leads_to_the_page(api: Api) -> None:
-    """Somebody who opens the gateway in a browser finds something."""
-    async with api.session.get(api.url + "/", allow_redirects=False) as response:
-        assert (response.status, response.headers["Location"]) == (302, "/docs")

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from penia_proxy.api.services import Services
+from penia_proxy.budget.money import usd
 from penia_proxy.budget.prices import PriceBook
+from penia_proxy.budget.usage import Usage
 from tests.api.client import Api
 
 
@@ -137,3 +139,57 @@ async def test_refresh_says_whether_anything_changed(api: Api, services: Service
 
     assert first == {"changed": True, "version": other.version, "previous_version": before.version}
     assert second == {"changed": False, "version": other.version, "previous_version": other.version}
+
+
+async def test_details_are_all_that_is_known(api: Api, services: Services) -> None:
+    """Each unit with its source, each tier with what an example costs there, as the card itself would say."""
+    answer = await api.get("/prices/details", model="gemini-2.5-pro", input_tokens="10000", output_tokens="1000")
+
+    (item,) = answer.body["items"]
+    assert (item["provider"], item["by_name"], item["source"]) == ("google", True, "override")
+    standard = item["contexts"][0]
+    assert {key: price["source"] for key, price in standard["prices"].items()} == {
+        "input_mtok": "catalogue",
+        "cache_read_mtok": "catalogue",
+        "output_mtok": "catalogue",
+        "web_searches_kcount": "catalogue",
+        "map_searches_kcount": "override",
+    }
+    assert standard["prices"]["input_mtok"]["tiers"][0]["above"] == 200_000
+    card = services.prices.card("google", "gemini-2.5-pro", services.clock.now())
+    assert card is not None
+    for context in item["contexts"]:
+        usage = Usage(input=10_000, output=1_000, service_tier=context["service_tier"])
+        assert context["example_cost"] == usd(card.price(usage).total_nanos)
+    assert {context["service_tier"] for context in item["contexts"]} == {None, "batch", "flex", "priority"}
+    assert all(entry["applies"] and entry["source"] for entry in item["entries"])
+
+
+async def test_details_are_of_an_instant(api: Api) -> None:
+    """An entry that begins later does not apply before, and is shown all the same."""
+    found = []
+    for at in ("2026-11-23", "2026-11-24"):
+        answer = await api.get("/prices/details", model="gpt-5-mini", provider="openai", at=at)
+        (item,) = answer.body["items"]
+        (entry,) = [one for one in item["entries"] if "code_executions_kcount" in one["prices"]]
+        found.append((entry["applies"], "code_executions_kcount" in item["contexts"][0]["prices"]))
+        assert [stretch["start_date"] for stretch in item["history"]] == [None, "2026-11-24"]
+
+    assert found == [(False, False), (True, True)]
+
+
+async def test_details_ask_whoever_knows_the_name(api: Api) -> None:
+    """A deployment of ours by its own name; a model that no provider of ours has, at those who sell it."""
+    ours = await api.get("/prices/details", model="our-deployment")
+    elsewhere = await api.get("/prices/details", model="llama-3.3-70b-versatile")
+    any_name = await api.get("/prices/details", model="my-own-model", provider="ollama")
+    spoken = await api.get("/prices/details", model="whisper-large-v3", provider="groq")
+
+    (item,) = ours.body["items"]
+    assert (item["provider"], item["catalogue"], item["model"]) == ("house", "openai", "gpt-4o")
+    assert [one["provider"] for one in elsewhere.body["items"]] == ["groq"]
+    (item,) = any_name.body["items"]
+    assert (item["by_name"], item["contexts"][0]["example_cost"]) == (False, 0)
+    (item,) = spoken.body["items"]
+    assert (item["contexts"][0]["example_cost"], item["at_least"]) == (None, {"input_audio_seconds": 10})
+    assert (await api.get("/prices/details", model="no-such-model")).status == 404

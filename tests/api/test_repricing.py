@@ -192,7 +192,7 @@ async def test_runs_at_once_count_once(api: Api, services: Services, prices_are:
     async def counted(_record: Any) -> None:
         pytest.fail("an adjustment was counted twice")
 
-    late = repricing.Repricing(services.config, services.prices, services.ledger, counted)
+    late = repricing.Repricing(services.config, services.prices, services.ledger, services.clock, counted)
     changes = [change for call in early.calls if (change := late._change(call)) is not None]
     assert (len(changes), any(await late._append(changes))) == (20, False)
     assert await spent(api, budget) == (100.0, 20, False)

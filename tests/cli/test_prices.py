@@ -121,3 +121,31 @@ async def test_without_a_ledger_there_is_nothing_to_do(run: Run, config: Path) -
     assert (missing.code, wrong.code) == (2, 2)
     assert "does not exist" in missing.err
     assert not (config.parent / "penia.db").exists()
+
+
+async def test_a_price_is_shown(run: Run, config: Path) -> None:
+    """Every unit and tier, what it is by, and an example; as JSON what the gateway said; or that none is known."""
+    gateway = await Gateway(load_config(config, {}), SystemClock()).start()
+    try:
+        url = ("--url", gateway.url)
+        own = await run("prices", "show", "m-1", *url)
+        known = await run("prices", "show", "gemini-2.5-pro", "--provider", "google", *url)
+        as_json = await run("prices", "show", "m-1", "--provider", "house-llm", "--input-tokens", "5", *url, "--json")
+        unknown = await run("prices", "show", "no-such-model", *url)
+        no_date = await run("prices", "show", "m-1", "--at", "yesterday", *url)
+    finally:
+        await gateway.stop()
+
+    lines = [line.split() for line in own.out.splitlines()]
+    assert ["input_mtok", "$3", "1,000,000", "override"] in lines
+    assert "m-1 at house-llm" in own.out
+    assert "A call of 10,000 tokens in and 1,000 out costs $0.033." in own.out
+    assert "● m-1: input_mtok 3; output_mtok 3" in own.out
+    tiers = [line.split() for line in known.out.splitlines()]
+    assert ["$2.5", "above", "200,000", "tokens", "in"] in tiers
+    assert ["tier", "batch", "$0.625", "$0.125", "$5", "$0.01125"] in tiers
+    (item,) = json.loads(as_json.out)["items"]
+    assert item["contexts"][0]["example_cost"] == 3 * 1_005 / 1_000_000
+    assert (unknown.code, unknown.err) == (1, "penia: No price is known for this model.\n")
+    assert (no_date.code, "ISO 8601" in no_date.err) == (1, True)
+    assert max(len(line) for line in own.out.splitlines() if "pricing" not in line) <= 80

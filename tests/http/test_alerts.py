@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import random
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from penia_proxy.app import Gateway
+from penia_proxy.clock import SystemClock
 from penia_proxy.sandbox import running_sandbox
 from penia_proxy.sandbox.faults import Behaviour
+from penia_proxy.watch.alerts import Alerts
 from tests.gateways import KEYS, Running, Start
 from tests.processes import listening, running
 from tests.told import SECRET, Hook, Mailbox, hook, mailbox
@@ -209,3 +213,78 @@ async def test_a_budget_that_waits_for_an_approval_is_told(start: Start) -> None
         _, waiting = await penia.api("GET", "/api/v1/approvals?state=pending")
         assert (alert["alert_type"], alert["severity"]) == ("approval", "warning")
         assert alert["details"]["approval_id"] == waiting["items"][0]["approval_id"]
+
+
+ASKS = {"daily_limit": 0.000001, "enforcement": "approve"}
+
+
+async def test_what_was_answered_waits_for_nobody(start: Start) -> None:
+    """An approval's alert is resolved when its request is approved or denied, and live clients are told at once."""
+    budgets = tuple({**ASKS, "name": name, "scope": {"components": [name]}} for name in ("approved", "denied", "open"))
+    penia = await start(budgets=budgets, alerts={"thresholds": [], "unpriced": False})
+    for name in ("approved", "denied", "open"):
+        await penia.chat({"X-Penia-Component": name})
+    ids = {one["details"]["component"]: one["alert_id"] for one in await alerts_of(penia)}
+    _, waiting = await penia.api("GET", "/api/v1/approvals?state=pending")
+    asked = {one["name"]: one["approval_id"] for one in waiting["items"]}
+
+    async with penia.session.ws_connect(f"{penia.url}/ws") as live:
+        await live.send_json({"type": "subscribe", "channels": ["alerts"]})
+        while (await live.receive_json())["type"] != "snapshot":
+            pass
+        await penia.api("POST", f"/api/v1/approvals/{asked['approved']}/approve", {"amount": 1})
+        await penia.api("POST", f"/api/v1/approvals/{asked['denied']}/deny", {"reason": "no"})
+        told = [(await live.receive_json())["data"] for _ in range(2)]
+
+    assert [(one["alert_id"], one["resolved"]) for one in told] == [(ids["approved"], True), (ids["denied"], True)]
+    resolved = {one["details"]["component"]: one["resolved_at"] is not None for one in await alerts_of(penia)}
+    assert resolved == {"approved": True, "denied": True, "open": False}
+    _, active = await penia.api("GET", "/api/v1/alerts?active=true")
+    assert [one["details"]["component"] for one in active["items"]] == ["open"]
+
+
+async def test_what_was_answered_before_a_kill_is_resolved_at_the_next_start(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request is the ledger's; an alert that a kill has left behind it, or has not let be raised, follows it."""
+    budgets = tuple({**ASKS, "name": name, "scope": {"components": [name]}} for name in ("answered", "untold"))
+    penia = await start(budgets=budgets, alerts={"thresholds": [], "unpriced": False})
+    await penia.chat({"X-Penia-Component": "answered"})
+    monkeypatch.setattr(Alerts, "resolve", lambda *_: None)
+    monkeypatch.setattr(Alerts, "asked", lambda *_: None)
+    penia.gateway.refusing.approvals._announce = lambda _: None
+    await penia.chat({"X-Penia-Component": "untold"})
+    _, waiting = await penia.api("GET", "/api/v1/approvals?state=pending")
+    asked = {one["name"]: one["approval_id"] for one in waiting["items"]}
+    await penia.api("POST", f"/api/v1/approvals/{asked['answered']}/deny")
+    await penia.gateway.stop()
+    monkeypatch.undo()
+
+    gateway = await Gateway(penia.gateway.config, SystemClock()).start()
+    try:
+        found = await alerts_of(Running(gateway, penia.sandbox, penia.session))
+    finally:
+        await gateway.stop()
+
+    assert {one["details"]["component"]: one["resolved_at"] is not None for one in found} == {
+        "answered": True,
+        "untold": False,
+    }
+
+
+async def test_a_ledger_that_writes_again_needs_nobody(start: Start) -> None:
+    """The alert that it could not is resolved as soon as it can."""
+    penia = await start(alerts={"unpriced": False})
+    path = penia.gateway.config.ledger.url.removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        penia.gateway.ledger._writer._connection.execute("PRAGMA busy_timeout = 5")
+        other.execute("BEGIN EXCLUSIVE")
+        assert (await penia.chat()).status == 503
+        await until(lambda: not penia.gateway.ledger.healthy)
+        await penia.gateway.alerts.look()
+        other.execute("ROLLBACK")
+    await until(lambda: penia.gateway.ledger.healthy)
+
+    (alert,) = await alerts_of(penia)
+
+    assert (alert["alert_type"], alert["resolved_at"] is not None) == ("store", True)

@@ -193,7 +193,7 @@ async def test_bodies_of_all_calls_have_one_limit(start: Start) -> None:
         lines = [await stack.enter_async_context(connected(penia.url)) for _ in range(3)]
         for line in lines[:2]:
             await line.say(post(f"Content-Length: {len(padded)}") + padded[:-1])
-        while penia.gateway._proxy._door._carried_bytes < 2 * len(padded) - 2:
+        while penia.gateway._proxy._door.carried_bytes < 2 * len(padded) - 2:
             await asyncio.sleep(0.005)
         await lines[2].say(post(f"Content-Length: {len(padded)}", "Connection: close") + padded)
         status, headers, body = await lines[2].hear()
@@ -201,7 +201,7 @@ async def test_bodies_of_all_calls_have_one_limit(start: Start) -> None:
         for line in lines[:2]:
             await line.say(padded[-1:])
             assert (await line.reader.readline()) == b"HTTP/1.1 200 OK\r\n"
-    while penia.gateway._proxy._door._carried_bytes:
+    while penia.gateway._proxy._door.carried_bytes:
         await asyncio.sleep(0.005)
 
     assert (status, headers["retry-after"]) == (503, "1")

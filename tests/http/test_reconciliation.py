@@ -3,9 +3,13 @@
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
@@ -106,6 +110,107 @@ async def test_a_report_that_is_none_is_refused(start: Start) -> None:
         assert (status, body["code"], body["detail"][0]["field"]) == (422, "invalid_fields", "report")
     _, listed = await penia.api("GET", "/api/v1/reconciliations")
     assert listed["total"] == 0
+
+
+def long_report(days: int, lines: int, usd: float = 0.01) -> dict[str, Any]:
+    """Return a report of so many lines a day, by project and line item, as a large organization's is."""
+    last = SystemClock().now().replace(hour=0, minute=0, second=0, microsecond=0)
+    buckets = []
+    for day in range(days):
+        start = last - timedelta(days=day)
+        results = [
+            {
+                "object": "organization.costs.result",
+                "amount": {"value": usd, "currency": "usd"},
+                "line_item": f"gpt-4o-mini-2024-07-18, {'input' if number % 2 else 'output'}",
+                "project_id": f"proj_{number:08}",
+                "organization_id": "org_of_a_name_that_is_as_long_as_they_are",
+            }
+            for number in range(lines)
+        ]
+        times = {"start_time": int(start.timestamp()), "end_time": int((start + timedelta(days=1)).timestamp())}
+        buckets.append({"object": "bucket", **times, "results": results})
+    return {"object": "page", "data": buckets, "has_more": False, "next_page": None}
+
+
+async def test_a_report_of_many_megabytes_is_compared(start: Start) -> None:
+    """By project it has thousands of lines a day; they are one line a day and model, and calls go on meanwhile."""
+    penia = await calls(start, 1)
+    body = json.dumps({"report": long_report(days=40, lines=1_000)}).encode()
+    assert len(body) > 8_000_000
+    waits: list[float] = []
+
+    async def calling() -> None:
+        while True:
+            began = penia.gateway.clock.monotonic()
+            assert (await penia.chat()).status == 200
+            waits.append(penia.gateway.clock.monotonic() - began)
+
+    meanwhile = asyncio.create_task(calling())
+    async with penia.session.post(f"{penia.url}/api/v1/reconciliations", data=BytesIO(body)) as answer:
+        said = await answer.json()
+    meanwhile.cancel()
+
+    assert answer.status == 201, said
+    assert len(said["lines"]) == 40
+    assert said["billed"] == 400.0
+    assert waits, "no call came through while the report was read"
+
+
+async def test_one_large_report_is_read_at_a_time(start: Start) -> None:
+    """What is larger than a form takes the one place there is; another is told so, and the place is free again."""
+    penia = await start()
+    url = f"{penia.url}/api/v1/reconciliations"
+    body = json.dumps({"report": long_report(days=10, lines=700)}).encode()
+    go_on = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield body[:1_500_000]
+        await go_on.wait()
+        yield body[1_500_000:]
+
+    first = asyncio.create_task(penia.session.post(url, data=slowly()))
+    while not penia.gateway._services.large_body:
+        await asyncio.sleep(0.01)
+    async with penia.session.post(url, data=BytesIO(body)) as second:
+        assert (second.status, (await second.json())["code"]) == (503, "overloaded")
+    go_on.set()
+    assert (await first).status == 201
+    async with penia.session.post(url, data=BytesIO(body)) as third:
+        assert third.status == 201
+    assert penia.gateway._services.large_body is False
+
+
+@pytest.mark.parametrize(
+    ("begins", "repeated", "times", "ends", "status"),
+    [
+        (b'{"report": "', b"x", 33_000_000, b'"}', 413),
+        (b'{"report": {"data": [', b"{},", 400_000, b"{}]}}", 400),
+        (b'{"provider": "a", "provider": "b", "report": "', b"x", 2_000_000, b'"}', 400),
+        (b'{"provider": 5, "report": "', b"x", 2_000_000, b'"}', 422),
+        (b'{"report": "\\u0000', b"x", 2_000_000, b'"}', 400),
+        (b'{"unknown": 5, "report": "', b"x", 2_000_000, b'"}', 422),
+    ],
+    ids=["too large", "too many objects", "a key twice", "a wrong type", "a NUL", "an unknown field"],
+)
+async def test_a_large_body_is_read_as_strictly(
+    start: Start, begins: bytes, repeated: bytes, times: int, ends: bytes, status: int
+) -> None:
+    """What a small one is refused for, a large one is refused for."""
+    penia = await start()
+    body = BytesIO(begins + repeated * times + ends)
+
+    async with penia.session.post(f"{penia.url}/api/v1/reconciliations", data=body) as answer:
+        assert answer.status == status, (await answer.text())[:200]
+    assert penia.gateway._services.large_body is False
+
+
+async def test_other_bodies_are_no_larger_than_before(start: Start) -> None:
+    """Only what a provider's report may need is allowed for."""
+    penia = await start()
+
+    async with penia.session.post(f"{penia.url}/api/v1/usage/summary", data=b" " * 1_000_001) as answer:
+        assert answer.status == 413
 
 
 async def test_the_command_shows_and_says_drifts(start: Start, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import anthropic
+import ollama
 import openai
 import pytest
 from google import genai
@@ -160,6 +161,59 @@ async def test_a_generation_of_google_ends_as_at_its_cap(start: Start) -> None:
     counts = chunks[-1].usage_metadata
     assert chunks[-1].candidates[0].finish_reason == "MAX_TOKENS"
     assert counts.candidates_token_count + counts.thoughts_token_count == record["output_tokens"]
+
+
+@pytest.mark.parametrize("operation", ["chat", "generate"])
+async def test_an_answer_of_ollama_ends_as_at_its_cap(start: Start, operation: str) -> None:
+    """With a last line that says so, and its counts. A model run at home has a price where one is given."""
+    providers = {"ollama": {"prices": "openai", "models": {"qwen3": "gpt-4o-mini"}}}
+    penia = await start(script=LONG, budgets=(budget(0.0003),), providers=providers)
+    async with ollama.AsyncClient(host=f"{penia.url}/ollama") as client:
+        if operation == "chat":
+            lines = [line async for line in await client.chat(model="qwen3", messages=TALK, stream=True)]
+            assert all(line.message.role == "assistant" for line in lines)
+        else:
+            lines = [line async for line in await client.generate(model="qwen3", prompt="Hi", stream=True)]
+    await settled(penia)
+    (record,) = await penia.records()
+    assert (record["status"], record["cost_basis"]) == ("truncated", "partial")
+    assert (lines[-1].done, lines[-1].done_reason, lines[-1].eval_count) == (True, "length", record["output_tokens"])
+    assert [line.done for line in lines[:-1]] == [False] * (len(lines) - 1)
+    assert record["cost"] <= 0.0003
+
+
+CONVERSATION = {"messages": [{"role": "user", "content": [{"text": "Tell me a long story."}]}]}
+INVOKED = {
+    "nova-lite": {**CONVERSATION, "inferenceConfig": {"max_new_tokens": 5_000, "temperature": 0.5}},
+    "claude": {"messages": TALK, "max_tokens": 5_000, "anthropic_version": "bedrock-2023-05-31"},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "operation", "body"),
+    [
+        ("us.amazon.nova-lite-v1:0", "converse", CONVERSATION),
+        ("us.amazon.nova-lite-v1:0", "converse-stream", {**CONVERSATION, "inferenceConfig": {"maxTokens": 5_000}}),
+        ("us.amazon.nova-lite-v1:0", "invoke", INVOKED["nova-lite"]),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "invoke-with-response-stream", INVOKED["claude"]),
+    ],
+)
+async def test_bedrock_is_sent_the_cap_that_fits(
+    start: Start, model: str, operation: str, body: dict[str, Any]
+) -> None:
+    """Streams as well: hanging up on one would not stop it, nor its bill."""
+    limit = 0.002 if "claude" in model else 0.0005
+    penia = await start(
+        script=Behaviour(output_tokens=8_000), budgets=(budget(limit),), providers={"bedrock": {"prices": "aws"}}
+    )
+    url = f"{penia.url}/bedrock/model/{model}/{operation}"
+    async with penia.session.post(url, json=body, headers={"Authorization": "Bearer made-up"}) as answer:
+        await answer.read()
+        assert (answer.status, answer.headers.get("X-Penia-Changed")) == (200, "output cap")
+    await settled(penia)
+    (record,) = await penia.records()
+    assert record["status"] == "ok"
+    assert 0.4 * limit < record["cost"] <= limit
 
 
 @pytest.mark.parametrize("path", ["chat", "messages"])

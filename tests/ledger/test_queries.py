@@ -14,6 +14,7 @@ from penia_proxy.budget.calibration import ESTIMATE, Outcome
 from penia_proxy.budget.usage import Usage
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.errors import InvalidRequest
+from penia_proxy.ledger import gauges
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter, counting, listing
 from penia_proxy.ledger.summary import TOP_OF, newest_of
@@ -258,3 +259,10 @@ async def test_what_was_used_most_is_read_from_an_index(planned: Ledger, asked: 
 
     assert not [step for step in steps if "TEMP B-TREE" in step]
     assert scans(steps) == ([WALK] if asked == RecordFilter() else [])
+
+
+@pytest.mark.fault("D5")
+async def test_what_is_looked_at_every_few_seconds_is_found_by_an_index(planned: Ledger) -> None:
+    """Open alerts among all there ever were, and what is still to be sent of them."""
+    for statement in (gauges.of_alerts(NOON), gauges.of_notifications()):
+        assert scans(await plan(planned, statement)) == []

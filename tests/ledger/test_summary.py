@@ -174,3 +174,33 @@ async def test_whole_hours_are_read_from_rollups() -> None:
     assert "usage_records" not in whole
     assert broken.count("FROM usage_records") == 2
     assert "rollups" in broken
+
+
+@pytest.mark.parametrize("budget_id", [DEFAULT, "b_other"])
+@pytest.mark.parametrize("minutes", [(-2_000, 2_000), (-1_997, 1_403), (10, 20), (-60, 0), (-2_990, 61)])
+async def test_a_budgets_hours_are_those_of_its_records(
+    filled: Ledger, budget_id: str, minutes: tuple[int, int]
+) -> None:
+    """From hourly windows where an hour is whole, and the same as from the records that were charged."""
+    start, end = (NOON + timedelta(minutes=part) for part in minutes)
+    asked = RecordFilter(budget_id=budget_id, start=start, end=end)
+
+    hours = await filled.summaries.hours_of(budget_id, start, end)
+    by_records = (await filled.summaries.series(asked, "hour", None)).get("", {})
+
+    def shown(found: dict[datetime, Sums]) -> dict[datetime, tuple[int, ...]]:
+        return {
+            hour: (one.request_count, one.input_tokens, one.output_tokens, one.cost_nanos, one.unpriced_count)
+            for hour, one in found.items()
+        }
+
+    assert hours is not None
+    assert shown(hours) == shown(by_records)
+
+
+async def test_hours_that_are_not_utcs_are_not_taken_for_them(ledger: Ledger) -> None:
+    """A zone that is half an hour away has windows that no UTC hour is."""
+    await ledger.save_budget(budget("b_india", timezone="Asia/Kolkata"))
+    await ledger.settle(record("r_1", budget_ids=("b_india",)))
+
+    assert await ledger.summaries.hours_of("b_india", NOON - timedelta(hours=5), NOON + timedelta(hours=5)) is None

@@ -36,7 +36,8 @@ from penia_proxy.errors import (
     UnboundedCall,
     UnpricedModel,
 )
-from penia_proxy.gateway.holding import Holding, State
+from penia_proxy.gateway.holding import Holding
+from penia_proxy.gateway.life import State
 from penia_proxy.wire.call import Reading, Work
 from tests.model.arithmetic import Line, Open, Ruled, cuts
 from tests.model.process import FREE, PRICED, PROVIDER, UNPRICED, Process, caller, payer

@@ -208,8 +208,8 @@ PLANTED = (
         "the bill comes on top",
         "A bill whose guess has been booked is booked in full, and not the difference.",
         bill.correction_of,
-        "else bill.cost_nanos - (guess.cost_nanos or 0)",
-        "else bill.cost_nanos",
+        "bill.cost_nanos - sum(one.cost_nanos or 0 for one in so_far)",
+        "bill.cost_nanos",
     ),
     Planted(
         "a correction is a request",

@@ -23,10 +23,11 @@ from sqlalchemy.pool import NullPool
 from penia_proxy.api.endpoint import Call as ApiCall
 from penia_proxy.api.fields import Nothing
 from penia_proxy.app import Gateway
+from penia_proxy.budget.compiling import compile_card
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.estimate import Estimate, Size
 from penia_proxy.budget.prices import PriceBook
-from penia_proxy.budget.ratecard import Context, Rate, RateCard, compile_card
+from penia_proxy.budget.ratecard import Context, Rate, RateCard
 from penia_proxy.config import Config, LedgerConfig
 from penia_proxy.gateway.answer import Booked
 from penia_proxy.gateway.booking import End

@@ -11,15 +11,18 @@ import tempfile
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import from_iso
-from penia_proxy.gateway.holding import Holding, State
+from penia_proxy.gateway.life import State
 from tests.model.arithmetic import Arithmetic, Line, Sums
 from tests.model.process import FREE, PROVIDER, UNPRICED, Clock, Process
+
+if TYPE_CHECKING:
+    from penia_proxy.gateway.holding import Holding
 
 T = TypeVar("T")
 

@@ -38,17 +38,17 @@ def taught(times: int, **said: Any) -> Calibration:
 
 def test_few_samples_correct_nothing() -> None:
     """The factor is 1 until enough is known, and then what was reported ÷ estimated."""
-    assert taught(SAMPLES_MIN - 1).factor("p", "m", counted=False) == 1
-    assert taught(SAMPLES_MIN).factor("p", "m", counted=False) == 0.25
+    assert taught(SAMPLES_MIN - 1).factors("p", "m").by_bytes == 1
+    assert taught(SAMPLES_MIN).factors("p", "m").by_bytes == 0.25
 
 
 def test_bytes_and_counts_are_corrected_apart() -> None:
     """Experience with counted tokens says nothing about bytes, and that with one model nothing about another."""
     calibration = taught(SAMPLES_MIN, input_tokens=130, counted=True)
 
-    assert calibration.factor("p", "m", counted=True) == 1.3
-    assert calibration.factor("p", "m", counted=False) == 1
-    assert calibration.factor("p", "other", counted=True) == calibration.factor("other", "m", counted=True) == 1
+    assert calibration.factors("p", "m").by_count == 1.3
+    assert calibration.factors("p", "m").by_bytes == 1
+    assert calibration.factors("p", "other").by_count == calibration.factors("other", "m").by_count == 1
 
 
 def test_the_factor_is_the_95th_percentile_of_the_last_samples() -> None:
@@ -56,10 +56,10 @@ def test_the_factor_is_the_95th_percentile_of_the_last_samples() -> None:
     calibration = Calibration()
     for percent in range(1, 101):
         calibration.observe("p", "m", replace(USUAL, input_tokens=percent))
-    assert calibration.factor("p", "m", counted=False) == 0.95
+    assert calibration.factors("p", "m").by_bytes == 0.95
     for _ in range(SAMPLES):
         calibration.observe("p", "m", replace(USUAL, input_tokens=20))
-    assert calibration.factor("p", "m", counted=False) == 0.2
+    assert calibration.factors("p", "m").by_bytes == 0.2
 
 
 @pytest.mark.parametrize(("raw", "reported"), [(None, 50), (0, 50), (100, 0)])
@@ -92,10 +92,10 @@ def test_a_habit_of_caches_is_learned() -> None:
     for _ in range(6):
         calibration.observe("p", "m", replace(USUAL, cost_nanos=40))
 
-    assert calibration.cost_factor("p", "m") == 0.5
+    assert calibration.factors("p", "m").cost == 0.5
     calibration.observe("p", "m", replace(USUAL, cost_nanos=40))
-    assert calibration.cost_factor("p", "m") == 0.8
-    assert calibration.cost_factor("p", "other") == taught(SAMPLES_MIN - 1).cost_factor("p", "m") == 1
+    assert calibration.factors("p", "m").cost == 0.8
+    assert calibration.factors("p", "other").cost == taught(SAMPLES_MIN - 1).factors("p", "m").cost == 1
 
 
 @pytest.mark.parametrize("raw", [None, 400])

@@ -2,7 +2,7 @@
 
 import itertools
 
-from penia_proxy.gateway.holding import ENDED, TRANSITIONS, State
+from penia_proxy.gateway.life import ENDED, TRANSITIONS, State
 
 MOVES = ("send", "settle", "release")
 

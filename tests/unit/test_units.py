@@ -8,7 +8,8 @@ from genai_prices.data import providers as catalogue
 from genai_prices.data_units import unit_data
 
 from penia_proxy.budget.catalogue import prices_at
-from penia_proxy.budget.ratecard import Context, Rate, compile_card
+from penia_proxy.budget.compiling import compile_card
+from penia_proxy.budget.ratecard import Context, Rate
 from penia_proxy.budget.units import INPUT_DIMENSIONS, OUTPUT_DIMENSIONS, OWN_UNITS, REQUESTS, UNITS
 from penia_proxy.budget.usage import INPUT_COUNTS, OUTPUT_COUNTS, TOKEN_COUNTS, Usage
 

@@ -1,0 +1,91 @@
+/**
+ * Show what has to be asked for.
+ *
+ * Its one job: a panel with its states: loading, there, empty, failed, and old (what was there before it failed). Rule:
+ * what is shown came from the API; a failure is a sentence with a way to try again, never an empty panel.
+ */
+
+import { fill, freshId, h } from "./dom.js";
+import { feed } from "./feed.js";
+
+/**
+ * Return a panel: `{element, refresh, show}`.
+ *
+ * `load(signal)` asks, `draw(data)` returns what to show, or null or [] where there is nothing: then `empty` is shown.
+ */
+export function figure({
+  title,
+  load,
+  draw,
+  empty,
+  signal,
+  end = null,
+  flush = false,
+  lines = 3,
+  level = "h2",
+  wide = "",
+}) {
+  const id = freshId("figure");
+  const body = h("div", { class: flush ? "body flush" : "body" }, bones(lines));
+  const trouble = h("div", { class: "trouble", role: "alert", hidden: true });
+  const head = title && h("header", {}, h(level, { id }, title), end && h("div", { class: "end" }, end));
+  const element = h(
+    "section",
+    { class: `panel ${wide}`, "aria-labelledby": title ? id : null, "data-state": "loading", "aria-busy": "true" },
+    head,
+    trouble,
+    body,
+  );
+  let turn = 0;
+  let hasData = false;
+
+  /** Show data that came another way than by `load`, e.g. by the live feed. */
+  function show(data) {
+    const drawn = draw(data);
+    hasData = true;
+    trouble.hidden = true;
+    const nothing = drawn === null || (Array.isArray(drawn) && drawn.length === 0);
+    element.dataset.state = nothing ? "empty" : "there";
+    fill(body, nothing ? h("p", { class: "nothing" }, empty) : drawn);
+  }
+
+  async function refresh() {
+    const mine = (turn += 1);
+    element.setAttribute("aria-busy", "true");
+    try {
+      const data = await load(signal);
+      if (mine !== turn || signal.aborted) return;
+      show(data);
+    } catch (error) {
+      if (mine !== turn || error.name === "AbortError") return;
+      failed(error);
+    }
+    element.removeAttribute("aria-busy");
+  }
+
+  function failed(error) {
+    if (error.status === undefined) console.error(error);
+    element.dataset.state = hasData ? "stale" : "error";
+    const said = error.status === undefined ? "This could not be shown." : error.message;
+    trouble.hidden = false;
+    fill(
+      trouble,
+      `${said}${hasData ? " What follows is from before." : ""}`,
+      h("button", { onClick: refresh }, "Try again"),
+    );
+    if (!hasData) fill(body);
+  }
+
+  feed.on("back", refresh, signal);
+  refresh();
+  return { element, refresh, show };
+}
+
+/** Return the shape of what is to come. */
+export function bones(lines) {
+  return h(
+    "div",
+    { class: "bones", "aria-hidden": "true" },
+    Array.from({ length: lines }, () => h("i")),
+  );
+}

@@ -1,0 +1,160 @@
+/**
+ * One window of a budget, as a card.
+ *
+ * Its one job: spend, limit, held, remaining and where it will end; moved by the live feed, asked for again for what
+ * the feed does not say.
+ */
+
+import { get, post } from "../api.js";
+import { bar, levelOf } from "../bar.js";
+import { h } from "../dom.js";
+import { feed } from "../feed.js";
+import { figure } from "../figure.js";
+import { PERIODS, UNKNOWN, count, exact, money, percent, span, when, whole } from "../format.js";
+import { every, throttled } from "../timing.js";
+
+export function windowCard({ budget, period, signal }) {
+  let known = null;
+  const card = figure({
+    title: null,
+    wide: "card w3",
+    load: budget ? (stop) => ofBudget(budget, period, stop) : (stop) => ofAll(period, stop),
+    draw: (summary) => drawCard((known = summary), budget),
+    signal,
+    lines: 4,
+  });
+  card.element.setAttribute("aria-label", `${PERIODS[period]}${budget ? `: ${budget.name}` : ""}`);
+  card.element.dataset.period = period;
+  // A period without a limit is not in the feed, and must not lag behind one that is.
+  const isFed = budget !== null && budget[`${period}_limit`] !== null;
+  const again = throttled(isFed ? 5_000 : 1_000, card.refresh, signal);
+
+  if (budget) {
+    const take = (state) => {
+      const moved = state?.[period];
+      if (state?.budget_id !== budget.budget_id || known === null) return;
+      // A new window has other ends, and another projection.
+      if (moved && moved.window_end === known.end_time) card.show({ ...known, ...standing(moved) });
+      again();
+    };
+    feed.on("budget", take, signal);
+    feed.on("snapshot", () => take(feed.budgets.get(budget.budget_id)), signal);
+  } else {
+    feed.on("usage missed", again, signal);
+  }
+  every(60_000, card.refresh, signal);
+  return card.element;
+}
+
+async function ofBudget(budget, period, signal) {
+  const summaries = await get(`/api/v1/budgets/${encodeURIComponent(budget.budget_id)}/summary`, {
+    query: { period },
+    signal,
+  });
+  return summaries[0];
+}
+
+async function ofAll(period, signal) {
+  const summary = await post("/api/v1/usage/summary", { period }, { signal });
+  return {
+    period,
+    spent: summary.total_cost,
+    limit: null,
+    request_count: summary.request_count,
+    total_tokens_used: summary.total_tokens,
+    has_unpriced_usage: summary.has_unpriced_usage,
+    start_time: summary.start_time,
+    end_time: summary.end_time,
+  };
+}
+
+function standing({ spent, held, limit }) {
+  const remaining = limit === null ? null : limit - spent - held;
+  return { spent, held, limit, remaining, usage_percent: limit ? (100 * spent) / limit : limit === 0 ? 100 : null };
+}
+
+function drawCard(summary, budget) {
+  const { spent, held, limit, remaining } = summary;
+  const level = held === undefined ? "fine" : levelOf(summary, budget?.warn_at);
+  return [
+    h(
+      "div",
+      { class: "head" },
+      h("h2", {}, PERIODS[summary.period]),
+      h("span", { class: "small" }, ending(summary, budget)),
+    ),
+    h(
+      "p",
+      { class: "sum" },
+      h("span", { class: "big", title: exact(spent), "data-figure": "spent" }, money(spent)),
+      h("span", { class: "of", title: exact(limit) }, limit === null ? "no limit" : `of ${money(limit)}`),
+    ),
+    bar({ spent, held: held ?? 0, limit }, { warnAt: budget?.warn_at }),
+    h("dl", { class: "facts" }, held === undefined ? used(summary) : parts(summary)),
+    foot(outlook(summary, level, remaining)),
+  ];
+}
+
+function foot(said) {
+  return said.length > 0 && h("p", { class: "foot" }, said);
+}
+
+function parts({ usage_percent: share, spent, held, remaining, limit }) {
+  return [
+    fact("Spent", limit === null ? money(spent) : percent(share), exact(spent), "spent"),
+    fact("Held", money(held), exact(held), "held"),
+    fact("Remaining", limit === null ? UNKNOWN : money(remaining), exact(remaining), "left"),
+  ];
+}
+
+function used({ request_count: calls, total_tokens_used: used_tokens }) {
+  return [fact("Calls", count(calls)), fact("Tokens", count(used_tokens))];
+}
+
+function fact(name, value, title = null, key = null) {
+  return h(
+    "div",
+    {},
+    h("dt", {}, key && h("i", { class: `key ${key}` }), name),
+    h("dd", { title, "data-figure": key }, value),
+  );
+}
+
+/** Say when the window ends, in the viewer's time, and whose day it is. */
+function ending({ end_time: end, period }, budget) {
+  if (!end) return "does not end";
+  const zone = budget?.timezone ?? "UTC";
+  const left = new Date(end) - Date.now();
+  return h(
+    "span",
+    { title: `${whole(end)}; the ${PERIODS[period].toLowerCase()} is that of ${zone}` },
+    `ends ${when(end)}, in ${span(left)} · ${zone}`,
+  );
+}
+
+function outlook(
+  { projected, projected_low: low, projected_high: high, exhausted_at: at, has_unpriced_usage: unpriced, limit },
+  level,
+  remaining,
+) {
+  const said = [];
+  if (level === "over")
+    said.push(h("strong", {}, remaining < 0 ? `Over by ${money(-remaining)}.` : "Nothing is left."));
+  else if (at)
+    said.push(
+      h("strong", { title: whole(at) }, `Reaches the limit ${when(at)}, in ${span(new Date(at) - Date.now())}.`),
+    );
+  if (projected !== null && projected !== undefined) {
+    said.push(
+      h(
+        "span",
+        { title: exact(projected) },
+        `Expected at the end: ${money(projected)} (${money(low)} – ${money(high)}).`,
+      ),
+    );
+  } else if (limit !== null && level !== "over") {
+    said.push("No projection yet.");
+  }
+  if (unpriced) said.push("Some calls have no known price, and are not in it.");
+  return said.flatMap((part, index) => (index ? [" ", part] : [part]));
+}

@@ -1,0 +1,81 @@
+"""
+A real browser before a real gateway.
+
+Its one job: pages whose every request, error and policy violation is kept. Rule: a test ends with a console free of
+errors, and no request has left the gateway's origin.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
+
+from tests.http.conftest import start  # noqa: F401 - a fixture
+from tests.web.chromium import FLAGS, MISSING, found
+
+WAIT_MS = 15_000
+
+
+@dataclass
+class Watched:
+    """What a browser said and asked for."""
+
+    complaints: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    away: bool = False
+    """Whether the gateway is meant to be gone: the network's own errors are not the page's then."""
+
+    def heard(self, message: ConsoleMessage) -> None:
+        """Keep what the console reports."""
+        is_network = "ERR_CONNECTION" in message.text or "WebSocket connection" in message.text
+        if message.type in {"error", "warning"} and not (self.away and is_network):
+            self.complaints.append(f"{message.type}: {message.text} ({message.location.get('url')})")
+
+    def requested(self, request: Request) -> None:
+        """Keep what was asked for."""
+        self.asked.append(request.url)
+
+    def elsewhere(self, url: str) -> list[str]:
+        """Return what was asked of anybody but the gateway."""
+        return [one for one in self.asked if urlsplit(one).netloc != urlsplit(url).netloc]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Start a Chromium."""
+    path = found()
+    if path is None:
+        pytest.skip(MISSING)
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield started
+        await started.close()
+
+
+@pytest.fixture
+async def watched() -> AsyncIterator[Watched]:
+    """Keep what pages say; a test ends with nothing to complain of."""
+    kept = Watched()
+    yield kept
+    assert kept.complaints == []
+
+
+@pytest.fixture
+async def context(browser: Browser, watched: Watched) -> AsyncIterator[BrowserContext]:
+    """Open a window that is watched."""
+    opened = await browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    opened.set_default_timeout(WAIT_MS)
+    opened.on("console", watched.heard)
+    opened.on("weberror", lambda error: watched.complaints.append(str(error.error)))
+    opened.on("request", watched.requested)
+    opened.on("dialog", lambda dialog: watched.complaints.append(f"a dialog: {dialog.message}"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def page(context: BrowserContext) -> Page:
+    """Open a page."""
+    return await context.new_page()
