@@ -165,6 +165,25 @@ async def test_a_gateway_that_started_again_is_another_one(page: Page, start: St
         await again.stop()
 
 
+async def test_what_was_dropped_is_told(page: Page, start: Start) -> None:
+    """Who is too slow hears how many calls it missed; of alerts it is shown all that are open."""
+    penia = await start(budgets=BUDGETS)
+    hub = penia.gateway.hub
+    for ring in hub._rings.values():
+        ring._events_max = 2
+    async with wire(port_of(penia.gateway)) as line:
+        await listening(page, line)
+        for number in range(10):  # in one go, so that nobody can have read any of it
+            hub.usage({"record_id": f"r_{number}"}, [], "rhetor")
+            hub.alert({"alert_id": f"a_{number}"}, None)
+        await page.wait_for_function("seen.snapshots === 2")
+
+        assert await known(page, "gaps") == [["usage", 8]]
+        assert await known(page, "usage") == ["r_8", "r_9"]
+        assert await known(page, "alerts") == {}
+        assert len(await known(page, "budgets")) == 1
+
+
 async def test_a_line_on_which_nothing_comes_is_dead(page: Page, start: Start) -> None:
     """A network that swallows everything closes nothing: the page asks, hears no answer, and connects anew."""
     penia = await start(budgets=BUDGETS)
