@@ -83,3 +83,12 @@ def fill(path: Path, records: int, *, counted: bool = False) -> None:
         connection.execute(RECORDS, {"records": records, "budget_id": BUDGET_ID if counted else None})
         for statement in COUNTERS if counted else ():
             connection.execute(statement)
+    if counted:
+        asyncio.run(_fold(path))
+
+
+async def _fold(path: Path) -> None:
+    ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), SystemClock())
+    while await ledger.fold():
+        pass
+    await ledger.close()

@@ -60,8 +60,23 @@ class Client:
 
 def questions(client: Client) -> Iterator[tuple[str, str, Any]]:
     """Yield what is asked: a name, a path and a body."""
-    yield "usage summary, today", "/api/v1/usage/summary", {}
-    yield "usage summary, the last 30 days", "/api/v1/usage/summary", {"days": 30}
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    elsewhere = today - timedelta(days=30, hours=5, minutes=45)
+    for name, body in {
+        "today": {},
+        "yesterday": {"start_time": str((today - timedelta(days=1)).date()), "end_time": today.isoformat()},
+        "the last 24 hours": {"start_time": (datetime.now(UTC) - timedelta(days=1)).isoformat()},
+        "7 days": {"days": 7},
+        "30 days": {"days": 30},
+        "this month": {"period": "monthly"},
+        "all time": {"period": "total"},
+        "30 days of one component": {"days": 30, "component": "c7"},
+        "30 days of one provider": {"days": 30, "provider": "openai"},
+        "30 days from midnight in Kathmandu": {"start_time": elsewhere.isoformat()},
+    }.items():
+        yield f"usage summary, {name}", "/api/v1/usage/summary", body
+    yield "usage by day, 30 days", "/api/v1/usage/timeseries", None
+    yield "usage by day and component, 30 days", "/api/v1/usage/timeseries?group_by=component", None
     yield "budget summary", f"/api/v1/budgets/{BUDGET_ID}/summary", None
     yield "records, no filter", RECORDS, None
     day = (datetime.now(UTC) - timedelta(days=3)).date()

@@ -60,10 +60,7 @@ GC_THRESHOLD = 20_000
 """New objects between two looks for cycles, of which a call makes few: at Python's own 700 they took 7 % of a call."""
 
 PAST_RECORDS = 10_000
-"""
-Records read at start to know what calls come to: 256 outputs for about forty (component, model), and 128 estimates for
-about eighty (provider, model).
-"""
+"""Read at start: 256 outputs for about forty (component, model), 128 estimates for about eighty (provider, model)."""
 
 FAREWELL_S = 1.0
 """How long live clients and the API's requests may take to end, once no call is under way."""
@@ -272,7 +269,8 @@ class Gateway:
         await self._runner.setup()
         self._listener = Listener(server, self.config.server)
         await self._listener.open()
-        self._watching = [asyncio.create_task(one) for one in (_watch(self._services), self._daily.run())]
+        watching = (_watch(self._services), self._daily.run(), self.ledger.keep_folding())
+        self._watching = [asyncio.create_task(one) for one in watching]
 
     def _control_plane(self) -> Services:
         self._daily = DailyFiles(self.ledger, self.config.ledger.url, self.clock, self.config.export)

@@ -6,7 +6,7 @@ Rules: a bucket in which nothing was used is there, with zeros. Hours and days a
 hold what of them lies in the stretch. The number of points is bounded: of buckets by a refusal, of groups by one rest.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any
 
@@ -18,7 +18,6 @@ from penia_proxy.api.usage import Matching, Span, filter_of
 from penia_proxy.budget.money import usd
 from penia_proxy.clock import iso
 from penia_proxy.ledger.queries import Grouping, RecordFilter
-from penia_proxy.ledger.rows import MEASURES
 from penia_proxy.ledger.summary import Bucket, Sums
 
 BUCKETS_MAX = 1_000
@@ -77,17 +76,22 @@ async def usage_timeseries(call: Call[TimeseriesQuery, Nothing]) -> dict[str, An
     span = _span(query, call.services.clock.now())
     starts = _starts(query.bucket, *span)
     await ledger.caught_up()
-    asked = filter_of(query, Span(*span))
-    hours = None
-    if query.budget_id and query.bucket == "hour" and query.group_by is None and _is_of_a_budget(asked):
-        hours = await ledger.summaries.hours_of(query.budget_id, *span)
-    found = await ledger.summaries.series(asked, query.bucket, query.group_by) if hours is None else {"": hours}
+    asked, summaries = filter_of(query, Span(*span)), ledger.summaries
+    if query.group_by is None:
+        hours = None
+        if query.budget_id and query.bucket == "hour" and _is_of_a_budget(asked):
+            hours = await summaries.hours_of(query.budget_id, *span)
+        buckets = await summaries.series(asked, query.bucket) if hours is None else hours
+        lines = [_line(None, buckets, starts, is_rest=False)]
+    else:
+        groups = await summaries.series_of_groups(asked, query.bucket, query.group_by, GROUPS_MAX)
+        lines = [_line(name, buckets, starts, is_rest=name is None) for name, buckets in groups.items()]
     return {
         "bucket": query.bucket,
         "group_by": query.group_by,
         "start_time": iso(span[0]),
         "end_time": iso(span[1]),
-        "series": _lines(found, starts, grouped=query.group_by is not None),
+        "series": lines,
     }
 
 
@@ -121,36 +125,13 @@ def _floor(bucket: Bucket, instant: datetime) -> datetime:
     return instant.replace(minute=0, second=0, microsecond=0)
 
 
-def _lines(
-    found: Mapping[str, Mapping[datetime, Sums]], starts: Sequence[datetime], *, grouped: bool
-) -> list[dict[str, Any]]:
-    if not grouped:
-        return [_line(None, found.get("", {}), starts, is_rest=False)]
-    order = sorted(found, key=lambda name: (-_cost(found[name]), name))
-    lines = [_line(name, found[name], starts, is_rest=False) for name in order[:GROUPS_MAX]]
-    rest = order[GROUPS_MAX:]
-    return [*lines, _line(None, _together(found[name] for name in rest), starts, is_rest=True)] if rest else lines
-
-
-def _together(groups: Iterable[Mapping[datetime, Sums]]) -> dict[datetime, Sums]:
-    together: dict[datetime, Sums] = {}
-    for group in groups:
-        for start, sums in group.items():
-            together.setdefault(start, Sums()).add(getattr(sums, name) for name in MEASURES)
-    return together
-
-
-def _cost(buckets: Mapping[datetime, Sums]) -> int:
-    return sum(sums.cost_nanos for sums in buckets.values())
-
-
 def _line(
     name: str | None, buckets: Mapping[datetime, Sums], starts: Sequence[datetime], *, is_rest: bool
 ) -> dict[str, Any]:
     return {
         "name": name,
         "is_rest": is_rest,
-        "total_cost": usd(_cost(buckets)),
+        "total_cost": usd(sum(sums.cost_nanos for sums in buckets.values())),
         "points": [_point(start, buckets.get(start, _NOTHING)) for start in starts],
     }
 

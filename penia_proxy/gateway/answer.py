@@ -108,7 +108,7 @@ class Answering:
         await self._booked.at("ok", readable=not decoder.broken)
         body = kept[0] if len(kept) == 1 else b"".join(kept)
         response: web.StreamResponse
-        if answer.status == 200 and len(body) <= SHORT_BYTES_MAX:
+        if answer.status == 200 and len(body) <= SHORT_BYTES_MAX and self._downstream.is_clear:
             response = Whole(answer.status, answer.reason, body, self._clock.now)
         else:
             response = web.Response(status=answer.status, reason=answer.reason, body=body)

@@ -23,6 +23,12 @@ class Downstream:
         self._deadlines = deadlines
         self._stalled_s = stalled_s
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the caller has taken whatever was sent on its connection before."""
+        transport = self.request.transport
+        return transport is not None and transport.get_write_buffer_size() == 0
+
     async def begin(self, response: web.StreamResponse) -> None:
         """Send the answer's head."""
         self.request[BEGUN] = True

@@ -3,7 +3,7 @@ Send an answer that is all there.
 
 Its one job: head and body of a short answer as one write, without the steps that aiohttp takes for one that may be
 streamed, compressed or chunked.
-Rule: longer ones are aiohttp's: they may have to wait for a slow reader.
+Rule: longer ones, and those behind others that were not taken yet, are aiohttp's: they may have to wait for the reader.
 """
 
 from collections.abc import Callable

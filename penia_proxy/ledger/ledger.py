@@ -7,6 +7,7 @@ snapshots and never wait for writes; `caught_up` is for whoever must read what w
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
@@ -21,11 +22,12 @@ from penia_proxy.budget.grants import Approval, Grant
 from penia_proxy.budget.record import Hold, Tally, UsageRecord
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.budget.words import Refusal
-from penia_proxy.clock import Clock
+from penia_proxy.clock import Clock, iso
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.alerts import AlertQueries, Notification
 from penia_proxy.ledger.file import FileLock, open_for_writing
+from penia_proxy.ledger.folding import GRACE
 from penia_proxy.ledger.gauges import Gauges
 from penia_proxy.ledger.history import History
 from penia_proxy.ledger.moves import (
@@ -34,6 +36,7 @@ from penia_proxy.ledger.moves import (
     Defer,
     Expire,
     Extend,
+    Fold,
     MarkAlert,
     RaiseAlert,
     Reconcile,
@@ -48,6 +51,7 @@ from penia_proxy.ledger.moves import (
 )
 from penia_proxy.ledger.queries import PastCall, Queries, reading
 from penia_proxy.ledger.reconciliations import Reconciliation, Reconciliations
+from penia_proxy.ledger.rows import hour_of
 from penia_proxy.ledger.rulings import Decide, ForgetRefusals, Give, KeepRefusal, Rulings, SaveApproval
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
@@ -57,6 +61,12 @@ CAUGHT_UP_S_MAX = 1.0
 RECORD_NANOS_MAX = 10**15
 """A million USD: no call costs it, and nine thousand of them still add up inside 64 bits."""
 RECORD_TOKENS_MAX = 10**12
+
+FOLD_S = 0.01
+FOLD_BUSY_S = 0.1
+"""Between two steps of folding, so that calls get in between; longer where some are waiting."""
+FOLD_LOOK_S = 60.0
+"""How often it is looked whether an hour is over; the wall clock may jump, so nobody sleeps until then."""
 
 FINGERPRINT_BYTES = 4
 """
@@ -260,6 +270,18 @@ class Ledger:
     async def keep_reconciliation(self, one: Reconciliation) -> None:
         """Keep what a provider's report was compared with; durable when it returns. Raises StoreUnavailable."""
         await asyncio.shield(self._writer.submit(Reconcile(one)))
+
+    async def fold(self) -> bool:
+        """Fold the next rollups of hours that are over; return whether there were any. Raises StoreUnavailable."""
+        return bool(await asyncio.shield(self._writer.submit(Fold(hour_of(iso(self._clock.now() - GRACE))))))
+
+    async def keep_folding(self) -> None:
+        """Fold for ever: what is left of earlier, then each hour once it is over; a little at a time."""
+        while True:
+            left = False
+            with contextlib.suppress(PeniaError):  # which the log has; what is not folded is read as it is
+                left = await self.fold()
+            await asyncio.sleep((FOLD_BUSY_S if self.queue_depth else FOLD_S) if left else FOLD_LOOK_S)
 
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""

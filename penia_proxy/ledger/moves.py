@@ -256,6 +256,20 @@ class Reconcile:
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """Fold the next rollups of hours that are over."""
+
+    lasting: ClassVar[bool] = False
+    hurry: ClassVar[Hurry] = Hurry.NONE
+    closed: str
+    """The first hour that is not over, as `rollups` has it."""
+
+    def apply(self, to: Transaction) -> bool:
+        """Return whether there were any."""
+        return to.fold(self.closed)
+
+
+@dataclass(frozen=True, slots=True)
 class Barrier:
     """Nothing: done when everything asked for before it is."""
 

@@ -148,7 +148,10 @@ HOUR_WIDTH = len("2026-11-23T10:")
 HOUR_REST = "00:00.000000Z"
 
 
-def rollup_key(row: Row) -> tuple[str, str, str, str, str]:
+RollupKey = tuple[str, str, str, str, str]
+
+
+def rollup_key(row: Row) -> RollupKey:
     """Return hour, component, provider, model and task type of a row of `usage_records`."""
     return hour_of(row["timestamp"]), row["component"], row["provider"], row["model"], row["task_type"] or ""
 

@@ -8,6 +8,8 @@ Rules: documented names stay. Money is integer nano-dollars; ``cost REAL`` is ge
 append-only, by triggers that the migrations create.
 """
 
+from collections.abc import Iterator
+
 from sqlalchemy import (
     JSON,
     REAL,
@@ -26,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
 APPEND_ONLY = ("usage_records", "charges", "grants", "audit_log")
@@ -48,6 +50,12 @@ def _text(name: str, *, null: bool = False) -> Column[str]:
 
 def _count(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False)
+
+
+def _measures() -> Iterator[Column[int]]:
+    """Return what rollups sum, as `rows.MEASURES` names them."""
+    names = ("request_count", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+    return (_count(name) for name in (*names, "reasoning_tokens", "cost_nanos", "unpriced_count"))
 
 
 def _maybe(name: str, kind: TypeEngine[float] | TypeEngine[int]) -> Column[float] | Column[int]:
@@ -186,15 +194,36 @@ rollups = Table(
     Column("provider", Text, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("task_type", Text, primary_key=True),  # '' for none
-    _count("request_count"),
-    _count("input_tokens"),
-    _count("cache_read_tokens"),
-    _count("cache_write_tokens"),
-    _count("output_tokens"),
-    _count("reasoning_tokens"),
-    _count("cost_nanos"),
-    _count("unpriced_count"),
+    *_measures(),
     sqlite_with_rowid=False,
+)
+
+folds = Table(
+    "folds",  # the rollups of a year, a month, ten days and a day; as far as `folded_until` says
+    metadata,
+    Column("span", Text, primary_key=True),  # as in `ledger.days`
+    Column("component", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("task_type", Text, primary_key=True),
+    *_measures(),
+    sqlite_with_rowid=False,
+)
+
+folds_by_name = Table(
+    "folds_by_name",  # the same by a name of one grouping: fewer where many go together
+    metadata,
+    Column("grouping", Text, primary_key=True),
+    Column("span", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    *_measures(),
+    sqlite_with_rowid=False,
+)
+
+folded_until = Table(
+    "folded_until",  # one row: the key of the last of `rollups` that is folded, in their order; at first before all
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in ("hour", "component", "provider", "model", "task_type")),
 )
 
 alerts = Table(

@@ -12,16 +12,35 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, func, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    FromClause,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    true,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement, and_
 
+from penia_proxy.ledger.days import UNITS
 from penia_proxy.ledger.rows import MEASURES, TALLIED
 from penia_proxy.ledger.schema import (
     alerts,
     audit_log,
     budgets,
     charges,
+    folded_until,
+    folds,
+    folds_by_name,
     holds,
     notifications,
     other_names,
@@ -162,3 +181,47 @@ SAVE_BUDGET = _save_budget()
 INSERT_AUDIT = text_of(insert_into(audit_log, "seq"))
 
 INSERT_RECONCILIATION = text_of(insert_into(reconciliations))
+
+_CELL = tuple(rollups.primary_key)
+
+
+def _bound(before: str) -> Any:
+    """Return a key of `rollups` as parameters."""
+    return tuple_(*(bindparam(f"{before}_{column.name}", type_=column.type) for column in _CELL))
+
+
+def _fold(cells: FromClause) -> tuple[str, str]:
+    """Return what adds cells of `rollups` to `folds` and to `folds_by_name`, in every unit."""
+    widths = union_all(*(select(literal_column(str(width)).label("width")) for width in UNITS.values())).subquery()
+    names = [column.name for column in _CELL[1:]]
+
+    def added(to: Table, of: FromClause, **key: ColumnElement[str]) -> Select[Any]:
+        key["span"] = func.substr(of.c.hour, literal_column("1"), widths.c.width)
+        columns = [key[column.name] if column.name in key else of.c[column.name] for column in to.columns]
+        return select(*columns).select_from(of.join(widths, true()))
+
+    by_name = []
+    for name in names:
+        told_apart = (cells.c.hour, cells.c[name].label("name"))
+        sums = (func.sum(cells.c[measure]).label(measure) for measure in MEASURES)
+        named = select(*told_apart, *sums).group_by(*told_apart).subquery()
+        by_name.append(added(folds_by_name, named, grouping=literal_column(f"'{name}'")))
+    return _add_selected(folds, added(folds, cells)), _add_selected(folds_by_name, union_all(*by_name))
+
+
+def _add_selected(table: Table, found: Select[Any] | CompoundSelect[Any]) -> str:
+    """Insert counters that are selected in the order of the table's columns, or add to those that are there."""
+    statement = sqlite.insert(table).from_select([column.name for column in table.columns], found)
+    sums = {name: table.c[name] + statement.excluded[name] for name in MEASURES}
+    return text_of(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums))
+
+
+NEXT_CELLS = text_of(
+    select(*_CELL).where(tuple_(*_CELL) > _bound("after"), rollups.c.hour < bindparam("closed")).order_by(*_CELL)
+)
+FOLD_CELLS = _fold(
+    select(rollups).where(tuple_(*_CELL) > _bound("after"), tuple_(*_CELL) <= _bound("until")).subquery("cells")
+)
+FOLD_ONE = _fold(select(*(bindparam(one.name, type_=one.type).label(one.name) for one in rollups.c)).subquery("cells"))
+FOLDED_UNTIL = text_of(select(folded_until))
+FOLDED_TO = text_of(update(folded_until).values({one.name: bindparam(f"until_{one.name}") for one in _CELL}))

@@ -2,26 +2,26 @@
 Sum usage up.
 
 Its one job: totals, groups and daily cost of a time span, exact to its instants.
-Rules: whole hours are read from `rollups`, so the cost of a summary grows with hours and not with calls; only the
-broken hours at both ends, and what `rollups` does not tell apart (a budget, a cost basis), are read from the records.
+Rule: SQLite adds up, so that what Python is given is what is answered: a row for each name, and not one for each of its
+days. Where the figures are read from is `ledger.cells`'s.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, Self
 
-from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, select, union_all
+import orjson
+from sqlalchemy import ColumnElement, CompoundSelect, Select, desc, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from penia_proxy.budget.reconciliation import Captured
-from penia_proxy.budget.usage import UNPRICED_COUNTS
 from penia_proxy.clock import from_iso, iso
-from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
-from penia_proxy.ledger.rows import MEASURES
-from penia_proxy.ledger.schema import rollups, spend, usage_records
+from penia_proxy.ledger.cells import UNTOLD, Cells, Extent, extent_of, newest_of
+from penia_proxy.ledger.days import Span, hours_of
+from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter
+from penia_proxy.ledger.schema import rollups, spend
 
-HOUR = timedelta(hours=1)
 TOP_OF = 2_000
 """Records a list's ranking rests on: a page must not cost more for each record there ever was."""
 
@@ -34,29 +34,33 @@ class Sums:
 
     request_count: int = 0
     input_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
     output_tokens: int = 0
-    reasoning_tokens: int = 0
     cost_nanos: int = 0
     unpriced_count: int = 0
 
     @property
     def total_tokens(self) -> int:
-        """Input and output; the other counts are parts of these two."""
+        """Input and output."""
         return self.input_tokens + self.output_tokens
 
-    def add(self, measures: Iterable[int]) -> None:
-        """Add figures in the order of MEASURES; spelled out, as summaries do it thousands of times."""
-        requests, sent, read, written, received, reasoned, cost, unpriced = measures
-        self.request_count += requests
-        self.input_tokens += sent
-        self.cache_read_tokens += read
-        self.cache_write_tokens += written
-        self.output_tokens += received
-        self.reasoning_tokens += reasoned
-        self.cost_nanos += cost
-        self.unpriced_count += unpriced
+    def add(self, other: Self) -> None:
+        """Add another set's."""
+        self.request_count += other.request_count
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cost_nanos += other.cost_nanos
+        self.unpriced_count += other.unpriced_count
+
+    def subtract(self, other: Self) -> None:
+        """Take away what is part of it."""
+        self.request_count -= other.request_count
+        self.input_tokens -= other.input_tokens
+        self.output_tokens -= other.output_tokens
+        self.cost_nanos -= other.cost_nanos
+        self.unpriced_count -= other.unpriced_count
+
+
+_FIGURES = tuple(figure.name for figure in fields(Sums))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,6 @@ class TopUsage:
     cost_nanos: int
 
 
-class Span(NamedTuple):
-    """A piece of time, None where it is open; ``end`` is not in it."""
-
-    start: datetime | None
-    end: datetime | None
-
-
 @dataclass(frozen=True, slots=True)
 class Summaries:
     """The ledger's sums."""
@@ -96,32 +93,41 @@ class Summaries:
 
     async def summary(self, asked: RecordFilter) -> Summary:
         """Sum up what the filter asks for, by every grouping and by day, from one snapshot."""
-        cells = cells_of(asked)
-        by_group = select(*(cells.c[name] for name in GROUPINGS), *_sums(cells)).group_by(
-            *(cells.c[name] for name in GROUPINGS)
-        )
-        by_day = select(cells.c.day, func.sum(cells.c.cost_nanos)).group_by(cells.c.day).order_by(cells.c.day)
-        found = Summary(Sums(), {name: {} for name in GROUPINGS}, {})
+        groups: dict[Any, dict[str, Sums]] = {kind: {} for kind in (*GROUPINGS, "day")}
         async with self.engine.connect() as connection:
-            for row in await connection.execute(by_group):
-                measures = row[len(GROUPINGS) :]
-                found.totals.add(measures)
-                for name, value in zip(GROUPINGS, row, strict=False):
-                    found.groups[name].setdefault(value, Sums()).add(measures)
-            found.daily.update((day, cost) for day, cost in await connection.execute(by_day))
-        return found
+            for kind, name, *figures in await connection.execute(summing(asked, await extent_of(connection))):
+                groups[kind][name] = Sums(*figures)
+        days = groups.pop("day")
+        totals = Sums()
+        for sums in days.values():
+            totals.add(sums)
+        return Summary(totals, groups, {day: days[day].cost_nanos for day in sorted(days)})
 
-    async def series(
-        self, asked: RecordFilter, bucket: Bucket, grouping: Grouping | None
-    ) -> dict[str, dict[datetime, Sums]]:
-        """Return what the filter asks for, by group ('' without a grouping) and bucket; empty ones are absent."""
-        cells = cells_of(asked)
-        group = literal("") if grouping is None else cells.c[grouping]
-        keys = (group.label("name"), cells.c[bucket])
-        found: dict[str, dict[datetime, Sums]] = {}
+    async def series(self, asked: RecordFilter, bucket: Bucket) -> dict[datetime, Sums]:
+        """Return what the filter asks for by bucket; empty ones are absent."""
         async with self.engine.connect() as connection:
-            for name, start, *measures in await connection.execute(select(*keys, *_sums(cells)).group_by(*keys)):
-                found.setdefault(name, {})[from_iso(start)] = Sums(*measures)
+            rows = await connection.execute(bucketing(asked, await extent_of(connection), bucket))
+            return {from_iso(start): Sums(*figures) for start, *figures in rows}
+
+    async def series_of_groups(
+        self, asked: RecordFilter, bucket: Bucket, grouping: Grouping, most: int
+    ) -> dict[str | None, dict[datetime, Sums]]:
+        """Return the same of the groups that cost ``most``, the dearest first, and at last of all others as None."""
+        async with self.engine.connect() as connection:
+            extent = await extent_of(connection)
+            dearest = [row[0] for row in await connection.execute(ranking(asked, extent, grouping, most + 1))]
+            found: dict[str | None, dict[datetime, Sums]] = {name: {} for name in dearest[:most]}
+            told_apart = bucketing(asked, extent, bucket, grouping, dearest[:most])
+            for name, start, *figures in await connection.execute(told_apart):
+                found[name][from_iso(start)] = Sums(*figures)
+            if len(dearest) > most:
+                # By taking away: sorting all names by all buckets would cost several times as much.
+                everything = await connection.execute(bucketing(asked, extent, bucket))
+                rest = {from_iso(start): Sums(*figures) for start, *figures in everything}
+                for buckets in found.values():
+                    for start, sums in buckets.items():
+                        rest[start].subtract(sums)
+                found[None] = {start: sums for start, sums in rest.items() if sums != Sums()}
         return found
 
     async def hours_of(self, budget_id: str, start: datetime, end: datetime) -> dict[datetime, Sums] | None:
@@ -131,42 +137,42 @@ class Summaries:
         Whole hours are read from its hourly windows, so that the cost grows with hours and not with calls. None where
         its hours are not UTC's.
         """
-        whole, broken = _split(start, end)
+        parts = hours_of(Span(start, end))
         found: dict[datetime, Sums] = {}
-        if whole is not None and whole.start is not None and whole.end is not None:
+        for whole in parts.hours:
             statement = select(spend).where(
                 spend.c.budget_id == budget_id,
                 spend.c.period == "hourly",
-                spend.c.window_start >= iso(whole.start - HOUR),  # one that began before may lie over the start
+                spend.c.window_start
+                > iso(whole.start - timedelta(hours=1)),  # one that began before may lie over the start
                 spend.c.window_start < iso(whole.end),
             )
             async with self.engine.connect() as connection:
                 rows = (await connection.execute(statement)).mappings().all()
             for row in rows:
                 hour = from_iso(row["window_start"])
-                if hour != _hour(hour):
+                if hour.minute or hour.second:
                     return None
-                if hour >= whole.start:
-                    found[hour] = Sums(
-                        request_count=row["request_count"],
-                        input_tokens=row["input_tokens"],
-                        output_tokens=row["output_tokens"],
-                        cost_nanos=row["spent_nanos"],
-                        unpriced_count=row["unpriced_count"],
-                    )
-        for piece in broken:
+                found[hour] = Sums(
+                    request_count=row["request_count"],
+                    input_tokens=row["input_tokens"],
+                    output_tokens=row["output_tokens"],
+                    cost_nanos=row["spent_nanos"],
+                    unpriced_count=row["unpriced_count"],
+                )
+        for piece in parts.broken:
             asked = RecordFilter(budget_id=budget_id, start=piece.start, end=piece.end)
-            found.update((await self.series(asked, "hour", None)).get("", {}))
+            found.update(await self.series(asked, "hour"))
         return found
 
     async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
         """Return what the filter asks for by UTC day and model."""
-        cells = cells_of(asked)
-        keys = (cells.c.day, cells.c.model)
-        sums = (func.sum(cells.c[name]) for name in ("cost_nanos", "request_count", "unpriced_count"))
         async with self.engine.connect() as connection:
-            rows = await connection.execute(select(*keys, *sums).group_by(*keys).order_by(*keys))
-            return [Captured(date.fromisoformat(day), *rest) for day, *rest in rows]
+            rows = await connection.execute(capturing(asked, await extent_of(connection)))
+            return [
+                Captured(date.fromisoformat(day), model, sums.cost_nanos, sums.request_count, sums.unpriced_count)
+                for day, model, sums in ((day, model, Sums(*figures)) for day, model, *figures in rows)
+            ]
 
     async def hourly(self, budget_id: str, since: datetime) -> dict[datetime, int]:
         """Return what a budget has spent by hour, in nano-dollars; hours without calls are absent."""
@@ -176,16 +182,19 @@ class Summaries:
         async with self.engine.connect() as connection:
             return {from_iso(start): nanos for start, nanos in await connection.execute(statement)}
 
-    async def components_by_hour(self, since: datetime) -> list[tuple[str, datetime, int]]:
-        """Return component, UTC hour and nano-dollars of every hour in which a component has spent."""
-        cost = func.sum(rollups.c.cost_nanos)
-        statement = (
-            select(rollups.c.component, rollups.c.hour, cost)
-            .where(rollups.c.hour >= iso(since))
-            .group_by(rollups.c.component, rollups.c.hour)
-        )
+    async def hours_of_components(self, since: datetime, until: datetime) -> dict[str, list[int]]:
+        """Return the nano-dollars of every hour in which a component has spent, by component."""
+        hours = _component_hours(rollups.c.hour >= iso(since), rollups.c.hour < iso(until)).subquery()
+        # As one text each: a row for each hour of each component would hold up every call for a quarter of a second.
+        lists = select(hours.c.component, func.json_group_array(hours.c.nanos)).group_by(hours.c.component)
         async with self.engine.connect() as connection:
-            return [(name, from_iso(hour), nanos) for name, hour, nanos in await connection.execute(statement)]
+            return {name: orjson.loads(nanos) for name, nanos in await connection.execute(lists)}
+
+    async def hour_of_components(self, hour: datetime) -> dict[str, int]:
+        """Return the nano-dollars that each component has spent in an hour."""
+        async with self.engine.connect() as connection:
+            rows = await connection.execute(_component_hours(rollups.c.hour == iso(hour)))
+            return {name: nanos for name, _, nanos in rows}
 
     async def top_usage(self, asked: RecordFilter, limit: int) -> list[TopUsage]:
         """Return the models that cost most, then used most, among the newest TOP_OF matches."""
@@ -202,92 +211,58 @@ class Summaries:
             return [TopUsage(*row) for row in await connection.execute(statement)]
 
 
-def newest_of(asked: RecordFilter, number: int) -> Subquery:
-    """Return the cells of so many matches, read from an index in its order: what that costs has an end."""
-    _, moment, seq = source(asked)
-    matches = _from_records(asked, Span(asked.start, asked.end))
-    return matches.order_by(moment.desc(), seq.desc()).limit(number).subquery("cells")
+def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
+    """Return the statement of a summary: figures by a grouping and its names, and by ``day`` and days."""
+    cells = Cells(asked, extent)
+    keys = ("day", *GROUPINGS)
+    # Once, so that it is not read again for each grouping.
+    shared = cells.unfolded() if cells.by_name else [*cells.unfolded(), *cells.folded(by_day=False)]
+    known = _added(shared, *keys).cte("known").prefix_with("MATERIALIZED")
+    said = []
+    for grouping in GROUPINGS:
+        rest = cells.folded_names(grouping, by_day=False) if cells.by_name else []
+        said.append(_added([known.select(), *rest], grouping, kind=grouping))
+    told = known.select().where(known.c.day != UNTOLD)
+    rest = cells.folded_names("provider", by_day=True) if cells.by_name else cells.folded(by_day=True)
+    return union_all(*said, _added([told, *rest], "day", kind="day"))
 
 
-def cells_of(asked: RecordFilter) -> Subquery:
-    """Return day, hour, groupings and measures of everything the filter asks for, from rollups where they can tell."""
-    if asked.budget_id is not None or asked.cost_bases:
-        parts = [_from_records(asked, Span(asked.start, asked.end))]
-    else:
-        whole, broken = _split(asked.start, asked.end)
-        parts = [_from_records(asked, span) for span in broken]
-        if whole is not None:
-            parts.append(_from_rollups(asked, whole))
-    return union_all(*parts).subquery("cells")
+def bucketing(
+    asked: RecordFilter, extent: Extent, bucket: Bucket, grouping: Grouping | None = None, names: Sequence[str] = ()
+) -> Select[Any]:
+    """Return the statement of figures over time: (of some names of a grouping: name,) bucket and figures."""
+    cells = Cells(asked, extent, by_hour=bucket == "hour")
+    by = grouping or "provider"  # of which there are few
+    rest = cells.folded_names(by, by_day=True) if cells.by_name else cells.folded(by_day=True)
+    parts = [*cells.unfolded(), *rest]
+    if grouping is None:
+        return _added(parts, bucket)
+    return _added([part.where(part.selected_columns[by].in_(names)) for part in parts], by, bucket)
 
 
-def _split(start: datetime | None, end: datetime | None) -> tuple[Span | None, list[Span]]:
-    """Part a span into its whole hours and the broken hours around them."""
-    first = None if start is None else _hour(start + HOUR - timedelta(microseconds=1))
-    last = None if end is None else _hour(end)
-    if first is not None and last is not None and first >= last:
-        return None, [Span(start, end)]
-    broken = [Span(start, first)] if start != first else []
-    if last != end:
-        broken.append(Span(last, end))
-    return Span(first, last), broken
+def ranking(asked: RecordFilter, extent: Extent, grouping: Grouping, most: int) -> Select[Any]:
+    """Return the statement of so many names, with their figures, that cost most."""
+    cells = Cells(asked, extent)
+    rest = cells.folded_names(grouping, by_day=False) if cells.by_name else cells.folded(by_day=False)
+    return _added([*cells.unfolded(), *rest], grouping).order_by(desc("cost_nanos"), grouping).limit(most)
 
 
-def _hour(instant: datetime) -> datetime:
-    return instant.replace(minute=0, second=0, microsecond=0)
+def capturing(asked: RecordFilter, extent: Extent) -> Select[Any]:
+    """Return the statement of figures by day and model."""
+    cells = Cells(asked, extent)
+    return _added([*cells.unfolded(), *cells.folded(by_day=True)], "day", "model").order_by("day", "model")
 
 
-def _sums(cells: Subquery) -> Iterator[ColumnElement[int]]:
-    return (func.sum(cells.c[name]) for name in MEASURES)
+def _component_hours(*which: ColumnElement[bool]) -> Select[Any]:
+    key = (rollups.c.component, rollups.c.hour)
+    return select(*key, func.sum(rollups.c.cost_nanos).label("nanos")).where(*which).group_by(*key)
 
 
-def _from_rollups(asked: RecordFilter, span: Span) -> Select[Any]:
-    statement = select(
-        func.substr(rollups.c.hour, 1, 10).label("day"),
-        func.substr(rollups.c.hour, 1, 13).label("hour"),
-        *(rollups.c[name] for name in GROUPINGS),
-        *(rollups.c[name] for name in MEASURES),
-    )
-    for name in GROUPINGS:
-        if values := asked.among(name):
-            statement = statement.where(rollups.c[name].in_(values))
-    if span.start is not None:
-        statement = statement.where(rollups.c.hour >= iso(span.start))
-    if span.end is not None:
-        statement = statement.where(rollups.c.hour < iso(span.end))
-    return statement
-
-
-def _from_records(asked: RecordFilter, span: Span) -> Select[Any]:
-    where, moment, _ = source(asked)
-    wanted = RecordFilter(
-        asked.components,
-        asked.providers,
-        asked.models,
-        asked.task_types,
-        asked.cost_bases,
-        asked.budget_id,
-        span.start,
-        span.end,
-    )
-    return (
-        select(
-            func.substr(moment, 1, 10).label("day"),
-            func.substr(moment, 1, 13).label("hour"),
-            *(func.coalesce(usage_records.c[name], "").label(name) for name in GROUPINGS),
-            *measures_of_records(),
-        )
-        .select_from(where)
-        .where(*conditions(wanted, moment))
-    )
-
-
-def measures_of_records() -> Iterator[ColumnElement[Any]]:
-    """Return what one record adds to each of MEASURES; `rows.measures_of` says the same in Python."""
-    columns = usage_records.c
-    special: dict[str, ColumnElement[Any]] = {
-        "request_count": case((columns.corrects.is_(None), literal(1)), else_=literal(0)),
-        "cost_nanos": func.coalesce(columns.cost_nanos, 0),
-        "unpriced_count": case(UNPRICED_COUNTS, value=columns.cost_basis, else_=literal(0)),
-    }
-    return ((special[name] if name in special else columns[name]).label(name) for name in MEASURES)
+def _added(parts: Iterable[Select[Any]], *keys: str, kind: str | None = None) -> Select[Any]:
+    """Return the statement of what cells add up to: ``kind``, the keys they are told apart by, and figures."""
+    named = [one.subquery() for one in parts]
+    cells = union_all(*(select(*(one.c[name] for name in (*keys, *_FIGURES))) for one in named)).subquery("cells")
+    told_apart = [cells.c[key] for key in keys]
+    said = [] if kind is None else [literal(kind).label("kind")]
+    columns = [*said, *told_apart, *(func.sum(cells.c[name]).label(name) for name in _FIGURES)]
+    return select(*columns).group_by(*told_apart)

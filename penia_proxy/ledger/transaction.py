@@ -20,10 +20,12 @@ from penia_proxy.budget.record import Hold, Tally, UsageRecord
 from penia_proxy.budget.windows import Calendar, WindowKey
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.errors import CallerError, Conflict, DuplicateRequest, InvariantError, NotFound
+from penia_proxy.ledger import folding
 from penia_proxy.ledger import statements as sql
 from penia_proxy.ledger.rows import (
     MEASURES,
     TALLIED,
+    RollupKey,
     Row,
     budget_from,
     budget_row,
@@ -35,8 +37,6 @@ from penia_proxy.ledger.rows import (
     record_row,
     rollup_key,
 )
-
-RollupKey = tuple[str, str, str, str, str]
 
 
 @dataclass(slots=True)
@@ -51,6 +51,8 @@ class Known:
     """The ``seq`` of the newest record, 0 where there is none."""
     key: bytes
     """What fingerprints are made with."""
+    folded_until: RollupKey
+    """The last of the rollups that are folded."""
 
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> "Known":
@@ -61,6 +63,7 @@ class Known:
             {budget.budget_id: budget.calendar for budget in saved},
             next(_rows(connection, sql.NEWEST))["seq"] or 0,
             bytes.fromhex(next(_rows(connection, sql.FIND_SECRET, name="fingerprints"))["value"]),
+            folding.folded_until(connection),
         )
 
 
@@ -71,6 +74,7 @@ class Transaction:
         self._connection = connection
         self._known = known
         self._seq = known.newest
+        self._folded_until = known.folded_until
         self._opened: dict[str, str | None] = {}
         self._closed: set[str] = set()
         self._calendars: dict[str, Calendar] = {}
@@ -173,6 +177,13 @@ class Transaction:
         if audit is not None:
             self._connection.execute(sql.INSERT_AUDIT, _audit_row(budget, before, audit, at))
 
+    def fold(self, closed: str) -> bool:
+        """Fold the next rollups of hours before ``closed``; return whether there were any."""
+        self._flush()
+        until = folding.fold(self._connection, self._folded_until, closed)
+        self._folded_until = until or self._folded_until
+        return until is not None
+
     def execute(self, statement: str, parameters: Mapping[str, Any]) -> int:
         """Run a statement that is seldom needed, after what was gathered; return how many rows it changed."""
         self._flush()
@@ -187,6 +198,7 @@ class Transaction:
         self._known.holds.update(self._opened)
         self._known.calendars.update(self._calendars)
         self._known.newest = self._seq
+        self._known.folded_until = self._folded_until
 
     def _is_open(self, hold_id: str) -> bool:
         return hold_id in self._opened or (hold_id in self._known.holds and hold_id not in self._closed)
@@ -268,6 +280,8 @@ class Transaction:
         sql.INSERT_CHARGES.write(to, self._charges)
         sql.ADD_SPEND.write(to, _spend_rows(self._spend))
         sql.ADD_ROLLUP.write(to, _rollup_rows(self._rollups))
+        late = {key: sums for key, sums in self._rollups.items() if key <= self._folded_until}
+        folding.fold_again(to, _rollup_rows(late))
         self._fresh()
 
     def _rows(self, statement: str, **parameters: object) -> Iterator[Row]:

@@ -1,31 +1,45 @@
 """
 Prove the counters.
 
-Its one job: recompute every `spend` and `rollups` row from the records and their charges, and list what differs.
+Its one job: recompute every `spend` and `rollups` row from the records and their charges, and every fold from what was
+folded into it; list what differs.
 Rules: reads one snapshot, takes no lock and changes nothing, so it works beside a running gateway. Memory does not grow
 with the ledger: records are streamed in the order of the windows they fall in.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal, select, tuple_
 
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.record import Tally
 from penia_proxy.budget.windows import Window
 from penia_proxy.clock import from_iso, iso
+from penia_proxy.ledger.cells import KEY, measures_of_records
+from penia_proxy.ledger.days import UNITS
 from penia_proxy.ledger.file import open_for_reading
 from penia_proxy.ledger.queries import GROUPINGS
 from penia_proxy.ledger.rows import HOUR_REST, HOUR_WIDTH, MEASURES, TALLIED, budget_from, count
-from penia_proxy.ledger.schema import APPEND_ONLY, budgets, charges, holds, rollups, spend, usage_records
-from penia_proxy.ledger.summary import measures_of_records
+from penia_proxy.ledger.schema import (
+    APPEND_ONLY,
+    budgets,
+    charges,
+    folded_until,
+    folds,
+    folds_by_name,
+    holds,
+    rollups,
+    spend,
+    usage_records,
+)
 
 ROWS_AT_ONCE = 1000
 
-What = Literal["file", "reference", "guard", "sequence", "charge", "spend", "rollup"]
+What = Literal["file", "reference", "guard", "sequence", "charge", "spend", "rollup", "fold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,7 @@ def _differences(connection: Connection) -> Iterator[Difference]:
         yield from _of_spend(connection, budget)
         yield from _of_needless_spend(connection, budget)
     yield from _of_rollups(connection)
+    yield from _of_folds(connection)
 
 
 def _of_the_file(connection: Connection) -> Iterator[Difference]:
@@ -173,16 +188,56 @@ def _of_needless_spend(connection: Connection, budget: Budget) -> Iterator[Diffe
 
 
 def _of_rollups(connection: Connection) -> Iterator[Difference]:
-    """Walk the stored and the recomputed rollups side by side, in the order of their keys."""
-    keys = [rollups.c.hour, *(rollups.c[name] for name in GROUPINGS)]
-    stored = select(*keys, *(rollups.c[name] for name in MEASURES)).order_by(*keys)
-    hour = (func.substr(usage_records.c.timestamp, 1, HOUR_WIDTH) + HOUR_REST).label("hour")
-    names = [hour, *(func.coalesce(usage_records.c[name], "").label(name) for name in GROUPINGS)]
-    recomputed = select(*names, *(func.sum(measure) for measure in measures_of_records())).group_by(*names)
-    ours = _keyed(_streamed(connection, recomputed.order_by(*names)), len(keys))
-    for key, left, right in _side_by_side(_keyed(_streamed(connection, stored), len(keys)), ours):
-        if left != right:
-            yield _difference("rollup", " ".join(key), MEASURES, left, right)
+    """Compare the rollups with the records of their hours."""
+    hour = func.substr(usage_records.c.timestamp, 1, HOUR_WIDTH) + HOUR_REST
+    names = (func.coalesce(usage_records.c[name], "") for name in GROUPINGS)
+    recomputed = _summed([hour, *names], measures_of_records())
+    yield from _side_by_side(connection, "rollup", _stored(rollups, KEY), recomputed, len(KEY))
+
+
+def _of_folds(connection: Connection) -> Iterator[Difference]:
+    """Compare the shortest with the rollups that are folded, the others with the next shorter, and names with cells."""
+    until = connection.execute(select(folded_until)).all()
+    if len(until) != 1:
+        yield Difference("fold", "folded_until", f"{len(until)} rows", "1 row")
+        return
+    cells = [folds.c[name] for name in GROUPINGS]
+    width = func.length(folds.c.span)
+    sums = [folds.c[name] for name in MEASURES]
+    *_, shortest = UNITS.values()
+    key = [func.substr(rollups.c.hour, 1, shortest), *(rollups.c[name] for name in GROUPINGS)]
+    folded = tuple_(*KEY) <= tuple_(*until[0])
+    made = {shortest: _summed(key, (rollups.c[name] for name in MEASURES)).where(folded)}
+    for longer, shorter in pairwise(UNITS.values()):
+        made[longer] = _summed([func.substr(folds.c.span, 1, longer), *cells], sums).where(width == shorter)
+    for its_width, recomputed in made.items():
+        stored = _stored(folds, [folds.c.span, *cells]).where(width == its_width)
+        yield from _side_by_side(connection, "fold", stored, recomputed, len(KEY))
+    for grouping in GROUPINGS:
+        key = [folds_by_name.c.span, folds_by_name.c.grouping, folds_by_name.c.name]
+        stored = _stored(folds_by_name, key).where(folds_by_name.c.grouping == grouping)
+        recomputed = _summed([folds.c.span, literal(grouping), folds.c[grouping]], sums)
+        yield from _side_by_side(connection, "fold", stored, recomputed, len(key))
+
+
+def _stored(table: Table, key: Sequence[ColumnElement[str]]) -> Select[Any]:
+    columns = [*key, *(table.c[name] for name in MEASURES)]
+    return select(*columns).order_by(*key)
+
+
+def _summed(key: Sequence[ColumnElement[Any]], measures: Iterable[ColumnElement[Any]]) -> Select[Any]:
+    columns: list[ColumnElement[Any]] = [*key, *(func.sum(measure) for measure in measures)]
+    return select(*columns).group_by(*key).order_by(*key)
+
+
+def _side_by_side(
+    connection: Connection, what: What, stored: Select[Any], recomputed: Select[Any], width: int
+) -> Iterator[Difference]:
+    """Compare sums of MEASURES, both in the order of their keys, which are the first columns."""
+    left, right = (_keyed(_streamed(connection, statement), width) for statement in (stored, recomputed))
+    for key, ours, meant in _joined(left, right):
+        if ours != meant:
+            yield _difference(what, " ".join(key), MEASURES, ours, meant)
 
 
 def _keyed(rows: Iterable[Row[Any]], width: int) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
@@ -192,7 +247,7 @@ def _keyed(rows: Iterable[Row[Any]], width: int) -> Iterator[tuple[tuple[str, ..
 Keyed = Iterator[tuple[tuple[str, ...], tuple[int, ...]]]
 
 
-def _side_by_side(
+def _joined(
     left: Keyed, right: Keyed
 ) -> Iterator[tuple[tuple[str, ...], tuple[int, ...] | None, tuple[int, ...] | None]]:
     """Join two streams of rows that are sorted by key; what one side lacks is None."""

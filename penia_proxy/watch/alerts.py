@@ -31,7 +31,7 @@ from penia_proxy.config import AlertsConfig
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.alerts import Notification
 from penia_proxy.ledger.ledger import Ledger
-from penia_proxy.watch.habits import HOUR, PAST, Habits, Odd
+from penia_proxy.watch.habits import HOUR, PAST, Habits, Odd, limits_of
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.projections import Projections
 from penia_proxy.watch.shapes import alert_json
@@ -259,7 +259,7 @@ class Alerts:
         """Look where the budgets touched since the last time will end, and learn the past of components anew."""
         now = self._clock.now()
         if not self._habits.knows(now):
-            self._habits.learn(await self._ledger.summaries.components_by_hour(now - PAST), now)
+            await self._learn(now.replace(minute=0, second=0, microsecond=0))
         ahead, self._ahead = self._ahead, set()
         for budget in self._named(ahead) if self._config.forecast else ():
             limits = budget.limits_at(now)
@@ -272,6 +272,12 @@ class Alerts:
                     continue
                 if tally.spent_nanos < limit < projection.low_nanos:
                     self._tell_forecast(budget, window, limit, tally.spent_nanos, projection)
+
+    async def _learn(self, hour: datetime) -> None:
+        summaries = self._ledger.summaries
+        beyond = await asyncio.to_thread(limits_of, await summaries.hours_of_components(hour - PAST, hour))
+        # Last, so that what is spent meanwhile is in it.
+        self._habits.learn(beyond, await summaries.hour_of_components(hour), hour)
 
     def _tell_forecast(
         self, budget: Budget, window: Window, limit: int, spent_nanos: int, projection: Projection

@@ -6,8 +6,7 @@ Rules: taking a record costs an addition and a comparison; the past is read once
 and posted records of other hours do not count.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -27,6 +26,12 @@ class Odd(NamedTuple):
     beyond_nanos: int
 
 
+def limits_of(hours: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Return beyond which nano-dollars an hour of a component is odd, where that is known: work for a thread."""
+    limits = ((name, odd_beyond([nanos for nanos in its if nanos > 0])) for name, its in hours.items())
+    return {name: beyond for name, beyond in limits if beyond is not None}
+
+
 class Habits:
     """All components' hours."""
 
@@ -35,18 +40,11 @@ class Habits:
         self._spent: dict[str, int] = {}
         self._beyond: dict[str, int] = {}
 
-    def learn(self, past: Iterable[tuple[str, datetime, int]], now: datetime) -> None:
-        """Take what components have spent by hour, the present hour as far as it is."""
-        self._hour = now.replace(minute=0, second=0, microsecond=0)
-        self._spent = {}
-        hours: dict[str, list[int]] = defaultdict(list)
-        for component, hour, nanos in past:
-            if hour >= self._hour:
-                self._spent[component] = nanos
-            elif nanos > 0:
-                hours[component].append(nanos)
-        limits = ((component, odd_beyond(its)) for component, its in hours.items())
-        self._beyond = {component: beyond for component, beyond in limits if beyond is not None}
+    def learn(self, beyond: Mapping[str, int], spent: Mapping[str, int], hour: datetime) -> None:
+        """Take the limits of components' hours, and what they have spent in the present hour so far."""
+        self._hour = hour
+        self._spent = dict(spent)
+        self._beyond = dict(beyond)
 
     def knows(self, now: datetime) -> bool:
         """Whether the past has been learned in this hour."""

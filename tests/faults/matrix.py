@@ -113,7 +113,7 @@ MATRIX = (
         "D5",
         "very many records",
         "pages, sums and counts come from indexes",
-        "100 million: the largest that was measured has a million (docs/benchmarks.md)",
+        "100 million: the largest that was measured has ten million (docs/benchmarks.md)",
     ),
     Row(
         "T1",

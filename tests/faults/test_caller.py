@@ -168,6 +168,31 @@ async def test_what_parsers_read_differently(start: Start, said: bytes) -> None:
     assert (await penia.chat()).status == 200
 
 
+ASKED_AHEAD = 1_000
+QUIET = 20
+"""Looks in a row at which nothing has changed."""
+
+
+async def test_who_asks_ahead_and_reads_nothing_is_not_answered_for_ever(start: Start) -> None:
+    """Answers wait for their reader in the system's own buffers, and no more calls are made than fit there."""
+    penia = await start(script=Behaviour(output_tokens=4_000))
+    body = json.dumps({**TALK, "max_tokens": 4_000, "stream": False, "stream_options": None}).encode()
+    key = f"Authorization: {KEYS['Authorization']}"
+    lines = (f"POST {CHAT} HTTP/1.1", "Host: 127.0.0.1", key, f"Content-Length: {len(body)}", "", "")
+    call = "\r\n".join(lines).encode() + body
+    async with connected(penia) as line:
+        line.writer.write(call * ASKED_AHEAD)
+        seen = quiet = 0
+        while quiet < QUIET:
+            await asyncio.sleep(0.05)
+            before, seen = seen, len(penia.sandbox.calls)
+            quiet = quiet + 1 if seen == before and seen else 0
+        answer = await line.reader.readuntil(b"\r\n\r\n")
+
+    assert b"200 OK" in answer
+    assert seen < ASKED_AHEAD / 2
+
+
 @pytest.mark.fault("C7")
 async def test_streams_and_live_clients_at_once(start: Start, rounds: Rounds) -> None:
     """Every stream comes whole, every live client hears of every call, and it adds up to the provider's bill."""

@@ -1,13 +1,14 @@
 """
 What runs in a process of its own.
 
-Its one job: calls without end on one ledger, for a test that kills; what was acknowledged goes to a file that survives
-the process. And starts: one that is killed while it recovers, and one as a user who may not.
+Its one job: calls without end on one ledger, which is folded meanwhile, for a test that kills; what was acknowledged
+goes to a file that survives the process. And starts: one that is killed while it recovers, one as a user who may not.
 """
 
 import asyncio
 import os
 import random
+from datetime import timedelta
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from penia_proxy.errors import ConfigError
 from penia_proxy.ledger.file import open_for_writing
 from penia_proxy.ledger.ledger import Ledger
 from tests.ledger.making import budget, hold, record
+
+AGES = (timedelta(), timedelta(hours=2), timedelta(days=1), timedelta(days=40))
+"""How long ago calls were admitted: some hours are not over, others are being folded, or have been."""
 
 
 def run(path: Path, said: Path, tag: str, started: Event) -> None:
@@ -57,7 +61,8 @@ async def _recover(path: str) -> None:
 
 
 async def _run(path: Path, said: Path, tag: str, started: Event) -> None:
-    ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), SystemClock())
+    clock = SystemClock()
+    ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), clock)
     await ledger.recover()
     await ledger.save_budget(budget())
     log = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -76,9 +81,14 @@ async def _run(path: Path, said: Path, tag: str, started: Event) -> None:
                 say("leaving", name)
                 await ledger.release(name)
             else:
-                await ledger.settle(record(name))
+                age, component = random.choice(AGES), f"c{random.randrange(300)}"
+                await ledger.settle(record(name, timestamp=clock.now() - age, component=component))
                 say("settled", name)
+
+    async def fold() -> None:
+        while True:
+            await ledger.fold()
 
     lanes = [asyncio.create_task(calls(lane)) for lane in range(20)]
     started.set()
-    await asyncio.gather(*lanes)
+    await asyncio.gather(*lanes, fold())

@@ -3,7 +3,7 @@
 import sqlite3
 from datetime import timedelta
 from itertools import chain
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from sqlalchemy import select
@@ -15,9 +15,11 @@ from penia_proxy.budget.usage import Usage
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.ledger import gauges
+from penia_proxy.ledger.cells import EXTENT, extent_of, newest_of
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter, counting, listing
-from penia_proxy.ledger.summary import TOP_OF, newest_of
+from penia_proxy.ledger.schema import metadata
+from penia_proxy.ledger.summary import TOP_OF, Bucket, bucketing, capturing, ranking, summing
 from tests.ledger.making import DEFAULT, NOON, StillClock, budget, record
 
 MINUTE = timedelta(minutes=1)
@@ -259,6 +261,42 @@ async def test_what_was_used_most_is_read_from_an_index(planned: Ledger, asked: 
 
     assert not [step for step in steps if "TEMP B-TREE" in step]
     assert scans(steps) == ([WALK] if asked == RecordFilter() else [])
+
+
+SUMMED = {
+    "today": RecordFilter(start=NOON.replace(hour=0)),
+    "the days before": RecordFilter(start=NOON - timedelta(days=45, hours=3, minutes=7), end=NOON - timedelta(days=2)),
+    "all time": RecordFilter(),
+    "a component": RecordFilter(components=("apollo",), start=NOON - timedelta(days=45, hours=3, minutes=7)),
+    "a provider's model": RecordFilter(providers=("openai",), models=("gpt-4o",)),
+    "a budget": RecordFilter(budget_id=DEFAULT, start=NOON - timedelta(days=3)),
+    "a cost basis": RecordFilter(cost_bases=("reported",), start=NOON - timedelta(days=3)),
+}
+
+
+@pytest.mark.fault("D5")
+@pytest.mark.parametrize("asked", SUMMED.values(), ids=SUMMED.keys())
+async def test_figures_are_found_by_their_keys(planned: Ledger, clock: StillClock, asked: RecordFilter) -> None:
+    """No sum reads a table from one end to the other: neither records, nor rollups, nor what these were folded into."""
+    clock.instant += timedelta(hours=2)
+    await planned.fold()
+    async with planned._engine.connect() as connection:
+        extent = await extent_of(connection)
+    asked_for = [
+        summing(asked, extent),
+        capturing(asked, extent),
+        ranking(asked, extent, "component", 20),
+        *(bucketing(asked, extent, bucket) for bucket in get_args(Bucket)),
+        *(bucketing(asked, extent, bucket, "component", ["apollo"]) for bucket in get_args(Bucket)),
+    ]
+    steps = [step for statement in (EXTENT, *asked_for) for step in await plan(planned, statement)]
+    bounded = "(hour,component,provider,model,task_type)>(?,?,?,?,?) AND hour<?"
+
+    assert not {step.split()[1] for step in steps if step.startswith("SCAN")} & (
+        metadata.tables.keys() - {"folded_until"}
+    )
+    # Of folded days, what is not folded is found by the whole key: by its hour, every hour since the first would be.
+    assert any(bounded in step for step in steps) == (asked.budget_id is None and not asked.cost_bases)
 
 
 @pytest.mark.fault("D5")

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,73 @@ async def test_a_planted_difference_is_found(closed: str, path: Path, statement:
 
     assert len(lines) == len(found)
     assert [line for line, start in zip(lines, found, strict=True) if not line.startswith(start)] == []
+
+
+@pytest.fixture
+async def folded(closed: str, config: LedgerConfig, clock: StillClock) -> str:
+    """Fold what the ledger has; return its URL."""
+    ledger = await Ledger.open(config, clock)
+    clock.instant += timedelta(hours=2)
+    while await ledger.fold():
+        pass
+    await ledger.close()
+    return closed
+
+
+UNDONE = {
+    "a day that is too high": (
+        "UPDATE folds SET request_count = 3 WHERE span = '2026-11-23' AND task_type = ''",
+        [
+            "fold 2026-11-2 rhetor openai gpt-4o : stored request_count 2, recomputed request_count 3",
+            "fold 2026-11-23 rhetor openai gpt-4o : stored request_count 3, recomputed request_count 2",
+            "fold 2026-11-23 component rhetor: stored request_count 3, recomputed request_count 4",
+            "fold 2026-11-23 provider openai: stored request_count 3, recomputed request_count 4",
+            "fold 2026-11-23 model gpt-4o: stored request_count 3, recomputed request_count 4",
+            "fold 2026-11-23 task_type : stored request_count 2, recomputed request_count 3",
+        ],
+    ),
+    "a year that is missing": (
+        "DELETE FROM folds WHERE span = '2026' AND task_type = 'chat'",
+        [
+            "fold 2026 rhetor openai gpt-4o chat: stored nothing, recomputed request_count 1",
+            *["fold 2026 component", "fold 2026 provider", "fold 2026 model", "fold 2026 task_type chat"],
+        ],
+    ),
+    "a month of nothing": (
+        "INSERT INTO folds VALUES ('2025-11', 'nobody', 'openai', 'gpt-4o', '', 1, 0, 0, 0, 0, 0, 0, 0)",
+        [
+            "fold 2025 nobody openai gpt-4o : stored nothing, recomputed request_count 1",
+            "fold 2025-11 nobody openai gpt-4o : stored request_count 1",
+            *["fold 2025-11 component", "fold 2025-11 provider", "fold 2025-11 model", "fold 2025-11 task_type"],
+        ],
+    ),
+    "a name's sum that is too low": (
+        "UPDATE folds_by_name SET cost_nanos = 1 WHERE span = '2026-11' AND grouping = 'model'",
+        ["fold 2026-11 model gpt-4o: stored cost_nanos 1, recomputed cost_nanos 2700"],
+    ),
+    "a rollup that was not folded, and is said to be": (
+        f"INSERT INTO rollups VALUES ('{HOUR}', 'nobody', 'openai', 'gpt-4o', '', 1, 0, 0, 0, 0, 0, 0, 0)",
+        [
+            f"rollup {HOUR} nobody",
+            "fold 2026-11-23T1 nobody openai gpt-4o : stored nothing, recomputed request_count 1",
+        ],
+    ),
+    "rollups that are folded, and are said not to be": (
+        "UPDATE folded_until SET hour = ''",
+        ["fold 2026-11-23T1 rhetor openai gpt-4o : stored", "fold 2026-11-23T1 rhetor openai gpt-4o chat: stored"],
+    ),
+    "nothing that says how far": ("DELETE FROM folded_until", ["fold folded_until: stored 0 rows, recomputed 1 row"]),
+}
+
+
+@pytest.mark.parametrize(("statement", "found"), UNDONE.values(), ids=UNDONE.keys())
+async def test_a_fold_that_is_wrong_is_found(folded: str, path: Path, statement: str, found: list[str]) -> None:
+    """Folds are compared with what was folded into them, and names with the cells they are in."""
+    assert await verify(folded) == []
+    tamper(path, statement)
+    lines = [str(difference) for difference in await verify(folded)]
+
+    assert [line[: len(start)] for line, start in zip(lines, found, strict=True)] == found
 
 
 async def test_a_missing_guard_is_found(closed: str, path: Path) -> None:

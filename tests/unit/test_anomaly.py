@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from penia_proxy.budget.anomaly import FLOOR_NANOS, HOURS_MIN, odd_beyond
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.usage import Usage
-from penia_proxy.watch.habits import Habits
+from penia_proxy.watch.habits import Habits, limits_of
 
 USD = 1_000_000_000
 NOW = datetime(2026, 11, 23, 12, 20, tzinfo=UTC)
@@ -41,8 +41,7 @@ def test_an_hour_is_odd_once_it_has_cost_too_much() -> None:
     """The present hour adds up; another component's, another hour's and a correction do not count."""
     habits = Habits()
     hour = NOW.replace(minute=0)
-    past = [("agent", hour - timedelta(hours=back), USD) for back in range(1, 50)]
-    habits.learn([*past, ("agent", hour, USD)], NOW)
+    habits.learn(limits_of({"agent": [USD] * 50, "idle": [0] * 50}), {"agent": USD}, hour)
 
     assert habits.take(record(USD)) is None
     assert habits.take(record(5 * USD, component="other")) is None

@@ -1,0 +1,151 @@
+"""
+Say where figures are read from.
+
+Its one job: the statements that yield the cells (day, hour, groupings and measures) of what a filter asks for, exact
+to its instants.
+Rules: whole units are read from `folds`, as few as they are, so that a summary grows neither with hours nor with calls;
+what is not folded yet and the hours at both ends from `rollups`; broken hours, and what none of these tells apart (a
+budget, a cost basis), from the records. Each cell is read once: it is folded, or behind `folded_until`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, Subquery, Table, case, func, literal, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from penia_proxy.budget.usage import UNPRICED_COUNTS
+from penia_proxy.clock import from_iso, iso
+from penia_proxy.ledger.days import DAY, UNITS, Parts, Span, hours_of, parted, units_of
+from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
+from penia_proxy.ledger.rows import MEASURES, RollupKey
+from penia_proxy.ledger.schema import folded_until, folds, folds_by_name, rollups, usage_records
+
+KEY = tuple(rollups.primary_key)
+_DAY = UNITS["day"]
+_HOUR = len("2026-11-23T10")
+UNTOLD = ""
+_NOWHEN = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Extent(NamedTuple):
+    """The days of which there are rollups, and how far these are folded."""
+
+    start: datetime
+    end: datetime
+    """Not after `start` where there are none."""
+    folded: RollupKey
+
+
+EXTENT = select(*(select(end(rollups.c.hour)).scalar_subquery() for end in (func.min, func.max)), folded_until)
+
+
+async def extent_of(connection: AsyncConnection) -> Extent:
+    """Return it as of the connection's snapshot."""
+    oldest, newest, *folded = (await connection.execute(EXTENT)).one()
+    if oldest is None:
+        return Extent(_NOWHEN, _NOWHEN, tuple(folded))
+    first, last = from_iso(oldest[:_DAY]), from_iso(newest[:_DAY])
+    return Extent(first, last + DAY, tuple(folded))
+
+
+class Cells:
+    """The cells that a filter asks for, in one snapshot."""
+
+    def __init__(self, asked: RecordFilter, extent: Extent, *, by_hour: bool = False) -> None:
+        """``by_hour``: hours are told apart, and nothing is read from folds."""
+        self._asked = asked
+        self._folded = extent.folded
+        span = Span(asked.start or extent.start, asked.end or extent.end)
+        if asked.budget_id is not None or asked.cost_bases:
+            self._parts = Parts(None, (), (span,))
+        else:
+            self._parts = hours_of(span) if by_hour else parted(span)
+        self.by_name = not any(asked.among(grouping) for grouping in GROUPINGS)
+        """Whether it is of all names, so that it need not be known which of them go together."""
+
+    def unfolded(self) -> list[Select[Any]]:
+        """Return day, hour, groupings and measures of what is not read from folds: at least one statement."""
+        found = [_of_records(self._asked, *span) for span in self._parts.broken]
+        found += [_of_rollups(self._asked, span) for span in self._parts.hours]
+        if self._parts.units is not None:
+            found.append(self._unfolded(self._parts.units))
+        return found
+
+    def folded(self, *, by_day: bool) -> list[Select[Any]]:
+        """Return the same of the rest; UNTOLD are hours, and days where these are not asked for."""
+        if self._parts.units is None:
+            return []
+        names = (folds.c[name] for name in GROUPINGS)
+        return [_of_folds(folds, names, self._parts.units, by_day=by_day).where(*_chosen(self._asked, folds.c))]
+
+    def folded_names(self, grouping: Grouping, *, by_day: bool) -> list[Select[Any]]:
+        """Return the same of the rest by one grouping's names, which is less to read. Only where it is `by_name`."""
+        if self._parts.units is None:
+            return []
+        columns = folds_by_name.c
+        names = [columns.name.label(grouping)]
+        return [_of_folds(folds_by_name, names, self._parts.units, by_day=by_day).where(columns.grouping == grouping)]
+
+    def _unfolded(self, units: Span) -> Select[Any]:
+        """Return the cells of whole units that are not folded yet."""
+        if iso(units.start) > self._folded[0]:
+            return _of_rollups(self._asked, units)
+        # In place of the units' start: beside it SQLite might walk from there.
+        return _of_rollups(self._asked, units, since=tuple_(*KEY) > tuple_(*self._folded))
+
+
+def newest_of(asked: RecordFilter, number: int) -> Subquery:
+    """Return the cells of so many matches, read from an index in its order: what that costs has an end."""
+    _, moment, seq = source(asked)
+    matches = _of_records(asked, asked.start, asked.end)
+    return matches.order_by(moment.desc(), seq.desc()).limit(number).subquery("cells")
+
+
+def _of_folds(table: Table, names: Iterable[ColumnElement[str]], units: Span, *, by_day: bool) -> Select[Any]:
+    return select(
+        (func.substr(table.c.span, 1, _DAY) if by_day else literal(UNTOLD)).label("day"),
+        literal(UNTOLD).label("hour"),
+        *names,
+        *(table.c[name] for name in MEASURES),
+    ).where(table.c.span.in_(units_of(units, by_day=by_day)))
+
+
+def _of_rollups(asked: RecordFilter, span: Span, *, since: ColumnElement[bool] | None = None) -> Select[Any]:
+    hour = rollups.c.hour
+    return select(
+        func.substr(hour, 1, _DAY).label("day"),
+        func.substr(hour, 1, _HOUR).label("hour"),
+        *(rollups.c[name] for name in (*GROUPINGS, *MEASURES)),
+    ).where(hour >= iso(span.start) if since is None else since, hour < iso(span.end), *_chosen(asked, rollups.c))
+
+
+def _chosen(asked: RecordFilter, columns: Any) -> list[ColumnElement[bool]]:
+    return [columns[grouping].in_(values) for grouping in GROUPINGS if (values := asked.among(grouping))]
+
+
+def _of_records(asked: RecordFilter, start: datetime | None, end: datetime | None) -> Select[Any]:
+    where, moment, _ = source(asked)
+    return (
+        select(
+            func.substr(moment, 1, _DAY).label("day"),
+            func.substr(moment, 1, _HOUR).label("hour"),
+            *(func.coalesce(usage_records.c[name], "").label(name) for name in GROUPINGS),
+            *measures_of_records(),
+        )
+        .select_from(where)
+        .where(*conditions(replace(asked, start=start, end=end), moment))
+    )
+
+
+def measures_of_records() -> Iterator[ColumnElement[Any]]:
+    """Return what one record adds to each of MEASURES; `rows.measures_of` says the same in Python."""
+    columns = usage_records.c
+    special: dict[str, ColumnElement[Any]] = {
+        "request_count": case((columns.corrects.is_(None), literal(1)), else_=literal(0)),
+        "cost_nanos": func.coalesce(columns.cost_nanos, 0),
+        "unpriced_count": case(UNPRICED_COUNTS, value=columns.cost_basis, else_=literal(0)),
+    }
+    return ((special[name] if name in special else columns[name]).label(name) for name in MEASURES)
