@@ -387,6 +387,8 @@ def main() -> None:
     asked = [int(argument) for argument in sys.argv[1:] if argument != "--lenient"]
     lenient = "--lenient" in sys.argv
     clients, rate, seconds = [*asked, *(CLIENTS, RATE, SECONDS)[len(asked) :]]
+    if clients < (least := STALLED + DROPPING + WATCHING + COMPONENTS):
+        sys.exit(f"there must be {least} clients, so that one watches each component")
     pin(1)
     gc.disable()  # a thousand clients here, too: looking through them would be taken for the gateway's delay
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -73,8 +73,12 @@ class LiveSocket:
             await self._carry(socket, client, line)
         finally:
             self._hub.leave(client)
-            if not socket.closed and request.transport is not None:
-                request.transport.abort()  # it would not hear a farewell either
+            if socket.prepared and not socket.closed:
+                if request.transport is not None:
+                    request.transport.abort()  # it would not hear a farewell either
+                # Its next heartbeat would keep a connection that is gone for a minute. On one that is gone it waits for
+                # nothing.
+                await socket.close()
         return socket
 
     async def _carry(self, socket: web.WebSocketResponse, client: LiveClient, line: TransportLine) -> None:

@@ -85,7 +85,6 @@ class LiveClient:
     ) -> None:
         """``gap`` makes a message of a seq, a channel, and how many of its events were missed."""
         self.readings: dict[Channel, Reading] = {}
-        self.round = 0
         self.errors = 0
         self.held_back = False
         """Whether it is told nothing: while a snapshot is made, which goes before what happens meanwhile."""

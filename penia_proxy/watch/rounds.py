@@ -1,7 +1,8 @@
 """
 Say whose turn it is.
 
-Its one job: serve clients when there is something for them: at once, but no more than once a round unless it is urgent.
+Its one job: serve clients when there is something for them: at once while that is rare, and together, once a round,
+where there are many clients or much to tell.
 Rules: a round is begun from outside, as often as that pleases. Only so many are served before anything else that the
 process does gets its turn, so that a thousand clients hold up no call. Whoever fails is logged, and the next is served.
 """
@@ -17,12 +18,12 @@ log = logging.getLogger(__name__)
 SLICE = 32
 """Clients served in one go: less than a millisecond."""
 
+EARLY_MAX = 256
+"""Turns in a round that are taken at once: of a round of 100 ms, five at most."""
+
 
 class Served(Protocol):
     """Who is served."""
-
-    round: int
-    """The round in which it was served last."""
 
     def serve(self) -> bool:
         """Take a turn; return whether another one is wanted in this round."""
@@ -35,18 +36,19 @@ class Rounds:
     def __init__(self, arm: Callable[[], None]) -> None:
         """``arm``: ask for the next round, as somebody waits for it."""
         self._arm = arm
-        self._round = 1
+        self._early = EARLY_MAX
         self._turn: OrderedDict[Served, None] = OrderedDict()
         self._next: dict[Served, None] = {}
         self._serving = False
         self._quiet: asyncio.Future[None] | None = None
 
     def call(self, one: Served) -> None:
-        """Serve one now that something is there for it, or in the next round where it had its turn in this one."""
-        if one.round == self._round:
-            self.later(one)
-        else:
+        """Serve one that something is there for: now, or in the next round where many were served in this one."""
+        if self._early:
+            self._early -= 1
             self.urge(one)
+        else:
+            self.later(one)
 
     def urge(self, one: Served) -> None:
         """Serve one now."""
@@ -60,7 +62,7 @@ class Rounds:
 
     async def run(self) -> None:
         """Begin a round, and wait until everybody has been served who waited for it."""
-        self._round += 1
+        self._early = EARLY_MAX
         self._turn.update(self._next)
         self._next.clear()
         if self._turn:
@@ -77,7 +79,6 @@ class Rounds:
     def _serve(self) -> None:
         for _ in range(min(SLICE, len(self._turn))):
             one, _nothing = self._turn.popitem(last=False)
-            one.round = self._round
             try:
                 again = one.serve()
             except Exception:

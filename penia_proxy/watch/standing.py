@@ -3,10 +3,11 @@ Follow what changes without a call.
 
 Its one job: which alerts are open at this moment; and that windows that turn and grants that expire are seen by whoever
 watches figures, although nothing was spent.
-Rule: nothing here decides: a verdict asks for its windows at its own instant.
+Rules: nothing here decides: a verdict asks for its windows at its own instant. It never raises.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,8 @@ from penia_proxy.watch.shapes import alert_json
 
 QUARTER_S = 900
 """Windows begin at whole quarters of an hour, in every time zone that there is today."""
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 64
 """Budgets that are looked at before anything else gets its turn."""
@@ -53,8 +56,13 @@ class Turns:
         for number, budget in enumerate(budgets, 1):
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
-            if _stands(budget, before) != _stands(budget, now):
-                self._touched([budget.budget_id])
+            try:
+                stands_otherwise = _stands(budget, before) != _stands(budget, now)
+            except Exception:
+                log.exception("the windows of budget %s could not be told", budget.budget_id)
+            else:
+                if stands_otherwise:
+                    self._touched([budget.budget_id])
 
 
 def _stands(budget: Budget, at: datetime) -> tuple[object, ...]:

@@ -5,14 +5,16 @@ Rule: the one that listens hears everything, and what the other does takes no me
 """
 
 import asyncio
+import gc
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientWebSocketResponse
+from aiohttp import ClientWebSocketResponse, web
 
 from penia_proxy.following import Live, Lost, Snapshot
 from tests.faults.table import Rounds
@@ -32,8 +34,8 @@ def masked(text: str, opcode: int = 0x81) -> bytes:
 
 
 @asynccontextmanager
-async def deaf(penia: Running) -> AsyncIterator[socket.socket]:
-    """Open a live client that subscribes and reads nothing."""
+async def deaf(penia: Running, *, alone: bool = False) -> AsyncIterator[socket.socket]:
+    """Open a live client that subscribes and reads nothing, beside one that listens or ``alone``."""
     port = int(penia.url.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port)) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -41,7 +43,7 @@ async def deaf(penia: Running) -> AsyncIterator[socket.socket]:
             b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" + masked(SUBSCRIBE)
         )
-        while penia.gateway.hub.client_count < 2:
+        while penia.gateway.hub.client_count < 2 - alone:
             await asyncio.sleep(0.005)
         yield raw
 
@@ -121,6 +123,23 @@ async def test_the_deaf_are_closed_and_who_drops_knows_everything(start: Start, 
         assert restless.count(Snapshot) == 1
         assert restless.calls == steady.calls
     rounds(count)
+
+
+@pytest.mark.fault("W1")
+async def test_who_vanishes_leaves_nothing(start: Start, rounds: Rounds) -> None:
+    """Clients whose connection just breaks are not kept until their next heartbeat would have come."""
+    penia = await start()
+    gone = 0
+    for _ in range(20):
+        async with deaf(penia, alone=True) as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing breaks it
+        while penia.gateway.hub.client_count:
+            await asyncio.sleep(0.005)
+        gone += 1
+    gc.collect()
+
+    assert [one for one in gc.get_objects() if isinstance(one, web.WebSocketResponse)] == []
+    rounds(gone)
 
 
 @pytest.mark.fault("W2")

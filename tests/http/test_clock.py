@@ -19,6 +19,7 @@ from penia_proxy.config import load_config
 from penia_proxy.sandbox import running_sandbox
 from penia_proxy.sandbox.faults import Asked, Behaviour
 from tests.api.client import NOON
+from tests.followers import following
 from tests.gateways import KEYS, Running, balanced
 from tests.processes import configure, listening, running
 
@@ -173,3 +174,17 @@ async def test_a_process_whose_clock_is_moved(tmp_path: Path) -> None:
         rows = file.execute("SELECT timestamp, cost_basis FROM usage_records ORDER BY seq").fetchall()
     assert {basis for _, basis in rows} == {"reported"}
     assert [(datetime.fromisoformat(at).date() - today).days for at, _ in rows] == [0, 0, 0, -1, -1, 1]
+
+
+async def test_live_clients_see_a_day_begin(penia: tuple[Running, Wall]) -> None:
+    """At midnight the day is at 0 for whoever watches, although nobody has spent anything since."""
+    gateway, wall = penia
+    await gateway.chat()
+    async with following(gateway, gateway.url, channels=["budget_updates"]) as follower:
+        (before,) = follower.budgets.values()
+        wall.ahead += DAY
+        await follower.until(lambda _: all(one["daily"]["spent"] == 0 for one in follower.budgets.values()))
+        (after,) = follower.budgets.values()
+
+    assert before["daily"]["spent"] > 0
+    assert after["daily"]["window_end"] > before["daily"]["window_end"]

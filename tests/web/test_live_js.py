@@ -4,8 +4,6 @@ The dashboard's live client, in a real browser, before a real gateway, over a ne
 Rule: the page does nothing but listen and keep what it is told; what it knows is compared with what the gateway knows.
 """
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,12 @@ from playwright.async_api import Page, Route, async_playwright
 from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
 from tests.gateways import Running, Start
-from tests.http.conftest import start  # noqa: F401
+from tests.web.chromium import FLAGS, MISSING, found
 from tests.wire import Wire, wire
 
 SCRIPT = Path(__file__).parents[2] / "penia_proxy" / "web" / "live.js"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-
-FLAGS = ["--no-sandbox", "--disable-features=LocalNetworkAccessChecks"]
+HANDED = "--disable-features=LocalNetworkAccessChecks"
 """The page is handed to the browser, not loaded: so it seems to come from elsewhere than the gateway."""
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
-    pytest.mark.usefixtures("start"),
-]
 
 PAGE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><script type="module">
 import { connect, retryDelay } from "./live.js";
@@ -58,9 +49,11 @@ Object.assign(window, { seen, live, retryDelay });
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     """Open a browser whose console must stay free of errors that are not the network's."""
+    if (path := found()) is None:
+        pytest.skip(MISSING)
     complaints: list[str] = []
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, HANDED])
         opened = await browser.new_page()
         opened.on("pageerror", lambda error: complaints.append(str(error)))
         opened.set_default_timeout(20_000)
@@ -110,7 +103,7 @@ async def until_told(page: Page, record_id: str) -> None:
 BUDGETS = ({"name": "Default", "daily_limit": 5.0},)
 
 
-async def test_it_tells_where_budgets_stand_and_what_happens(page: Page, start: Start) -> None:  # noqa: F811
+async def test_it_tells_where_budgets_stand_and_what_happens(page: Page, start: Start) -> None:
     """A snapshot first, then each call once, and the budget ends where the gateway has it."""
     penia = await start(budgets=BUDGETS)
     (budget,) = penia.gateway.book.active
@@ -128,7 +121,7 @@ async def test_it_tells_where_budgets_stand_and_what_happens(page: Page, start: 
         assert await states(page) == ["connecting", "live"]
 
 
-async def test_it_comes_back_without_losing_anything(page: Page, start: Start) -> None:  # noqa: F811
+async def test_it_comes_back_without_losing_anything(page: Page, start: Start) -> None:
     """What happened while the line was cut is told afterwards, once, in order, without a snapshot."""
     penia = await start(budgets=BUDGETS)
     async with wire(port_of(penia.gateway)) as line:
@@ -150,7 +143,7 @@ async def test_it_comes_back_without_losing_anything(page: Page, start: Start) -
         assert (await known(page, "snapshots"), await known(page, "gaps")) == (1, [])
 
 
-async def test_a_gateway_that_started_again_is_another_one(page: Page, start: Start) -> None:  # noqa: F811
+async def test_a_gateway_that_started_again_is_another_one(page: Page, start: Start) -> None:
     """After a restart the page recovers by itself: a snapshot, and that calls in between were not told."""
     penia = await start(budgets=BUDGETS)
     async with wire(port_of(penia.gateway)) as line:
@@ -172,7 +165,26 @@ async def test_a_gateway_that_started_again_is_another_one(page: Page, start: St
         await again.stop()
 
 
-async def test_a_line_on_which_nothing_comes_is_dead(page: Page, start: Start) -> None:  # noqa: F811
+async def test_what_was_dropped_is_told(page: Page, start: Start) -> None:
+    """Who is too slow hears how many calls it missed; of alerts it is shown all that are open."""
+    penia = await start(budgets=BUDGETS)
+    hub = penia.gateway.hub
+    for ring in hub._rings.values():
+        ring._events_max = 2
+    async with wire(port_of(penia.gateway)) as line:
+        await listening(page, line)
+        for number in range(10):  # in one go, so that nobody can have read any of it
+            hub.usage({"record_id": f"r_{number}"}, [], "rhetor")
+            hub.alert({"alert_id": f"a_{number}"}, None)
+        await page.wait_for_function("seen.snapshots === 2")
+
+        assert await known(page, "gaps") == [["usage", 8]]
+        assert await known(page, "usage") == ["r_8", "r_9"]
+        assert await known(page, "alerts") == {}
+        assert len(await known(page, "budgets")) == 1
+
+
+async def test_a_line_on_which_nothing_comes_is_dead(page: Page, start: Start) -> None:
     """A network that swallows everything closes nothing: the page asks, hears no answer, and connects anew."""
     penia = await start(budgets=BUDGETS)
     async with wire(port_of(penia.gateway)) as line:
@@ -195,7 +207,7 @@ async def test_a_line_on_which_nothing_comes_is_dead(page: Page, start: Start) -
         await page.wait_for_function("live.state === 'live'")
 
 
-async def test_filters_and_objections(page: Page, start: Start) -> None:  # noqa: F811
+async def test_filters_and_objections(page: Page, start: Start) -> None:
     """A filter is passed on; one that the gateway objects to is told, and never looks as if it were live."""
     penia = await start(budgets=BUDGETS)
     async with wire(port_of(penia.gateway)) as line:
@@ -211,7 +223,7 @@ async def test_filters_and_objections(page: Page, start: Start) -> None:  # noqa
         await page.wait_for_function("live.state === 'stale'")
 
 
-async def test_closed_is_closed(page: Page, start: Start) -> None:  # noqa: F811
+async def test_closed_is_closed(page: Page, start: Start) -> None:
     """After `close` nothing is heard and nothing is tried, whatever happens to the page."""
     penia = await start(budgets=BUDGETS)
     async with wire(port_of(penia.gateway)) as line:
@@ -226,7 +238,7 @@ async def test_closed_is_closed(page: Page, start: Start) -> None:  # noqa: F811
         assert penia.gateway.hub.client_count == 0
 
 
-async def test_waits_grow_and_differ(page: Page, start: Start) -> None:  # noqa: F811
+async def test_waits_grow_and_differ(page: Page, start: Start) -> None:
     """A wait is between half and all of what has doubled with each failure, and never more than five seconds."""
     penia = await start()
     async with wire(port_of(penia.gateway)) as line:
