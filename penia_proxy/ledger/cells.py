@@ -72,25 +72,26 @@ class Cells:
         found = [_of_records(self._asked, *span) for span in self._parts.broken]
         found += [_of_rollups(self._asked, span) for span in self._parts.hours]
         if self._parts.units is not None:
-            found.append(self._unfolded(self._parts.units))
+            found.append(self._behind(self._parts.units))
         return found
 
-    def folded(self, *, by_day: bool) -> list[Select[Any]]:
-        """Return the same of the rest; UNTOLD are hours, and days where these are not asked for."""
-        if self._parts.units is None:
-            return []
-        names = (folds.c[name] for name in GROUPINGS)
-        return [_of_folds(folds, names, self._parts.units, by_day=by_day).where(*_chosen(self._asked, folds.c))]
+    def folded(self, *, by_day: bool, only: Grouping | None = None) -> list[Select[Any]]:
+        """
+        Return the same of the rest; UNTOLD are hours, and days where these are not asked for.
 
-    def folded_names(self, grouping: Grouping, *, by_day: bool) -> list[Select[Any]]:
-        """Return the same of the rest by one grouping's names, which is less to read. Only where it is `by_name`."""
-        if self._parts.units is None:
+        ``only``: no other grouping is told apart, if it is `by_name`; that is less to read.
+        """
+        units = self._parts.units
+        if units is None:
             return []
+        if only is None or not self.by_name:
+            names = (folds.c[name] for name in GROUPINGS)
+            return [_of_folds(folds, names, units, by_day=by_day).where(*_chosen(self._asked, folds.c))]
         columns = folds_by_name.c
-        names = [columns.name.label(grouping)]
-        return [_of_folds(folds_by_name, names, self._parts.units, by_day=by_day).where(columns.grouping == grouping)]
+        named = _of_folds(folds_by_name, [columns.name.label(only)], units, by_day=by_day)
+        return [named.where(columns.grouping == only)]
 
-    def _unfolded(self, units: Span) -> Select[Any]:
+    def _behind(self, units: Span) -> Select[Any]:
         """Return the cells of whole units that are not folded yet."""
         if iso(units.start) > self._folded[0]:
             return _of_rollups(self._asked, units)

@@ -220,11 +220,10 @@ def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
     known = _added(shared, *keys).cte("known").prefix_with("MATERIALIZED")
     said = []
     for grouping in GROUPINGS:
-        rest = cells.folded_names(grouping, by_day=False) if cells.by_name else []
+        rest = cells.folded(by_day=False, only=grouping) if cells.by_name else []
         said.append(_added([known.select(), *rest], grouping, kind=grouping))
     told = known.select().where(known.c.day != UNTOLD)
-    rest = cells.folded_names("provider", by_day=True) if cells.by_name else cells.folded(by_day=True)
-    return union_all(*said, _added([told, *rest], "day", kind="day"))
+    return union_all(*said, _added([told, *cells.folded(by_day=True, only="provider")], "day", kind="day"))
 
 
 def bucketing(
@@ -233,8 +232,7 @@ def bucketing(
     """Return the statement of figures over time: (of some names of a grouping: name,) bucket and figures."""
     cells = Cells(asked, extent, by_hour=bucket == "hour")
     by = grouping or "provider"  # of which there are few
-    rest = cells.folded_names(by, by_day=True) if cells.by_name else cells.folded(by_day=True)
-    parts = [*cells.unfolded(), *rest]
+    parts = [*cells.unfolded(), *cells.folded(by_day=True, only=by)]
     if grouping is None:
         return _added(parts, bucket)
     return _added([part.where(part.selected_columns[by].in_(names)) for part in parts], by, bucket)
@@ -243,8 +241,8 @@ def bucketing(
 def ranking(asked: RecordFilter, extent: Extent, grouping: Grouping, most: int) -> Select[Any]:
     """Return the statement of so many names, with their figures, that cost most."""
     cells = Cells(asked, extent)
-    rest = cells.folded_names(grouping, by_day=False) if cells.by_name else cells.folded(by_day=False)
-    return _added([*cells.unfolded(), *rest], grouping).order_by(desc("cost_nanos"), grouping).limit(most)
+    parts = [*cells.unfolded(), *cells.folded(by_day=False, only=grouping)]
+    return _added(parts, grouping).order_by(desc("cost_nanos"), grouping).limit(most)
 
 
 def capturing(asked: RecordFilter, extent: Extent) -> Select[Any]:
