@@ -16,8 +16,10 @@ from playwright.async_api import Page, expect
 from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
 from tests.gateways import Running, Start
-from tests.web.conftest import Watched
+from tests.web.conftest import ONE_LOOP, Watched
 from tests.web.desk import VIEWS, at_rest, moved, opened
+
+pytestmark = ONE_LOOP
 
 DEFAULT: dict[str, Any] = {"name": "Default", "daily_limit": 5.0, "weekly_limit": 25.0, "monthly_limit": 100.0}
 EVIL = "<img src=x onerror=alert(1)>"
