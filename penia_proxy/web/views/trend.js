@@ -29,6 +29,7 @@ export function trendPanel({ budget, period, signal }) {
     wide: "w8 fills",
     load: (stop) => load(budget, period, stop),
     draw(data) {
+      if (!data.points.some((point) => point.count)) return null;
       known = data;
       const last = data.points.at(-1);
       chart.setAttribute(
@@ -42,7 +43,7 @@ export function trendPanel({ budget, period, signal }) {
       fill(figures, asTable(data));
       return [chart, details];
     },
-    empty: "",
+    empty: "No calls in this period.",
     signal,
     lines: 8,
   });
