@@ -112,6 +112,8 @@ async def test_a_budget_is_changed_topped_up_and_deactivated(start: Start, page:
     await expect(page.locator(DAY)).to_contain_text("of $7.25")
     _, budget = await penia.api("GET", f"/api/v1/budgets/{budget_id}")
     assert (budget["daily_limit"], budget["enforcement"], budget["weekly_limit"]) == (7.25, "block", 25.0)
+    # It follows the enforcement still: a form that was only opened fixes nothing.
+    assert budget["unpriced"] == "block"
 
     await page.get_by_label("Amount").fill("2.5")
     await page.get_by_label("Reason").fill("end of quarter")
