@@ -250,7 +250,8 @@ async def test_new_calls_are_offered_and_do_not_move_the_list(start: Start, page
     """Whoever reads the list is told of new calls, and sees them when asked for."""
     penia = await start()
     await penia.chat()
-    await opened(page, penia.url, "usage")
+    await opened(page, penia.url, "usage?component=default")
+    await penia.chat({"X-Penia-Component": "another"})
     await penia.chat()
     fresh = page.get_by_role("button", name="Show 1 new call")
     await expect(fresh).to_be_visible()
