@@ -16,7 +16,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
 
 from tests.gateways import Start
-from tests.http.conftest import starting
+from tests.http.conftest import start, starting  # noqa: F401 - the first is a fixture, for tests with a loop each
 from tests.web.chromium import FLAGS, MISSING, found
 
 WAIT_MS = 15_000
@@ -49,8 +49,8 @@ class Watched:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Give tests a function that starts a gateway before a sandbox of its own."""
+async def serve(tmp_path: Path) -> AsyncIterator[Start]:
+    """Give tests a function that starts a gateway before a sandbox of its own, in the browser's loop."""
     async with starting(tmp_path) as begin:
         yield begin
 

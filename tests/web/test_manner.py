@@ -23,8 +23,8 @@ BUDGETS = (
 )
 
 
-async def _busy(start: Start) -> Running:
-    penia = await start(budgets=BUDGETS)
+async def _busy(serve: Start) -> Running:
+    penia = await serve(budgets=BUDGETS)
     for component in ("rhetor", "apollo", "asking", "rhetor"):
         await penia.chat({"X-Penia-Component": component})
     return penia
@@ -43,9 +43,9 @@ async def _violations(page: Page) -> list[str]:
     ]
 
 
-async def test_axe_finds_nothing_serious(start: Start, page: Page) -> None:
+async def test_axe_finds_nothing_serious(serve: Start, page: Page) -> None:
     """In no view of a busy gateway, nor in a dialog, in either theme."""
-    penia = await _busy(start)
+    penia = await _busy(serve)
     await opened(page, penia.url)
     _, listed = await penia.api("GET", "/api/v1/budgets")
     found: dict[str, list[str]] = {}
@@ -67,9 +67,9 @@ async def test_axe_finds_nothing_serious(start: Start, page: Page) -> None:
     assert found == {}
 
 
-async def test_nothing_is_there_and_it_says_so(start: Start, page: Page, watched: Watched) -> None:
+async def test_nothing_is_there_and_it_says_so(serve: Start, page: Page, watched: Watched) -> None:
     """Without a budget or a call every view has words for it, and no figure."""
-    penia = await start()
+    penia = await serve()
     await opened(page, penia.url)
     for view, said in (
         ("overview", "No call has been metered yet."),
@@ -86,9 +86,9 @@ async def test_nothing_is_there_and_it_says_so(start: Start, page: Page, watched
     assert watched.elsewhere(penia.url) == []
 
 
-async def test_nothing_sticks_out(start: Start, page: Page) -> None:
+async def test_nothing_sticks_out(serve: Start, page: Page) -> None:
     """At any width a view scrolls downwards only."""
-    penia = await _busy(start)
+    penia = await _busy(serve)
     await opened(page, penia.url)
     wider = []
     for view in VIEWS:
@@ -101,9 +101,9 @@ async def test_nothing_sticks_out(start: Start, page: Page) -> None:
     assert wider == []
 
 
-async def test_the_keyboard_is_enough(start: Start, page: Page) -> None:
+async def test_the_keyboard_is_enough(serve: Start, page: Page) -> None:
     """The first tab skips to the figures, views are reached by tab and enter, and the focus goes with them."""
-    penia = await _busy(start)
+    penia = await _busy(serve)
     await opened(page, penia.url)
     await page.keyboard.press("Tab")
     await expect(page.locator("#skip")).to_be_focused()
@@ -117,9 +117,9 @@ async def test_the_keyboard_is_enough(start: Start, page: Page) -> None:
     assert await page.title() == "Budgets · Penia"
 
 
-async def test_a_theme_is_chosen_and_kept(start: Start, context: BrowserContext, page: Page) -> None:
+async def test_a_theme_is_chosen_and_kept(serve: Start, context: BrowserContext, page: Page) -> None:
     """The system's theme holds until one is chosen, and that one from then on, charts included."""
-    penia = await _busy(start)
+    penia = await _busy(serve)
     background = "getComputedStyle(document.documentElement).backgroundColor"
     await page.emulate_media(color_scheme="light")
     await opened(page, penia.url)
@@ -135,9 +135,9 @@ async def test_a_theme_is_chosen_and_kept(start: Start, context: BrowserContext,
     assert light != dark == await other.evaluate(background)
 
 
-async def test_charts_load_where_a_chart_is(start: Start, page: Page, watched: Watched) -> None:
+async def test_charts_load_where_a_chart_is(serve: Start, page: Page, watched: Watched) -> None:
     """Plotly is asked for by the view that has a chart, and it draws under a policy without unsafe-inline."""
-    penia = await _busy(start)
+    penia = await _busy(serve)
     await opened(page, penia.url, "budgets")
     assert not [url for url in watched.asked if "plotly" in url]
     await moved(page, "overview")
@@ -145,9 +145,9 @@ async def test_charts_load_where_a_chart_is(start: Start, page: Page, watched: W
     await expect(page.locator(".chart .main-svg").first).to_be_visible()
 
 
-async def test_it_is_painted_within_a_second(start: Start, page: Page) -> None:
+async def test_it_is_painted_within_a_second(serve: Start, page: Page) -> None:
     """The first paint waits for neither an answer of the API nor Plotly: for the page and its style sheets only."""
-    penia = await _busy(start)
+    penia = await _busy(serve)
     await opened(page, penia.url)
     before = await page.evaluate(
         """() => {
