@@ -33,9 +33,12 @@ function set(element, name, value) {
 
 /** Put children in place of an element's own, and the focus back on what is the same by `data-key`. */
 export function fill(element, ...children) {
+  const nodes = children.flat(Infinity).filter(is).map(node);
+  const old = [...element.childNodes];
+  if (nodes.length === old.length && nodes.every((one, index) => one === old[index])) return;
   const held = document.activeElement;
   const key = held && element.contains(held) ? held.dataset.key : undefined;
-  element.replaceChildren(...children.flat(Infinity).filter(is).map(node));
+  element.replaceChildren(...nodes);
   if (key !== undefined) element.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
 }
 

@@ -65,6 +65,8 @@ export function figure({
 
   function failed(error) {
     if (error.status === undefined) console.error(error);
+    // That nobody answers is said once, above all views, and what is here is asked for again when somebody does.
+    if (error.status === 0 && hasData) return;
     element.dataset.state = hasData ? "stale" : "error";
     const said = error.status === undefined ? "This could not be shown." : error.message;
     trouble.hidden = false;

@@ -5,7 +5,7 @@ Rule: after every test held is zero, every call has one ending, and the books ve
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from penia_proxy.sandbox.faults import Script
 from tests.gateways import Running, Start, balanced
 
 
-@pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Give tests a function that starts a gateway before a sandbox of its own."""
+@asynccontextmanager
+async def starting(tmp_path: Path) -> AsyncIterator[Start]:
+    """Give a function that starts a gateway before a sandbox of its own; both end with the context."""
     started: list[Running] = []
     async with AsyncExitStack() as stack:
 
@@ -60,6 +60,13 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         yield begin
     for running in started:
         await balanced(running)
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Give tests a function that starts a gateway before a sandbox of its own."""
+    async with starting(tmp_path) as begin:
+        yield begin
 
 
 @pytest.fixture(scope="session")

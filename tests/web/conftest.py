@@ -1,21 +1,27 @@
 """
 A real browser before a real gateway.
 
-Its one job: pages whose every request, error and policy violation is kept. Rule: a test ends with a console free of
-errors, and no request has left the gateway's origin.
+Its one job: pages whose every request, error and policy violation is kept. Rules: a test ends with a console free of
+errors, and no request has left the gateway's origin. One browser, and so one event loop, serves all tests of the
+dashboard; each has a window of its own, which shares nothing with another's.
 """
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
 
-from tests.http.conftest import start  # noqa: F401 - a fixture
+from tests.gateways import Start
+from tests.http.conftest import start, starting  # noqa: F401 - the first is a fixture, for tests with a loop each
 from tests.web.chromium import FLAGS, MISSING, found
 
 WAIT_MS = 15_000
+ONE_LOOP = pytest.mark.asyncio(loop_scope="session")
+"""For every module whose tests use these fixtures."""
 
 
 @dataclass
@@ -42,7 +48,14 @@ class Watched:
         return [one for one in self.asked if urlsplit(one).netloc != urlsplit(url).netloc]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def serve(tmp_path: Path) -> AsyncIterator[Start]:
+    """Give tests a function that starts a gateway before a sandbox of its own, in the browser's loop."""
+    async with starting(tmp_path) as begin:
+        yield begin
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Start a Chromium."""
     path = found()
@@ -54,7 +67,7 @@ async def browser() -> AsyncIterator[Browser]:
         await started.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def watched() -> AsyncIterator[Watched]:
     """Keep what pages say; a test ends with nothing to complain of."""
     kept = Watched()
@@ -62,7 +75,7 @@ async def watched() -> AsyncIterator[Watched]:
     assert kept.complaints == []
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser, watched: Watched) -> AsyncIterator[BrowserContext]:
     """Open a window that is watched."""
     opened = await browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
@@ -75,7 +88,7 @@ async def context(browser: Browser, watched: Watched) -> AsyncIterator[BrowserCo
     await opened.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(context: BrowserContext) -> Page:
     """Open a page."""
     return await context.new_page()

@@ -16,17 +16,19 @@ from playwright.async_api import Page, expect
 from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
 from tests.gateways import Running, Start
-from tests.web.conftest import Watched
+from tests.web.conftest import ONE_LOOP, Watched
 from tests.web.desk import VIEWS, at_rest, moved, opened
+
+pytestmark = ONE_LOOP
 
 DEFAULT: dict[str, Any] = {"name": "Default", "daily_limit": 5.0, "weekly_limit": 25.0, "monthly_limit": 100.0}
 EVIL = "<img src=x onerror=alert(1)>"
 DAY = '[data-period="daily"]'
 
 
-async def test_a_budget_is_made_and_its_card_moves(start: Start, page: Page, watched: Watched) -> None:
+async def test_a_budget_is_made_and_its_card_moves(serve: Start, page: Page, watched: Watched) -> None:
     """A budget is created in the page, a call goes through the gateway, and the figures move without a reload."""
-    penia = await start()
+    penia = await serve()
     await opened(page, penia.url, "budgets/new")
     await page.get_by_label("Name", exact=True).fill("Search team")
     await page.get_by_label("Day", exact=True).fill("0.5")
@@ -60,9 +62,9 @@ async def test_a_budget_is_made_and_its_card_moves(start: Start, page: Page, wat
     assert watched.elsewhere(penia.url) == []
 
 
-async def test_what_is_wrong_is_said_as_one_types(start: Start, page: Page) -> None:
+async def test_what_is_wrong_is_said_as_one_types(serve: Start, page: Page) -> None:
     """A field says what is wrong with it before anything is sent, and what the API refuses stands beside its field."""
-    penia = await start(budgets=(DEFAULT,))
+    penia = await serve(budgets=(DEFAULT,))
     await opened(page, penia.url, "budgets/new")
     day, name = page.get_by_label("Day", exact=True), page.get_by_label("Name", exact=True)
     await day.fill("five")
@@ -83,9 +85,9 @@ async def test_what_is_wrong_is_said_as_one_types(start: Start, page: Page) -> N
     await expect(page.get_by_text("which is reached first")).to_be_visible()
 
 
-async def test_the_preview_counts_what_a_scope_covers(start: Start, page: Page) -> None:
+async def test_the_preview_counts_what_a_scope_covers(serve: Start, page: Page) -> None:
     """While a scope is typed, the page says how many of the last week's calls it matches."""
-    penia = await start()
+    penia = await serve()
     for component in ("rhetor", "rhetor", "apollo"):
         await penia.chat({"X-Penia-Component": component})
     await opened(page, penia.url, "budgets/new")
@@ -98,9 +100,9 @@ async def test_the_preview_counts_what_a_scope_covers(start: Start, page: Page) 
     await expect(preview).to_contain_text("Matches 3 calls")
 
 
-async def test_a_budget_is_changed_topped_up_and_deactivated(start: Start, page: Page) -> None:
+async def test_a_budget_is_changed_topped_up_and_deactivated(serve: Start, page: Page) -> None:
     """What is changed is what was typed; a grant adds to the window; a deactivated budget covers nothing."""
-    penia = await start(budgets=(DEFAULT,))
+    penia = await serve(budgets=(DEFAULT,))
     _, listed = await penia.api("GET", "/api/v1/budgets")
     budget_id = listed["items"][0]["budget_id"]
     await opened(page, penia.url, f"budgets/{budget_id}/edit")
@@ -110,6 +112,8 @@ async def test_a_budget_is_changed_topped_up_and_deactivated(start: Start, page:
     await expect(page.locator(DAY)).to_contain_text("of $7.25")
     _, budget = await penia.api("GET", f"/api/v1/budgets/{budget_id}")
     assert (budget["daily_limit"], budget["enforcement"], budget["weekly_limit"]) == (7.25, "block", 25.0)
+    # It follows the enforcement still: a form that was only opened fixes nothing.
+    assert budget["unpriced"] == "block"
 
     await page.get_by_label("Amount").fill("2.5")
     await page.get_by_label("Reason").fill("end of quarter")
@@ -124,9 +128,9 @@ async def test_a_budget_is_changed_topped_up_and_deactivated(start: Start, page:
     assert budget["is_active"] is False
 
 
-async def test_an_alert_appears_and_is_dismissed(start: Start, page: Page) -> None:
+async def test_an_alert_appears_and_is_dismissed(serve: Start, page: Page) -> None:
     """An alert is in the page as soon as it is raised; dismissed, it is gone from there and known as such."""
-    penia = await start(budgets=({"name": "Small", "daily_limit": 0.00005},))
+    penia = await serve(budgets=({"name": "Small", "daily_limit": 0.00005},))
     await opened(page, penia.url, "alerts")
     await expect(page.get_by_text("Nothing is the matter.")).to_be_visible()
     for _ in range(4):
@@ -148,9 +152,9 @@ async def test_an_alert_appears_and_is_dismissed(start: Start, page: Page) -> No
     assert {one["alert_id"] for one in steps} == {one["alert_id"] for one in known["items"]}
 
 
-async def test_a_request_for_approval_is_answered(start: Start, page: Page) -> None:
+async def test_a_request_for_approval_is_answered(serve: Start, page: Page) -> None:
     """What an `approve` budget asks for appears among the budgets, and the call passes once it is granted."""
-    penia = await start(budgets=({"name": "Asks", "daily_limit": 0.00001, "enforcement": "approve"},))
+    penia = await serve(budgets=({"name": "Asks", "daily_limit": 0.00001, "enforcement": "approve"},))
     await opened(page, penia.url, "budgets")
     assert (await penia.chat()).status == 402
     request = page.locator("li.item")
@@ -161,9 +165,9 @@ async def test_a_request_for_approval_is_answered(start: Start, page: Page) -> N
     assert (await penia.chat()).status == 200
 
 
-async def test_the_page_outlives_the_gateway(start: Start, page: Page, watched: Watched) -> None:
+async def test_the_page_outlives_the_gateway(serve: Start, page: Page, watched: Watched) -> None:
     """The gateway ends and the page says that its figures are old; it starts again and the page recovers by itself."""
-    penia = await start(budgets=(DEFAULT,))
+    penia = await serve(budgets=(DEFAULT,))
     await penia.chat()
     await opened(page, penia.url)
     watched.away = True
@@ -192,9 +196,9 @@ async def test_the_page_outlives_the_gateway(start: Start, page: Page, watched: 
 
 
 @pytest.mark.parametrize(("name", "reads"), [("CSV", "csv"), ("JSON Lines", "jsonl")])
-async def test_an_export_downloads_and_parses(start: Start, page: Page, tmp_path: Path, name: str, reads: str) -> None:
+async def test_an_export_downloads_and_parses(serve: Start, page: Page, tmp_path: Path, name: str, reads: str) -> None:
     """A file has the calls that the filters choose, and no others."""
-    penia = await start()
+    penia = await serve()
     for component in ("rhetor", "apollo", "rhetor"):
         await penia.chat({"X-Penia-Component": component})
     await opened(page, penia.url, "usage?component=rhetor")
@@ -212,9 +216,9 @@ async def test_an_export_downloads_and_parses(start: Start, page: Page, tmp_path
     assert [row["component"] for row in rows] == ["rhetor", "rhetor"]
 
 
-async def test_calls_are_filtered_sorted_paged_and_explained(start: Start, page: Page) -> None:
+async def test_calls_are_filtered_sorted_paged_and_explained(serve: Start, page: Page) -> None:
     """The list follows its filters and its headings, and a call says what its verdict was made of."""
-    penia = await start(budgets=(DEFAULT,))
+    penia = await serve(budgets=(DEFAULT,))
     for number in range(53):
         await penia.chat({"X-Penia-Component": f"part-{number % 3}"}, max_tokens=5 + number)
     await opened(page, penia.url, "usage")
@@ -242,11 +246,12 @@ async def test_calls_are_filtered_sorted_paged_and_explained(start: Start, page:
     await expect(dialog).to_have_count(0)
 
 
-async def test_new_calls_are_offered_and_do_not_move_the_list(start: Start, page: Page) -> None:
+async def test_new_calls_are_offered_and_do_not_move_the_list(serve: Start, page: Page) -> None:
     """Whoever reads the list is told of new calls, and sees them when asked for."""
-    penia = await start()
+    penia = await serve()
     await penia.chat()
-    await opened(page, penia.url, "usage")
+    await opened(page, penia.url, "usage?component=default")
+    await penia.chat({"X-Penia-Component": "another"})
     await penia.chat()
     fresh = page.get_by_role("button", name="Show 1 new call")
     await expect(fresh).to_be_visible()
@@ -255,10 +260,10 @@ async def test_new_calls_are_offered_and_do_not_move_the_list(start: Start, page
     await expect(page.locator("main tbody tr")).to_have_count(2)
 
 
-async def test_names_of_callers_are_text_everywhere(start: Start, page: Page, watched: Watched) -> None:
+async def test_names_of_callers_are_text_everywhere(serve: Start, page: Page, watched: Watched) -> None:
     """A component that is named like markup is read as its name in every view."""
     budget = {**DEFAULT, "name": EVIL, "scope": {"components": [EVIL]}, "daily_limit": 0.00001}
-    penia = await start(budgets=(budget,))
+    penia = await serve(budgets=(budget,))
     # The gateway itself takes no such name; a component that records its own usage may have it.
     used = {"provider": EVIL, "model": EVIL, "task_type": EVIL, "input_tokens": 9, "cost": 1.5}
     for _ in range(3):
@@ -277,9 +282,9 @@ async def test_names_of_callers_are_text_everywhere(start: Start, page: Page, wa
     assert watched.elsewhere(penia.url) == []
 
 
-async def test_models_are_priced_recommended_and_compared(start: Start, page: Page) -> None:
+async def test_models_are_priced_recommended_and_compared(serve: Start, page: Page) -> None:
     """The price list, a recommendation from what was called, and what the past would have cost elsewhere."""
-    penia = await start()
+    penia = await serve()
     for _ in range(3):
         await penia.chat(model="gpt-4o")
     await opened(page, penia.url, "models")
@@ -299,9 +304,9 @@ async def test_models_are_priced_recommended_and_compared(start: Start, page: Pa
     await expect(page.get_by_text("3 of 3 calls compared")).to_be_visible()
 
 
-async def test_settings_are_shown_changed_and_tried(start: Start, page: Page) -> None:
+async def test_settings_are_shown_changed_and_tried(serve: Start, page: Page) -> None:
     """Health and providers are shown, thresholds are saved, and a trial says what became of it."""
-    penia = await start()
+    penia = await serve()
     await penia.chat()
     await opened(page, penia.url, "settings")
     await expect(page.get_by_text("healthy")).to_be_visible()
@@ -319,9 +324,9 @@ async def test_settings_are_shown_changed_and_tried(start: Start, page: Page) ->
     await expect(page.get_by_text("There is no channel yet.")).to_be_visible()
 
 
-async def test_a_failure_is_a_sentence_with_a_way_on(start: Start, page: Page, watched: Watched) -> None:
+async def test_a_failure_is_a_sentence_with_a_way_on(serve: Start, page: Page, watched: Watched) -> None:
     """Where the API fails, a panel says so and can be asked again; nothing is shown as a number that nobody said."""
-    penia = await start(budgets=(DEFAULT,))
+    penia = await serve(budgets=(DEFAULT,))
     broken = '{"error": "Penia failed at this; its log says where.", "code": "internal_error", "detail": null}'
 
     async def fail(route: Any) -> None:

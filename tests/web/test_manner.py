@@ -7,12 +7,13 @@ Rule: axe-core as its wheel ships it; what it calls serious or critical is a fai
 from importlib.resources import files
 from typing import Any
 
-import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.gateways import Running, Start
-from tests.web.conftest import Watched
+from tests.web.conftest import ONE_LOOP, Watched
 from tests.web.desk import VIEWS, moved, opened
+
+pytestmark = ONE_LOOP
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
 BUDGETS = (
@@ -22,8 +23,8 @@ BUDGETS = (
 )
 
 
-async def _busy(start: Start) -> Running:
-    penia = await start(budgets=BUDGETS)
+async def _busy(serve: Start) -> Running:
+    penia = await serve(budgets=BUDGETS)
     for component in ("rhetor", "apollo", "asking", "rhetor"):
         await penia.chat({"X-Penia-Component": component})
     return penia
@@ -42,28 +43,33 @@ async def _violations(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-async def test_axe_finds_nothing_serious(start: Start, page: Page, theme: str) -> None:
-    """In no view of a busy gateway, nor in a dialog."""
-    penia = await _busy(start)
-    await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+async def test_axe_finds_nothing_serious(serve: Start, page: Page) -> None:
+    """In no view of a busy gateway, nor in a dialog, in either theme."""
+    penia = await _busy(serve)
     await opened(page, penia.url)
     _, listed = await penia.api("GET", "/api/v1/budgets")
-    found = {}
+    found: dict[str, list[str]] = {}
+
+    async def look(where: str) -> None:
+        for theme in ("light", "dark"):
+            await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            if said := await _violations(page):
+                found[f"{where}, {theme}"] = said
+
     for view in (*VIEWS, f"budgets/{listed['items'][1]['budget_id']}"):
         await moved(page, view)
-        found[view] = await _violations(page)
+        await look(view)
     await moved(page, "usage")
     await page.locator("main tbody tr").first.get_by_role("button").click()
     await expect(page.get_by_role("dialog")).to_contain_text("reported")
-    found["a call"] = await _violations(page)
+    await look("a call")
 
-    assert {view: said for view, said in found.items() if said} == {}
+    assert found == {}
 
 
-async def test_nothing_is_there_and_it_says_so(start: Start, page: Page, watched: Watched) -> None:
+async def test_nothing_is_there_and_it_says_so(serve: Start, page: Page, watched: Watched) -> None:
     """Without a budget or a call every view has words for it, and no figure."""
-    penia = await start()
+    penia = await serve()
     await opened(page, penia.url)
     for view, said in (
         ("overview", "No call has been metered yet."),
@@ -80,20 +86,24 @@ async def test_nothing_is_there_and_it_says_so(start: Start, page: Page, watched
     assert watched.elsewhere(penia.url) == []
 
 
-@pytest.mark.parametrize("width", [360, 768, 1440])
-async def test_nothing_sticks_out(start: Start, page: Page, width: int) -> None:
+async def test_nothing_sticks_out(serve: Start, page: Page) -> None:
     """At any width a view scrolls downwards only."""
-    penia = await _busy(start)
-    await page.set_viewport_size({"width": width, "height": 800})
+    penia = await _busy(serve)
     await opened(page, penia.url)
+    wider = []
     for view in VIEWS:
         await moved(page, view)
-        assert await page.evaluate("document.documentElement.scrollWidth") <= width, view
+        for width in (360, 768, 1440):
+            await page.set_viewport_size({"width": width, "height": 800})
+            if await page.evaluate("document.documentElement.scrollWidth") > width:
+                wider.append((view, width))
+
+    assert wider == []
 
 
-async def test_the_keyboard_is_enough(start: Start, page: Page) -> None:
+async def test_the_keyboard_is_enough(serve: Start, page: Page) -> None:
     """The first tab skips to the figures, views are reached by tab and enter, and the focus goes with them."""
-    penia = await _busy(start)
+    penia = await _busy(serve)
     await opened(page, penia.url)
     await page.keyboard.press("Tab")
     await expect(page.locator("#skip")).to_be_focused()
@@ -107,9 +117,9 @@ async def test_the_keyboard_is_enough(start: Start, page: Page) -> None:
     assert await page.title() == "Budgets · Penia"
 
 
-async def test_a_theme_is_chosen_and_kept(start: Start, context: BrowserContext, page: Page) -> None:
+async def test_a_theme_is_chosen_and_kept(serve: Start, context: BrowserContext, page: Page) -> None:
     """The system's theme holds until one is chosen, and that one from then on, charts included."""
-    penia = await _busy(start)
+    penia = await _busy(serve)
     background = "getComputedStyle(document.documentElement).backgroundColor"
     await page.emulate_media(color_scheme="light")
     await opened(page, penia.url)
@@ -125,9 +135,9 @@ async def test_a_theme_is_chosen_and_kept(start: Start, context: BrowserContext,
     assert light != dark == await other.evaluate(background)
 
 
-async def test_charts_load_where_a_chart_is(start: Start, page: Page, watched: Watched) -> None:
+async def test_charts_load_where_a_chart_is(serve: Start, page: Page, watched: Watched) -> None:
     """Plotly is asked for by the view that has a chart, and it draws under a policy without unsafe-inline."""
-    penia = await _busy(start)
+    penia = await _busy(serve)
     await opened(page, penia.url, "budgets")
     assert not [url for url in watched.asked if "plotly" in url]
     await moved(page, "overview")
@@ -135,9 +145,9 @@ async def test_charts_load_where_a_chart_is(start: Start, page: Page, watched: W
     await expect(page.locator(".chart .main-svg").first).to_be_visible()
 
 
-async def test_it_is_painted_within_a_second(start: Start, page: Page) -> None:
+async def test_it_is_painted_within_a_second(serve: Start, page: Page) -> None:
     """The first paint waits for neither an answer of the API nor Plotly: for the page and its style sheets only."""
-    penia = await _busy(start)
+    penia = await _busy(serve)
     await opened(page, penia.url)
     before = await page.evaluate(
         """() => {

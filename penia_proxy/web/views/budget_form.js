@@ -79,6 +79,8 @@ function draw(place, values, before, signal) {
     button.disabled = true;
     try {
       const body = bodyOf(read());
+      // It is shown as it is in force; sent back, what follows from the enforcement would no longer follow it.
+      if (body.unpriced === before?.unpriced) delete body.unpriced;
       const saved = before
         ? await put(`/api/v1/budgets/${encodeURIComponent(before.budget_id)}`, {
             ...body,

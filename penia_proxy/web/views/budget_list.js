@@ -43,7 +43,7 @@ export function budgetList({ signal }) {
     signal,
     lines: 6,
   });
-  const again = throttled(150, () => panel.show(known), signal);
+  const again = throttled(300, () => panel.show(known), signal);
   const anew = throttled(1_000, panel.refresh, signal);
   // A budget that somebody else has just made, or renamed, is in the feed before it is in the list.
   feed.on(

@@ -38,7 +38,7 @@ export function callsPanel({ budget, signal }) {
     lines: 9,
   });
   const again = throttled(2_000, panel.refresh, signal);
-  const put = throttled(150, () => panel.show({ items: known }), signal);
+  const put = throttled(300, () => panel.show({ items: known }), signal);
   const isOfAll = budget === null || coversAll(budget);
   feed.on(
     "usage",

@@ -18,7 +18,7 @@ const OTHER = "";
 
 export function pricesPanel({ signal }) {
   const provider = choice([["", "Loading…"]], "", { disabled: true });
-  const catalogue = field({ label: "Or another's", placeholder: "such as openai" });
+  const catalogue = field({ label: "Other provider", placeholder: "such as openai" });
   const search = field({ label: "Model", placeholder: "any", type: "search" });
   const ready = providers(provider, signal);
   let known = [];

@@ -6,7 +6,7 @@
  */
 
 import { get, post } from "../api.js";
-import { h } from "../dom.js";
+import { fill, h } from "../dom.js";
 import { feed } from "../feed.js";
 import { figure } from "../figure.js";
 import { PERIODS, count, exact, inColumn, money, when } from "../format.js";
@@ -18,6 +18,8 @@ export function trendPanel({ budget, period, signal }) {
   const chart = h("div", { class: "chart wait" }, h("span", { class: "muted" }, "Loading the chart…"));
   chart.setAttribute("role", "img");
   const legend = h("div", { class: "legend-row" });
+  const figures = h("div", {});
+  const details = h("details", { class: "data" }, h("summary", {}, "As a table"), figures);
   const isLimited = budget !== null && budget[`${period}_limit`] !== null;
   let known = null;
   let redraw = null;
@@ -27,6 +29,7 @@ export function trendPanel({ budget, period, signal }) {
     wide: "w8 fills",
     load: (stop) => load(budget, period, stop),
     draw(data) {
+      if (!data.points.some((point) => point.count)) return null;
       known = data;
       const last = data.points.at(-1);
       chart.setAttribute(
@@ -37,9 +40,10 @@ export function trendPanel({ budget, period, signal }) {
       legend.replaceChildren(...legendOf(data));
       redraw ??= plot(chart, () => tracesOf(known), signal);
       redraw();
-      return [chart, asTable(data)];
+      fill(figures, asTable(data));
+      return [chart, details];
     },
-    empty: "",
+    empty: "No calls in this period.",
     signal,
     lines: 8,
   });
@@ -124,19 +128,14 @@ function legendOf({ limit, projected, end }) {
 
 function asTable({ points }) {
   const dollars = inColumn(points.map((point) => point.sum));
-  return h(
-    "details",
-    { class: "data" },
-    h("summary", {}, "As a table"),
-    table({
-      caption: "Spend by hour",
-      columns: [
-        { title: "From", head: true, cell: (point) => when(point.start) },
-        { title: "Calls", num: true, cell: (point) => count(point.count) },
-        { title: "Cost", num: true, cell: (point) => h("span", { title: exact(point.cost) }, dollars(point.cost)) },
-        { title: "So far", num: true, cell: (point) => h("span", { title: exact(point.sum) }, dollars(point.sum)) },
-      ],
-      rows: [...points].reverse(),
-    }),
-  );
+  return table({
+    caption: "Spend by hour",
+    columns: [
+      { title: "From", head: true, cell: (point) => when(point.start) },
+      { title: "Calls", num: true, cell: (point) => count(point.count) },
+      { title: "Cost", num: true, cell: (point) => h("span", { title: exact(point.cost) }, dollars(point.cost)) },
+      { title: "So far", num: true, cell: (point) => h("span", { title: exact(point.sum) }, dollars(point.sum)) },
+    ],
+    rows: [...points].reverse(),
+  });
 }

@@ -13,7 +13,7 @@ import { here, keep } from "../router.js";
 import { throttled } from "../timing.js";
 import { openRecord } from "./record.js";
 import { recordTable } from "./record_table.js";
-import { filtersOf, spanOf, usageFilters } from "./usage_filters.js";
+import { filtersOf, matches, spanOf, usageFilters } from "./usage_filters.js";
 
 const FORMATS = [
   ["csv", "CSV"],
@@ -54,11 +54,12 @@ export function view({ route, signal }) {
     1_000,
     () => {
       fresh.hidden = false;
-      fresh.textContent = `Show ${plural(unseen, "new call")}`;
+      // The feed does not say which budgets a call was charged to.
+      fresh.textContent = chosen.filters.budget_id ? "Look for new calls" : `Show ${plural(unseen, "new call")}`;
     },
     signal,
   );
-  feed.on("usage", () => ((unseen += 1), news()), signal);
+  feed.on("usage", (record) => matches(record, chosen) && ((unseen += 1), news()), signal);
   feed.on("missed", ({ missed }) => ((unseen += missed ?? 1), news()), signal);
 
   const filters = usageFilters({ chosen, onChange: start, signal });

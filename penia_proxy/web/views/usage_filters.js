@@ -40,6 +40,12 @@ export function filtersOf(query) {
   return { filters, span, from: query.get("from") ?? "", until: query.get("until") ?? "" };
 }
 
+/** Whether a call that has just settled is one of those that are asked for, as far as it says. */
+export function matches(record, { filters, span, until }) {
+  const isNow = span !== "own" || !until || new Date(record.timestamp) < new Date(+midnight(until) + DAY_MS);
+  return isNow && FILTERS.every((name) => name === "budget_id" || !filters[name] || filters[name] === record[name]);
+}
+
 /** Return the instants of a span, as the API takes them. */
 export function spanOf({ span, from, until }) {
   if (span === "hour") return { start_date: new Date(Date.now() - 3_600_000).toISOString() };

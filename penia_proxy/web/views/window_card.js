@@ -19,7 +19,7 @@ export function windowCard({ budget, period, signal }) {
     title: null,
     wide: "card w3",
     load: budget ? (stop) => ofBudget(budget, period, stop) : (stop) => ofAll(period, stop),
-    draw: (summary) => drawCard((known = summary), budget),
+    draw: (summary) => drawCard((known = asFed(summary, budget)), budget),
     signal,
     lines: 4,
   });
@@ -28,22 +28,24 @@ export function windowCard({ budget, period, signal }) {
   // A period without a limit is not in the feed, and must not lag behind one that is.
   const isFed = budget !== null && budget[`${period}_limit`] !== null;
   const again = throttled(isFed ? 5_000 : 1_000, card.refresh, signal);
+  const move = throttled(200, () => known && card.show(known), signal);
 
   if (budget) {
-    const take = (state) => {
-      const moved = state?.[period];
-      if (state?.budget_id !== budget.budget_id || known === null) return;
-      // A new window has other ends, and another projection.
-      if (moved && moved.window_end === known.end_time) card.show({ ...known, ...standing(moved) });
-      again();
-    };
-    feed.on("budget", take, signal);
-    feed.on("snapshot", () => take(feed.budgets.get(budget.budget_id)), signal);
+    const touched = () => (isFed && move(), again());
+    feed.on("budget", (state) => state.budget_id === budget.budget_id && touched(), signal);
+    feed.on("snapshot", touched, signal);
   } else {
     feed.on("usage missed", again, signal);
   }
   every(60_000, card.refresh, signal);
   return card.element;
+}
+
+/** Return a summary with the feed's figures of the same window, which are never older than an answer on its way. */
+function asFed(summary, budget) {
+  const moved = budget && feed.isLive ? feed.budgets.get(budget.budget_id)?.[summary.period] : null;
+  // A window that has begun since has other ends, and another projection: those are asked for.
+  return moved && moved.window_end === summary.end_time ? { ...summary, ...standing(moved) } : summary;
 }
 
 async function ofBudget(budget, period, signal) {
