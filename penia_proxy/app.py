@@ -351,8 +351,8 @@ async def _watch(services: Services) -> None:
 
 
 async def _signed(_request: web.Request, response: web.StreamResponse) -> None:
-    """Say who serves where nobody has said so: aiohttp would name its own and Python's version."""
-    response.headers.setdefault("Server", SERVER)
+    """Say who serves: aiohttp has named itself and Python's version by now."""
+    response.headers["Server"] = SERVER
 
 
 async def serve(

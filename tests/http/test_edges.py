@@ -226,3 +226,11 @@ async def test_a_calendar_does_not_change_under_a_call_that_holds_nothing(start:
     await call
     status, _ = await penia.api("PUT", f"/api/v1/budgets/{budget.budget_id}", {"timezone": "Asia/Kathmandu"})
     assert status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/api/v1/budgets", "/api/v1/nothing", "/nobody/v1/models"])
+async def test_it_says_no_more_of_itself_than_its_name(start: Start, path: str) -> None:
+    """What serves it, and in which version, is nobody's business."""
+    penia = await start()
+    async with penia.session.get(penia.url + path) as answer:
+        assert answer.headers.getall("Server") == ["Penia"]
