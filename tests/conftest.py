@@ -8,6 +8,10 @@ its own conftest.py.
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # how long an example took says how busy the machine is
+settings.load_profile("unhurried")
 
 pytest_plugins = ["tests.faults.table", "tests.web.loudly"]
 
