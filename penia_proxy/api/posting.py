@@ -156,6 +156,7 @@ async def book(services: Services, record: UsageRecord, fingerprint: str) -> tup
     if created:
         found = (services.book.get(budget_id) for budget_id in record.budget_ids)
         await services.counters.charge(kept, [budget for budget in found if budget is not None])
+        services.projections.recorded(kept.budget_ids, kept.timestamp)
         services.announcer.published(kept)
         services.announcer.touched(kept.budget_ids)
     return kept, created

@@ -1,11 +1,13 @@
 """
 Know the shape of each budget's days.
 
-Its one job: the history that a projection is made of, read from the ledger once an hour and budget.
+Its one job: the history that a projection is made of, read from the ledger once an hour and budget, and when somebody
+tells of an hour that has passed.
 Rule: what is kept here is shown and told, and feeds no verdict.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from datetime import datetime
 
 from penia_proxy.budget.budget import Budget
@@ -30,6 +32,14 @@ class Projections:
         shape = await self._shape(budget.budget_id, now)
         since = max(window.start, budget.created_at)
         return project(window, since, now, spent_nanos, budget.limits_at(now).get(window.period), shape)
+
+    def recorded(self, budget_ids: Iterable[str], at: datetime) -> None:
+        """Take that something was spent at an instant: before this hour, it belongs to the days that shapes are of."""
+        hour = int(at.timestamp()) // HOUR_S
+        for budget_id in budget_ids:
+            known = self._shapes.get(budget_id)
+            if known is not None and hour < known[0]:
+                del self._shapes[budget_id]
 
     async def _shape(self, budget_id: str, now: datetime) -> Shape | None:
         hour = int(now.timestamp()) // HOUR_S

@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from penia_proxy.api.services import Services
+from penia_proxy.budget.money import nanos_of_usd, usd
 from penia_proxy.budget.windows import Window
+from penia_proxy.watch.projections import Projections
 from tests.api.client import Api, MovedClock
 
 DAY = Window("daily", datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC))
@@ -131,3 +134,24 @@ async def test_a_new_window_starts_at_nothing(api: Api, clock: MovedClock) -> No
     daily, weekly = (await api.get(f"/budgets/{budget_id}/summary")).body
 
     assert (daily["spent"], weekly["spent"]) == (0.0, 2.0)
+
+
+async def test_days_that_are_told_of_later_change_what_is_expected(
+    api: Api, services: Services, clock: MovedClock
+) -> None:
+    """Whoever imports last week's records need not wait an hour for a projection that knows them."""
+    clock.move(timedelta(days=10))
+    budget_id = await api.budget(weekly_limit=100)
+    await api.record(cost=0.1, timestamp=(clock.now() - timedelta(hours=25)).isoformat())
+    await api.get(f"/budgets/{budget_id}/summary")
+    for days in range(2, 7):
+        await api.record(cost=1, timestamp=(clock.now() - timedelta(days=days, hours=5)).isoformat())
+
+    (shown,) = (await api.get(f"/budgets/{budget_id}/summary")).body
+
+    budget = services.book.get(budget_id)
+    assert budget is not None
+    week = budget.calendar.window("weekly", clock.now())
+    anew = await Projections(services.ledger).of(budget, week, nanos_of_usd(shown["spent"]), clock.now())
+    assert anew is not None
+    assert shown["projected"] == usd(anew.expected_nanos)
