@@ -140,8 +140,8 @@ async def test_days_that_are_told_of_later_change_what_is_expected(
     api: Api, services: Services, clock: MovedClock
 ) -> None:
     """Whoever imports last week's records need not wait an hour for a projection that knows them."""
-    clock.move(timedelta(days=10))
     budget_id = await api.budget(weekly_limit=100)
+    clock.move(timedelta(days=10))
     await api.record(cost=0.1, timestamp=(clock.now() - timedelta(hours=25)).isoformat())
     await api.get(f"/budgets/{budget_id}/summary")
     for days in range(2, 7):
