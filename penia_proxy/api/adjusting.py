@@ -20,21 +20,20 @@ from penia_proxy.api.posting import book
 from penia_proxy.api.services import Services
 from penia_proxy.api.shown import RecordShown
 from penia_proxy.budget.bill import is_unpriced
-from penia_proxy.budget.money import NANOS_PER_USD, nanos_of_usd
+from penia_proxy.budget.money import CALL_NANOS_MAX, NANOS_PER_USD, nanos_of_usd
 from penia_proxy.budget.record import ADJUSTED_AT, REASON, UsageRecord
 from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import iso
 from penia_proxy.config import Limit
 from penia_proxy.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
 from penia_proxy.ids import new_id
-from penia_proxy.ledger.ledger import RECORD_NANOS_MAX
 from penia_proxy.watch.shapes import record_json
 
 
 class AdjustBody(Sent):
     """What a call cost after all."""
 
-    cost: Annotated[Limit, Field(le=RECORD_NANOS_MAX // NANOS_PER_USD, description="The whole call's, USD.")]
+    cost: Annotated[Limit, Field(le=CALL_NANOS_MAX // NANOS_PER_USD, description="The whole call's, USD.")]
     reason: Annotated[Line, StringConstraints(min_length=1, max_length=500)]
     record_id: Annotated[RecordId | None, Field(description="The correction's: the same again counts once.")] = None
 

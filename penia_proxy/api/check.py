@@ -16,7 +16,7 @@ from penia_proxy.api.services import Services
 from penia_proxy.budget.advice import Alternatives, Needs, lack_of
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.models import ModelFacts
-from penia_proxy.budget.money import nanos_of_usd, usd
+from penia_proxy.budget.money import CALL_NANOS_MAX, NANOS_PER_USD, nanos_of_usd, usd
 from penia_proxy.budget.prices import RateCard
 from penia_proxy.budget.scope import Facts
 from penia_proxy.config import Limit
@@ -27,7 +27,7 @@ class CheckBody(Sent):
     """Either `estimated_cost`, or `provider`, `model` and the size of the input."""
 
     component: Name
-    estimated_cost: Limit | None = None
+    estimated_cost: Annotated[Limit | None, Field(le=CALL_NANOS_MAX // NANOS_PER_USD)] = None
     provider: Annotated[Name | None, Field(description="Narrows to the budgets that cover it.")] = None
     model: Name | None = None
     input_tokens: Tokens | None = None

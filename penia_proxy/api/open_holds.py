@@ -141,13 +141,14 @@ class OpenHolds:
         Book what was used; return the record, and whether it was made now.
 
         Of a hold that was booked unheard it is a correction. Raises NotFound, Conflict for another content than before,
-        StoreUnavailable.
+        InvalidRequest, StoreUnavailable.
         """
         async with self._alone(hold_id):
-            opened = self._open.pop(hold_id, None)
+            opened = self._open.get(hold_id)
             if opened is not None:
                 hold = opened.hold
                 bill = said.bill(hold.provider, hold.model, hold.admitted_at)
+                del self._open[hold_id]
                 record = await self._book(opened, bill, "ok", said.metadata)
                 await self._durable(hold_id)
                 return record, True

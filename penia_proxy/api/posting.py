@@ -18,14 +18,13 @@ from penia_proxy.api.fields import Instant, Metadata, Name, Nothing, RecordId, S
 from penia_proxy.api.services import Services
 from penia_proxy.api.shown import RecordShown
 from penia_proxy.budget.bill import Bill, CardOf, bill_of
-from penia_proxy.budget.money import NANOS_PER_USD, nanos_of_usd
+from penia_proxy.budget.money import CALL_NANOS_MAX, NANOS_PER_USD, nanos_of_usd
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import Usage
 from penia_proxy.config import Limit
-from penia_proxy.errors import Conflict, StoreUnavailable
+from penia_proxy.errors import Conflict, InvalidRequest, StoreUnavailable
 from penia_proxy.ids import new_id
-from penia_proxy.ledger.ledger import RECORD_NANOS_MAX
 from penia_proxy.watch.shapes import record_json
 
 AHEAD_MAX = timedelta(minutes=5)
@@ -44,7 +43,7 @@ class Used(Sent):
     cache_read_tokens: Tokens = 0
     cache_write_tokens: Tokens = 0
     total_tokens: Tokens | None = None
-    cost: Annotated[Limit | None, Field(le=RECORD_NANOS_MAX // NANOS_PER_USD)] = None
+    cost: Annotated[Limit | None, Field(le=CALL_NANOS_MAX // NANOS_PER_USD)] = None
     metadata: Metadata = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -92,9 +91,12 @@ class Used(Sent):
         return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     def bill(self, model: str, card_of: CardOf) -> Bill:
-        """Return what it cost: what was said, or else what the tokens come to."""
+        """Return what it cost: what was said, or else what the tokens come to. Raises InvalidRequest for too much."""
         if self.cost is None:
-            return bill_of([(None, self.usage)], model, "client", card_of)
+            bill = bill_of([(None, self.usage)], model, "client", card_of)
+            if bill.clamped:
+                raise InvalidRequest("a record costs at most 1,000,000 USD")
+            return bill
         return Bill(model, self.usage, "client", nanos_of_usd(self.cost), None)
 
 

@@ -2,14 +2,16 @@
 Price what was used.
 
 Its one job: the usage of one answer, per answering model, as one cost with its basis.
-Rules: each part is rounded once. A part whose model has no price makes the whole `unpriced`: a known half would look
-like a whole. The model that answered is priced; the one asked for only where the answering one has no price.
+Rules: each part is rounded once. No call is billed more than CALL_NANOS_MAX: counts that come to more are nonsense. A
+part whose model has no price makes the whole `unpriced`: a known half would look like a whole. The model that answered
+is priced; the one asked for only where the answering one has no price.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from penia_proxy.budget.money import CALL_NANOS_MAX
 from penia_proxy.budget.prices import RateCard
 from penia_proxy.budget.record import ADJUSTED_AT, REASON, UsageRecord
 from penia_proxy.budget.usage import CostBasis, Usage
@@ -69,6 +71,8 @@ def bill_of(parts: Sequence[tuple[str | None, Usage]], asked: str, basis: CostBa
     model = parts[0][0] or asked
     if not priced or usage is None:
         return Bill(model, usage or Usage(), "unpriced", None, None, clamped, parts=len(parts))
+    if cost > CALL_NANOS_MAX:
+        cost, input_cost, clamped = CALL_NANOS_MAX, min(input_cost, CALL_NANOS_MAX), True
     rated = tuple(sorted(unrated))
     return Bill(model, usage, "free" if free else basis, cost, input_cost, clamped, rated, len(parts))
 

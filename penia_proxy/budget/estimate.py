@@ -15,6 +15,7 @@ from typing import Literal
 
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.models import ModelFacts
+from penia_proxy.budget.money import CALL_NANOS_MAX
 from penia_proxy.budget.prices import RateCard
 from penia_proxy.budget.ratecard import Possible
 from penia_proxy.budget.rolling import Rolling
@@ -230,7 +231,7 @@ def ask_elsewhere(size: Size, card: RateCard, facts: ModelFacts, like: Estimate)
 
 
 def _ask(size: Size, card: RateCard, known: Known, bound: int | None, tokens_in: int, tokens_out: int) -> Ask:
-    expected = _expected(size, card, known, tokens_in, tokens_out)
+    expected = min(_expected(size, card, known, tokens_in, tokens_out), CALL_NANOS_MAX)
     why = size.unbounded_why or card.unpriced_choice(size.service_tier, size.speed, size.possible)
     if card.is_free and not why:
         return Ask(0, 0, grows=known.grows)
@@ -243,7 +244,7 @@ def _ask(size: Size, card: RateCard, known: Known, bound: int | None, tokens_in:
     least = expected if tokens_out <= STEP_TOKENS else _expected(size, card, known, tokens_in, STEP_TOKENS)
     if why or bound is None or output_bound is None:
         return Ask(expected, None, why, min(least, expected), known.grows)
-    most = _most(size, card, bound, output_bound)
+    most = min(_most(size, card, bound, output_bound), CALL_NANOS_MAX)
     if not known.grows:
         first = min(output_bound, STEP_TOKENS * size.choices)
         least = _most(size, card, bound, first) if known.cappable else most

@@ -13,6 +13,12 @@ from penia_proxy.config import USD_MAX
 
 NANOS_PER_USD = 1_000_000_000
 
+CALL_NANOS_MAX = 10**15
+"""
+A million USD: no call costs it, so that nothing is held or booked for one beyond; nine thousand of them still add up
+inside 64 bits.
+"""
+
 
 def nanos_of(usd: Decimal) -> int:
     """Round USD half-even to nano-dollars."""

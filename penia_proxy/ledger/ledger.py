@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from penia_proxy.budget.alert import Alert
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.grants import Approval, Grant
+from penia_proxy.budget.money import CALL_NANOS_MAX
 from penia_proxy.budget.record import Hold, Tally, UsageRecord
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.budget.words import Refusal
@@ -58,8 +59,6 @@ from penia_proxy.ledger.transaction import Known
 from penia_proxy.ledger.writer import Writer
 
 CAUGHT_UP_S_MAX = 1.0
-RECORD_NANOS_MAX = 10**15
-"""A million USD: no call costs it, and nine thousand of them still add up inside 64 bits."""
 RECORD_TOKENS_MAX = 10**12
 
 FOLD_S = 0.01
@@ -310,7 +309,7 @@ def _check(record: UsageRecord) -> None:
     counts = (record.usage.input_total, record.usage.output_total)
     if any(abs(count) > RECORD_TOKENS_MAX for count in counts):
         raise InvalidRequest(f"a record has at most {RECORD_TOKENS_MAX:,} tokens")
-    if any(abs(nanos or 0) > RECORD_NANOS_MAX for nanos in (record.cost_nanos, record.input_cost_nanos)):
+    if any(abs(nanos or 0) > CALL_NANOS_MAX for nanos in (record.cost_nanos, record.input_cost_nanos)):
         raise InvalidRequest("a record costs at most 1,000,000 USD")
     try:
         orjson.dumps((record.record_id, record.component, record.provider, record.model, record.task_type))

@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import RowMapping
 
 from penia_proxy.budget.budget import Budget, budget_of
+from penia_proxy.budget.money import CALL_NANOS_MAX
 from penia_proxy.budget.record import Hold, Tally, UsageRecord
 from penia_proxy.budget.usage import UNPRICED_COUNTS, Usage
 from penia_proxy.clock import from_iso, iso
@@ -190,7 +191,7 @@ def expired(row: Row) -> UsageRecord:
     The provider may have billed the call, so it costs what was held. Nothing held means that no price was known, or
     that the price is zero: which of the two is not known any more, so the cost is null rather than a quiet zero.
     """
-    amount: int = row["amount_nanos"]
+    amount: int = min(row["amount_nanos"], CALL_NANOS_MAX)  # earlier versions held more
     return UsageRecord(
         record_id=row["hold_id"],
         timestamp=from_iso(row["admitted_at"]),

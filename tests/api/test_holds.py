@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from penia_proxy.api.services import Services
 from penia_proxy.ledger.verify import verify
 from tests.api.client import Answer, Api
 
@@ -192,3 +193,19 @@ async def test_an_end_is_acknowledged_once_it_is_on_disk(api: Api) -> None:
     assert [answer.status for answer in again] == [200, 200]
     assert await stands(api, budget_id) == (0.2, 0)
     await sound(api)
+
+
+async def test_no_call_is_held_or_booked_at_more_than_any_costs(api: Api, services: Services) -> None:
+    """What adds up beyond 64 bits would make no money of money; a settle that is refused leaves the hold open."""
+    await api.budget(daily_limit=5, enforcement="warn")
+    who = {"component": "c", "provider": "openai", "model": "gpt-4o"}
+
+    too_much = await api.post("/holds", {**who, "estimated_cost": 1_000_001})
+    held = await api.post("/holds", {**who, "estimated_cost": 1_000_000, "request_id": "h"})
+    hold_id = held.body["hold_id"]
+    absurd = await api.post(f"/holds/{hold_id}/settle", {"input_tokens": 10**12, "output_tokens": 10**12})
+    settled = await api.post(f"/holds/{hold_id}/settle", {"cost": 1})
+
+    assert (too_much.status, held.status, absurd.status, settled.status) == (422, 201, 400, 201)
+    assert (await api.get(f"/usage/records/{hold_id}")).body["cost"] == 1
+    assert services.ledger.holds_open == 0

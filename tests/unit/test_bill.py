@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from penia_proxy.budget.bill import PARTS, bill_of
+from penia_proxy.budget.money import CALL_NANOS_MAX
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.budget.ratecard import RateCard
 from penia_proxy.budget.usage import Usage
@@ -46,3 +47,12 @@ def test_one_part_without_a_price_makes_the_whole_unpriced() -> None:
 
     assert (bill.basis, bill.cost_nanos, bill.input_cost_nanos) == ("unpriced", None, None)
     assert bill.usage.input_total == 1001
+
+
+def test_what_no_call_costs_is_not_believed() -> None:
+    """Of a trillion tokens a million dollars are booked, and it is said."""
+    bill = bill_of([(None, Usage(input=10**12, output=10**12))], "claude-sonnet-4-6", "reported", card_of)
+
+    assert (bill.cost_nanos, bill.clamped) == (CALL_NANOS_MAX, True)
+    assert bill.input_cost_nanos is not None
+    assert bill.input_cost_nanos <= CALL_NANOS_MAX
