@@ -22,6 +22,7 @@ import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from penia_proxy.api.fields import Nothing, given
 from penia_proxy.api.security import HEADERS, admit
@@ -166,6 +167,8 @@ def guarded(
             if isinstance(error, InvariantError):
                 _report(request, error)
             return error_response(error)
+        except NoConnection:
+            return error_response(Overloaded("Too many questions are being answered; ask this again in a moment."))
         except Exception as error:  # noqa: BLE001 - the last line: nothing of it may reach the caller
             _report(request, error)
             return error_response(PeniaError("Penia failed at this; its log says where."))

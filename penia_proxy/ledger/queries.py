@@ -31,6 +31,8 @@ from penia_proxy.ledger.rows import TALLIED, budget_from, record_of
 from penia_proxy.ledger.schema import budgets, charges, other_names, spend, usage_records
 
 READERS_MAX = 4
+WAIT_S = 10.0
+"""How long a question waits for one of twice as many connections."""
 OFFSET_MAX = 10_000_000
 COUNTED_MAX = 10_000
 """
@@ -119,7 +121,11 @@ def reading(path: Path) -> AsyncEngine:
     """Return an engine whose connections can only read, each transaction from one snapshot."""
     url = URL.create("sqlite+aiosqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
     engine = create_async_engine(
-        url, pool_size=READERS_MAX, max_overflow=READERS_MAX, connect_args={"isolation_level": None}
+        url,
+        pool_size=READERS_MAX,
+        max_overflow=READERS_MAX,
+        pool_timeout=WAIT_S,
+        connect_args={"isolation_level": None},
     )
     event.listen(engine.sync_engine, "begin", _begin)
     return engine

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from penia_proxy.api.services import Services
 from penia_proxy.budget.engine import Engine
 from penia_proxy.config import Config
 from penia_proxy.errors import InvariantError
+from penia_proxy.ledger.queries import READERS_MAX
 from tests.api.client import Api
 
 
@@ -214,6 +216,20 @@ async def test_what_was_not_foreseen_says_nothing(
     assert "sk-secret" not in str(answer.body) + caplog.text
     assert "/api/v1/check" in caplog.text
     assert "in fail" in caplog.text
+
+
+async def test_too_many_questions_at_once_are_told_so(
+    api: Api, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who finds every connection taken for too long may ask again; nothing is wrong."""
+    monkeypatch.setattr(services.ledger.summaries.engine.sync_engine.pool, "_timeout", 0.01)
+    async with AsyncExitStack() as stack:
+        for _ in range(2 * READERS_MAX):
+            await stack.enter_async_context(services.ledger.summaries.engine.connect())
+        answer = await api.get("/usage/records")
+
+    assert (answer.status, answer.code) == (503, "overloaded")
+    assert (await api.get("/usage/records")).status == 200
 
 
 def test_every_row_is_its_own() -> None:
