@@ -52,7 +52,7 @@ LIST: dict[str, str] = {
         read    POST   /v1/threads/{{}}/runs/{{}}                 {BILL}
         read    POST   /v1/threads/{{}}/runs/{{}}/cancel          {BILL}
         read    POST   /v1/threads/{{}}/runs/{{}}/submit_tool_outputs  {BILL}
-        free    GET    /v1/batches                                names and states
+        read    GET    /v1/batches                                whose results a file has
         free    GET    /v1/threads/{{}}/runs                      names and states
         free    GET    /v1/threads/{{}}/runs/{{}}/steps           names and states
         free    GET    /v1/threads/{{}}/runs/{{}}/steps/{{}}      names and states
@@ -166,7 +166,7 @@ LIST: dict[str, str] = {
         read    GET    /openai/v1/files/{{}}/content             {BILL}
         read    GET    /openai/v1/batches/{{}}                   {BILL}
         read    POST   /openai/v1/batches/{{}}/cancel            {BILL}
-        free    GET    /openai/v1/batches                        names and states
+        read    GET    /openai/v1/batches                        whose results a file has
         free    GET    /openai/v1/files                          {STORED}
         free    GET    /openai/v1/files/{{}}                     {STORED}
         free    DELETE /openai/v1/files/{{}}                     {STORED}
@@ -197,7 +197,7 @@ LIST: dict[str, str] = {
         read    GET    /openai/v1/files/{{}}/content             {BILL}
         read    GET    /openai/v1/batches/{{}}                   {BILL}
         read    POST   /openai/v1/batches/{{}}/cancel            {BILL}
-        free    GET    /openai/v1/batches                        names and states
+        read    GET    /openai/v1/batches                        whose results a file has
         free    GET    /openai/v1/files                          {STORED}
         free    GET    /openai/v1/files/{{}}                     {STORED}
         free    DELETE /openai/v1/files/{{}}                     {STORED}
@@ -309,7 +309,7 @@ LIST: dict[str, str] = {
         read    GET    /v1/files/{{}}/content                     {BILL}
         read    GET    /v1/batch/jobs/{{}}                        {BILL}
         read    POST   /v1/batch/jobs/{{}}/cancel                 {BILL}
-        free    GET    /v1/batch/jobs                             names and states
+        read    GET    /v1/batch/jobs                             whose results a file has
         free    GET    /v1/files/{{}}                             {STORED}
         free    DELETE /v1/files/{{}}                             {STORED}
         free    GET    /v1/agents                                 {STORED}
@@ -430,7 +430,7 @@ LIST: dict[str, str] = {
         metered POST   /<v1|v1beta|v1alpha>/models/{{}}:batchGenerateContent   content-batch
         read    GET    /<v1|v1beta|v1alpha>/batches/{{}}                       {BILL}
         read    GET    <|/download>/<v1|v1beta|v1alpha>/files/{{}}:download    {BILL}
-        free    GET    /<v1|v1beta|v1alpha>/batches                            names and states
+        read    GET    /<v1|v1beta|v1alpha>/batches                            whose results a file has
         free    POST   /<v1|v1beta|v1alpha>/batches/{{}}:cancel                ends what costs
         free    DELETE /<v1|v1beta|v1alpha>/batches/{{}}                       {STORED}
         metered POST   /v1beta/openai/chat/completions                         chat

@@ -187,7 +187,7 @@ async def test_a_file_that_cannot_be_read_says_so(start: Start) -> None:
 
     assert value(found, "ledger_readable") == 0
     assert "penia_held_usd" not in found
-    assert value(found, "ledger_queue") == 0
+    assert value(found, "ledger_queue") <= 1  # of what a gateway writes as it starts
     assert value(await scraped(penia), "ledger_readable") == 1
 
 
