@@ -201,6 +201,7 @@ async def _change(services: Services, path: Mapping[str, str], changes: Mapping[
         else:
             await move_windows(services, before, after, audit)
         in_force(services, after)
+        services.alerts.changed(before, after)
         await lapse(services, before, after, ACTOR)
         return after
 

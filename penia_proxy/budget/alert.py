@@ -8,7 +8,7 @@ and in the next. A hold that is given back, and a correction, arm nothing again:
 day.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -192,6 +192,23 @@ class Thresholds:
                 crossed.append((alert_id, Crossing(budget, window, percent, used_nanos, limit_nanos, turn)))
         self._aim(watched)
         return crossed, resolved
+
+    def gone(self, limits: Collection[tuple[str, Period]], at: datetime) -> list[tuple[str, str]]:
+        """
+        Take that limits are no more, by budget and period; return alerts that are resolved, with their budgets.
+
+        All is armed again: a limit that comes back is another.
+        """
+        resolved = []
+        for key, watched in self._windows.items():
+            if (key.budget_id, key.period) not in limits or (watched.end is not None and watched.end <= at):
+                continue
+            for percent, fired in watched.fired.items():
+                resolved.append((fired.alert_id, key.budget_id))
+                watched.rounds[percent] = watched.rounds.get(percent, 0) + 1
+            watched.fired.clear()
+            self._aim(watched)
+        return resolved
 
     def _relieved(self, watched: _Watched, used_nanos: int, limit_nanos: int) -> list[str]:
         """Arm again what a higher limit has taken the reason away from."""
