@@ -46,8 +46,8 @@ STORE_LOOK_S = 1.0
 AHEAD_LOOK_S = 60.0
 """How often it is looked where touched budgets will end, and whether an hour has turned."""
 
-LASTING: frozenset[AlertType] = frozenset({"approval", "store"})
-"""What lasts until something happens, or until its window is over."""
+LASTING = ("approval:", "store:", "drift:")
+"""How the names begin of what lasts until something happens, or until its window is over."""
 
 UNPRICED_MAX = 10_000
 """Models without a price that are remembered as told."""
@@ -105,7 +105,7 @@ class Alerts:
         self._store_down = ""
         """The name of the alert, while the ledger cannot write."""
         self._lasting: dict[str, Alert] = {}
-        """Approvals' and the store's that are not resolved, by their names."""
+        """Those of `LASTING` that are not resolved, by their names."""
 
     async def start(self) -> None:
         """Remember what was raised before, and see what the last process could not."""
@@ -154,6 +154,10 @@ class Alerts:
         budget = self._book.get(approval.budget_id)
         if budget is not None:
             tell_request(self.tell, budget, approval)
+
+    def lasting(self, beginning: str) -> list[Alert]:
+        """Return what lasts and is not resolved, where its name begins so."""
+        return [alert for once_key, alert in self._lasting.items() if once_key.startswith(beginning)]
 
     def resolve(self, once_key: str) -> None:
         """Take that the reason of an alert that lasts is gone."""
@@ -217,7 +221,7 @@ class Alerts:
             window_end=None if window is None else window.end,
             details=details or {},
         )
-        if alert_type in LASTING:
+        if once_key.startswith(LASTING):
             self._lasting[once_key] = alert
         self._raise(alert)
 
@@ -302,7 +306,7 @@ class Alerts:
         pending = {approval_key(one.approval_id): one for one in await self._ledger.rulings.pending(now)}
         for alert in await self._ledger.alerts.unresolved(LASTING):
             self._lasting[alert.once_key] = alert
-            if alert.once_key not in pending:
+            if alert.alert_type in ("approval", "store") and alert.once_key not in pending:
                 self.resolve(alert.once_key)
         for once_key, approval in pending.items():
             if once_key not in self._lasting:
