@@ -67,7 +67,7 @@ class Crossing(NamedTuple):
     def once_key(self) -> str:
         """The name of this crossing."""
         window = f"{self.budget.budget_id}:{self.window.period}:{self.window.start.isoformat()}"
-        return f"threshold:{window}:{self.percent:g}:{self.round}"
+        return f"threshold:{window}:{percent_text(self.percent)}:{self.round}"
 
     def alert(self, alert_id: str, at: datetime) -> Alert:
         """Return the alert it is."""
@@ -77,7 +77,11 @@ class Crossing(NamedTuple):
         figures = (
             f"${cents(self.used_nanos)} of the {period} ${cents(self.limit_nanos)} is spent or held ({share:.0f}%)"
         )
-        what = f"the {period} limit is used up" if exceeded else f"{self.percent:g}% of the {period} limit is used"
+        what = (
+            f"the {period} limit is used up"
+            if exceeded
+            else f"{percent_text(self.percent)}% of the {period} limit is used"
+        )
         then = {"block": " Calls that do not fit are refused.", "approve": " Further calls need an approval."}
         after = then.get(self.budget.spec.enforcement, "") if exceeded and not self.budget.spec.shadow else ""
         return Alert(
@@ -86,7 +90,7 @@ class Crossing(NamedTuple):
             alert_type="exceeded" if exceeded else "threshold",
             severity=severity_of(self.percent),
             title=f"Budget '{name}': {what}",
-            message=f"Budget '{name}' is past {self.percent:g}%: {figures}.{after}",
+            message=f"Budget '{name}' is past {percent_text(self.percent)}%: {figures}.{after}",
             created_at=at,
             budget_id=self.budget.budget_id,
             threshold_percent=self.percent,
@@ -101,6 +105,12 @@ class Crossing(NamedTuple):
                 "budget": name,
             },
         )
+
+
+def percent_text(percent: float) -> str:
+    """Return a threshold as people write it, and never the text of another."""
+    short = f"{percent:g}"
+    return short if float(short) == percent else repr(percent)
 
 
 def approval_key(approval_id: str) -> str:

@@ -131,6 +131,10 @@ async def test_settings_are_changed_and_kept(api: Api) -> None:
     ("body", "field"),
     [
         ({"thresholds": [0]}, "thresholds.0"),
+        ({"thresholds": [0.09]}, "thresholds.0"),
+        ({"thresholds": [50, 1000.1]}, "thresholds.1"),
+        ({"thresholds": [80, 80.001]}, "thresholds"),
+        ({"thresholds": [80, 80]}, "thresholds"),
         ({"thresholds": "50"}, "thresholds"),
         ({"webhooks": [{"name": "a b", "url": "https://x.example"}]}, "webhooks.0.name"),
         ({"webhooks": [{"name": "ops", "url": "ftp://x.example"}]}, "webhooks.0.url"),
