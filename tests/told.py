@@ -49,8 +49,10 @@ async def mailbox() -> AsyncIterator[Mailbox]:
         lambda: SMTP(box, hostname="localhost", enable_SMTPUTF8=True), "127.0.0.1", 0
     )
     box.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield box
-    server.close()
+    try:
+        yield box
+    finally:
+        server.close()
 
 
 @dataclass
@@ -97,5 +99,7 @@ async def hook() -> AsyncIterator[Hook]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     told.url = f"http://127.0.0.1:{runner.addresses[0][1]}/told"
-    yield told
-    await runner.cleanup()
+    try:
+        yield told
+    finally:
+        await runner.cleanup()

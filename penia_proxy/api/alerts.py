@@ -44,7 +44,7 @@ class AlertShown(Shown):
     is_dismissed: bool
     acknowledged: bool
     created_at: datetime
-    resolved_at: Annotated[datetime | None, Field(description="Since when a higher limit has taken its reason away.")]
+    resolved_at: Annotated[datetime | None, Field(description="Since when its reason is gone.")]
     window_start: datetime | None
     window_end: datetime | None
     details: dict[str, Any]

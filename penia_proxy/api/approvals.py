@@ -13,15 +13,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from penia_proxy.api.budgets import ACTOR, in_force
+from penia_proxy.api.closing import answered, lacks
 from penia_proxy.api.endpoint import Call, Endpoint
 from penia_proxy.api.fields import Instant, Nothing, Page, Paged, PeriodName, Sent, Shown
 from penia_proxy.api.grants import Granted, GrantShown, Reason, grant_json, grant_of
 from penia_proxy.api.services import Services
-from penia_proxy.budget.alert import approval_key
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.grants import Approval, ApprovalState, Denial, Grant
 from penia_proxy.budget.money import nanos_of_usd, usd
-from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import iso
 from penia_proxy.errors import Conflict, InvariantError, NotFound, StoreUnavailable
 from penia_proxy.watch.shapes import usd_or_none
@@ -54,7 +53,9 @@ class ApprovalShown(Shown):
     period: PeriodName
     window_start: datetime
     window_end: datetime | None
-    state: Annotated[ApprovalState, Field(description="lapsed: nobody answered before the window was over")]
+    state: Annotated[
+        ApprovalState, Field(description="lapsed: nobody answered before the window was over, or `reason`")
+    ]
     asked_at: datetime
     component: Annotated[str, Field(description="This, provider, model and request_id: of the first refused call.")]
     provider: str
@@ -116,7 +117,7 @@ async def _approve(services: Services, approval_id: str, body: ApproveBody) -> d
         grant = grant_of(budget, approval.period, amount, now, reason, body.expires_at, approval_id)
         approval = await _decide(services, approval, "approved", now, body.reason, grant)
         in_force(services, budget.ruled(grant, now))
-        _answered(services, approval)
+        answered(services, approval)
     shown = await _json(services, approval, now)
     return {**shown, "grant": grant_json(grant, budget, now)}
 
@@ -127,14 +128,8 @@ async def _deny(services: Services, approval_id: str, body: DenyBody) -> dict[st
         approval, budget = await _open(services, approval_id, now)
         approval = await _decide(services, approval, "denied", now, body.reason, None)
         in_force(services, budget.ruled(Denial(approval.period, now), now))
-        _answered(services, approval)
+        answered(services, approval)
     return await _json(services, approval, now)
-
-
-def _answered(services: Services, approval: Approval) -> None:
-    """Nobody is asked any more."""
-    services.refusing.approvals.answered(approval)
-    services.alerts.resolve(approval_key(approval.approval_id))
 
 
 async def _open(services: Services, approval_id: str, at: datetime) -> tuple[Approval, Budget]:
@@ -142,6 +137,8 @@ async def _open(services: Services, approval_id: str, at: datetime) -> tuple[App
     approval = await _named(services, approval_id)
     state = approval.state_at(at)
     if state == "lapsed":
+        if approval.reason is not None:
+            raise Conflict(f"This request has lapsed: {approval.reason}")
         raise Conflict("The window that this request is about is over.")
     if state != "pending":
         raise Conflict(f"This request was {state} before.")
@@ -183,10 +180,8 @@ async def needed(services: Services, budget: Budget, approval: Approval, at: dat
 
     Where it would fit by now, what it may cost: whoever approves means it to pass, whatever comes before it.
     """
-    window = budget.calendar.window(approval.period, at)
-    tally = (await services.counters.read([WindowKey(budget.budget_id, window.period, window.start)]))[0]
-    lacks = tally.spent_nanos + tally.held_nanos + approval.amount_nanos - budget.limits_at(at)[approval.period]
-    return lacks if lacks > 0 else max(approval.amount_nanos, 1)
+    lacking = await lacks(services, budget, approval, at)
+    return lacking if lacking > 0 else max(approval.amount_nanos, 1)
 
 
 async def _json(services: Services, approval: Approval, at: datetime) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError, creat
 
 from penia_proxy.api.advice import Warned, warnings_of
 from penia_proxy.api.calendars import move_windows
+from penia_proxy.api.closing import lapse
 from penia_proxy.api.endpoint import Call, Endpoint, violation, wrong_field
 from penia_proxy.api.fields import Filter, Line, Metadata, Nothing, Page, Paged, Sent, Shown
 from penia_proxy.api.services import Services
@@ -200,6 +201,8 @@ async def _change(services: Services, path: Mapping[str, str], changes: Mapping[
         else:
             await move_windows(services, before, after, audit)
         in_force(services, after)
+        services.alerts.changed(before, after)
+        await lapse(services, before, after, ACTOR)
         return after
 
 

@@ -6,12 +6,14 @@ Rules: a grant is in force when, and only when, the ledger has it: the book take
 acknowledgement. It is never taken back; one that should end sooner than its window says when.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from penia_proxy.api.budgets import ACTOR, budget_named, in_force
+from penia_proxy.api.closing import answered, answered_by
 from penia_proxy.api.endpoint import Call, Endpoint, wrong_field
 from penia_proxy.api.fields import Instant, Line, Nothing, Page, Paged, PeriodName, Sent, Shown
 from penia_proxy.api.services import Services
@@ -79,8 +81,16 @@ async def _give(services: Services, named: Budget, body: GrantBody) -> dict[str,
         budget = services.book.get(named.budget_id) or named  # as it is now that nobody else changes it
         now = services.clock.now()
         grant = grant_of(budget, body.period, nanos_of_usd(body.amount), now, body.reason, body.expires_at)
-        await services.ledger.give(grant, ACTOR)
+        approval = await answered_by(services, budget, grant.period, grant.amount_nanos, now)
+        if approval is None:
+            await services.ledger.give(grant, ACTOR)
+        else:
+            grant = replace(grant, approval_id=approval.approval_id)
+            approval = replace(approval, state="approved", decided_at=now, reason=grant.reason)
+            await services.ledger.decide(approval, grant, ACTOR)
         in_force(services, budget.ruled(grant, now))
+        if approval is not None:
+            answered(services, approval)
     return grant_json(grant, budget, now)
 
 

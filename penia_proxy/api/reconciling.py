@@ -111,16 +111,25 @@ async def reconcile(call: Call[Nothing, ReconcileBody]) -> dict[str, Any]:
     )
     await services.ledger.keep_reconciliation(kept)
     services.captured[provider] = kept.captured
-    if kept.drifts:
-        _tell(services, kept)
+    _tell(services, kept)
     return _whole(kept)
 
 
 def _tell(services: Services, found: Reconciliation) -> None:
+    """Tell of a drift that is not open yet; what fits resolves those of its days and of days before."""
+    days = [str(found.first_day), str(found.last_day)]
+    drifts = [alert for alert in services.alerts.lasting("drift:") if alert.details["provider"] == found.provider]
+    known = {alert.once_key: alert.once_key.split(":")[-2:] for alert in drifts}
+    if not found.drifts:
+        for once_key in [once_key for once_key, (_, last) in known.items() if last <= days[1]]:
+            services.alerts.resolve(once_key)
+        return
+    if days in known.values():
+        return
     billed, captured = cents(found.billed_nanos), cents(found.captured_nanos)
     services.alerts.tell(
         "anomaly",
-        f"drift:{found.provider}:{found.first_day}:{found.last_day}",
+        f"drift:{found.reconciliation_id}:{found.provider}:{found.first_day}:{found.last_day}",
         "warning",
         f"What {found.provider} bills and what was captured differ",
         f"{found.provider} bills ${billed} for {found.first_day} to {found.last_day}; ${captured} of it was captured.",

@@ -8,7 +8,7 @@ and in the next. A hold that is given back, and a correction, arm nothing again:
 day.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -67,7 +67,7 @@ class Crossing(NamedTuple):
     def once_key(self) -> str:
         """The name of this crossing."""
         window = f"{self.budget.budget_id}:{self.window.period}:{self.window.start.isoformat()}"
-        return f"threshold:{window}:{self.percent:g}:{self.round}"
+        return f"threshold:{window}:{percent_text(self.percent)}:{self.round}"
 
     def alert(self, alert_id: str, at: datetime) -> Alert:
         """Return the alert it is."""
@@ -77,7 +77,11 @@ class Crossing(NamedTuple):
         figures = (
             f"${cents(self.used_nanos)} of the {period} ${cents(self.limit_nanos)} is spent or held ({share:.0f}%)"
         )
-        what = f"the {period} limit is used up" if exceeded else f"{self.percent:g}% of the {period} limit is used"
+        what = (
+            f"the {period} limit is used up"
+            if exceeded
+            else f"{percent_text(self.percent)}% of the {period} limit is used"
+        )
         then = {"block": " Calls that do not fit are refused.", "approve": " Further calls need an approval."}
         after = then.get(self.budget.spec.enforcement, "") if exceeded and not self.budget.spec.shadow else ""
         return Alert(
@@ -86,7 +90,7 @@ class Crossing(NamedTuple):
             alert_type="exceeded" if exceeded else "threshold",
             severity=severity_of(self.percent),
             title=f"Budget '{name}': {what}",
-            message=f"Budget '{name}' is past {self.percent:g}%: {figures}.{after}",
+            message=f"Budget '{name}' is past {percent_text(self.percent)}%: {figures}.{after}",
             created_at=at,
             budget_id=self.budget.budget_id,
             threshold_percent=self.percent,
@@ -101,6 +105,12 @@ class Crossing(NamedTuple):
                 "budget": name,
             },
         )
+
+
+def percent_text(percent: float) -> str:
+    """Return a threshold as people write it, and never the text of another."""
+    short = f"{percent:g}"
+    return short if float(short) == percent else repr(percent)
 
 
 def approval_key(approval_id: str) -> str:
@@ -192,6 +202,23 @@ class Thresholds:
                 crossed.append((alert_id, Crossing(budget, window, percent, used_nanos, limit_nanos, turn)))
         self._aim(watched)
         return crossed, resolved
+
+    def gone(self, limits: Collection[tuple[str, Period]], at: datetime) -> list[tuple[str, str]]:
+        """
+        Take that limits are no more, by budget and period; return alerts that are resolved, with their budgets.
+
+        All is armed again: a limit that comes back is another.
+        """
+        resolved = []
+        for key, watched in self._windows.items():
+            if (key.budget_id, key.period) not in limits or (watched.end is not None and watched.end <= at):
+                continue
+            for percent, fired in watched.fired.items():
+                resolved.append((fired.alert_id, key.budget_id))
+                watched.rounds[percent] = watched.rounds.get(percent, 0) + 1
+            watched.fired.clear()
+            self._aim(watched)
+        return resolved
 
     def _relieved(self, watched: _Watched, used_nanos: int, limit_nanos: int) -> list[str]:
         """Arm again what a higher limit has taken the reason away from."""

@@ -63,7 +63,7 @@ class Approval:
     window_start: datetime
     window_end: datetime | None
     state: ApprovalState
-    """As it was written: ``lapsed`` is what a pending one is once its window is over (`state_at`)."""
+    """As it was written: a pending one has ``lapsed`` too once its window is over (`state_at`)."""
     asked_at: datetime
     component: str
     """This, and what follows to the request's id: of the first call that was refused."""
@@ -76,7 +76,7 @@ class Approval:
     last_refused_at: datetime
     decided_at: datetime | None = None
     reason: str | None = None
-    """Why it was decided so."""
+    """Why it was decided so, or has lapsed before its window was over."""
 
     def state_at(self, at: datetime) -> ApprovalState:
         """Return what has become of it by an instant."""

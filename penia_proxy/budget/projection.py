@@ -123,8 +123,8 @@ def project(
     """
     Return where a window ends; None for one that never does.
 
-    ``since``: a budget that was made within the window has counted from then on only. ``shape`` is that of the days
-    before the window.
+    ``since``: of a budget that was made within the window, when it was made, or has spent before. ``shape`` is that
+    of the days before the window.
     """
     if window.end is None:
         return None

@@ -34,7 +34,7 @@ def _web(text: str) -> str:
 
 
 Address = Annotated[str, StringConstraints(max_length=320), AfterValidator(_address)]
-Percent = Annotated[Amount, Field(gt=0, le=1000)]
+Percent = Annotated[Amount, Field(ge=0.1, le=1000)]
 Digest = Literal["immediate", "daily", "weekly"]
 
 
@@ -76,7 +76,7 @@ class AlertsConfig(Section):
     """Which alerts there are, and who is told."""
 
     thresholds: Annotated[tuple[Percent, ...], Field(max_length=20)] = (50.0, 80.0, 90.0, 100.0)
-    """Percent of a limit."""
+    """Percent of a limit; those that are closer than a hundredth would be one to whoever is told."""
     forecast: bool = True
     """Tell of limits that will be reached before their windows end."""
     anomaly: bool = True
@@ -88,6 +88,13 @@ class AlertsConfig(Section):
     log: bool = True
     email: EmailConfig | None = None
     webhooks: Annotated[tuple[WebhookConfig, ...], Field(max_length=CHANNELS_MAX)] = ()
+
+    @field_validator("thresholds")
+    @classmethod
+    def _thresholds_differ(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len({round(percent, 2) for percent in value}) != len(value):
+            raise PydanticCustomError("thresholds", "must be numbers of which no two are equal to two decimals")
+        return value
 
     @field_validator("webhooks")
     @classmethod

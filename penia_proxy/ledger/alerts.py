@@ -175,10 +175,10 @@ class AlertQueries:
         present = or_(alerts.c.window_end.is_(None), alerts.c.window_end > iso(at))
         return await self._alerts(select(alerts).where(present).order_by(alerts.c.seq))
 
-    async def unresolved(self, alert_types: Collection[str]) -> list[Alert]:
-        """Return the alerts of these types that nobody has resolved, oldest first."""
-        wanted = (alerts.c.alert_type.in_(sorted(alert_types)), alerts.c.resolved_at.is_(None))
-        return await self._alerts(select(alerts).where(*wanted).order_by(alerts.c.seq))
+    async def unresolved(self, beginnings: Collection[str]) -> list[Alert]:
+        """Return the alerts whose names begin so and that nobody has resolved, oldest first."""
+        named = or_(*(alerts.c.once_key.startswith(beginning) for beginning in beginnings))
+        return await self._alerts(select(alerts).where(named, alerts.c.resolved_at.is_(None)).order_by(alerts.c.seq))
 
     async def of(self, alert_ids: Sequence[str]) -> dict[str, Alert]:
         """Return alerts by id."""

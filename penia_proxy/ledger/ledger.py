@@ -53,7 +53,7 @@ from penia_proxy.ledger.moves import (
 from penia_proxy.ledger.queries import PastCall, Queries, reading
 from penia_proxy.ledger.reconciliations import Reconciliation, Reconciliations
 from penia_proxy.ledger.rows import hour_of
-from penia_proxy.ledger.rulings import Decide, ForgetRefusals, Give, KeepRefusal, Rulings, SaveApproval
+from penia_proxy.ledger.rulings import Decide, ForgetRefusals, Give, KeepRefusal, Lapse, Rulings, SaveApproval
 from penia_proxy.ledger.summary import Summaries
 from penia_proxy.ledger.transaction import Known
 from penia_proxy.ledger.writer import Writer
@@ -237,6 +237,10 @@ class Ledger:
     async def decide(self, approval: Approval, grant: Grant | None, actor: str) -> None:
         """Keep the answer to a request. Raises Conflict for one that was answered."""
         await asyncio.shield(self._writer.submit(Decide(approval, grant, actor)))
+
+    def lapse(self, approval: Approval, actor: str) -> None:
+        """Close a request that nobody need answer any more, unless it is answered; queued in this step."""
+        let_run(self._writer.submit(Lapse(approval, actor)))
 
     def keep_refusal(self, refusal: Refusal) -> "asyncio.Future[None]":
         """Keep a refusal; queued in this step. Fails where the database does: it is not tried again."""

@@ -32,6 +32,8 @@ REFUSALS_AGE = timedelta(days=30)
 
 _COUNTED = ("amount_nanos", "refused_calls", "last_refused_at")
 
+_DECIDED = ("state", "decided_at", "reason")
+
 INSERT_GRANT = sql.text_of(sql.insert_into(grants))
 SAVE_APPROVAL = sql.text_of(
     (statement := sql.insert_into(approvals)).on_conflict_do_update(
@@ -41,7 +43,7 @@ SAVE_APPROVAL = sql.text_of(
 DECIDE = sql.text_of(
     update(approvals)
     .where(approvals.c.approval_id == bindparam("its_id"), approvals.c.state == bindparam("state_before"))
-    .values({name: bindparam(name) for name in ("state", "decided_at", "reason")})
+    .values({name: bindparam(name) for name in _DECIDED})
 )
 INSERT_REFUSAL = sql.text_of(sql.insert_into(refusals, "seq"))
 FORGET_REFUSALS = sql.text_of(
@@ -90,21 +92,28 @@ class Decide:
 
     def apply(self, to: Transaction) -> None:
         row = _approval_row(self.approval)
-        decision = {name: row[name] for name in ("state", "decided_at", "reason")}
-        if not to.execute(DECIDE, {"its_id": self.approval.approval_id, "state_before": "pending", **decision}):
+        if not to.execute(DECIDE, {"its_id": self.approval.approval_id, "state_before": "pending", **_decision(row)}):
             raise Conflict("This request was answered before.")
         if self.grant is not None:
             to.execute(INSERT_GRANT, _grant_row(self.grant))
-        to.execute(
-            sql.INSERT_AUDIT,
-            {
-                "at": row["decided_at"],
-                "actor": self.actor,
-                "action": {"approved": "approve", "denied": "deny"}[self.approval.state],
-                "subject": self.approval.budget_id,
-                "details": json_text({**row, "grant": self.grant and _grant_row(self.grant)}),
-            },
-        )
+        action = {"approved": "approve", "denied": "deny"}[self.approval.state]
+        details = {**row, "grant": self.grant and _grant_row(self.grant)}
+        to.execute(sql.INSERT_AUDIT, _decision_row(action, self.approval, self.actor, details))
+
+
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """Close a request that nobody need answer any more, unless it is answered."""
+
+    lasting: ClassVar[bool] = True
+    hurry: ClassVar[Hurry] = Hurry.NONE
+    approval: Approval
+    actor: str
+
+    def apply(self, to: Transaction) -> None:
+        row = _approval_row(self.approval)
+        if to.execute(DECIDE, {"its_id": self.approval.approval_id, "state_before": "pending", **_decision(row)}):
+            to.execute(sql.INSERT_AUDIT, _decision_row("lapse", self.approval, self.actor, row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +224,7 @@ class Rulings:
 def _in_state(state: ApprovalState, now: datetime) -> ColumnElement[bool]:
     is_over = approvals.c.window_end.is_not(None) & (approvals.c.window_end <= iso(now))
     if state == "lapsed":
-        return (approvals.c.state == "pending") & is_over
+        return (approvals.c.state == "lapsed") | (approvals.c.state == "pending") & is_over
     if state == "pending":
         return (approvals.c.state == "pending") & ~is_over
     return approvals.c.state == state
@@ -254,6 +263,20 @@ def _approval(row: RowMapping) -> Approval:
 
 def _refusal(row: RowMapping) -> Refusal:
     return Refusal(**{name: value for name, value in _values(row).items() if name != "seq"})
+
+
+def _decision(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _DECIDED}
+
+
+def _decision_row(action: str, approval: Approval, actor: str, details: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "at": approval.decided_at and iso(approval.decided_at),
+        "actor": actor,
+        "action": action,
+        "subject": approval.budget_id,
+        "details": json_text(details),
+    }
 
 
 def _audit_row(grant: Grant, actor: str) -> dict[str, Any]:

@@ -282,7 +282,7 @@ approvals = Table(
     _text("period"),
     _text("window_start"),
     _text("window_end", null=True),
-    _text("state"),  # pending, approved or denied
+    _text("state"),  # pending, approved, denied, or lapsed before its window was over
     _text("asked_at"),
     _text("component"),  # this and what follows: of the first call that was refused
     _text("provider"),

@@ -199,6 +199,19 @@ class Summaries:
         async with self.engine.connect() as connection:
             return {from_iso(start): nanos for start, nanos in await connection.execute(statement)}
 
+    async def first_hour(self, budget_id: str, since: datetime, until: datetime) -> datetime | None:
+        """Return the first hour between two instants in which a budget has spent; None where it has not."""
+        statement = select(func.min(spend.c.window_start)).where(
+            spend.c.budget_id == budget_id,
+            spend.c.period == "hourly",
+            spend.c.window_start >= iso(since),
+            spend.c.window_start < iso(until),
+            spend.c.spent_nanos > 0,
+        )
+        async with self.engine.connect() as connection:
+            found = await connection.scalar(statement)
+        return found and from_iso(found)
+
     async def hours_of_components(self, since: datetime, until: datetime) -> dict[str, list[int]]:
         """Return the nano-dollars of every hour in which a component has spent, by component."""
         hours = _component_hours(rollups.c.hour >= iso(since), rollups.c.hour < iso(until)).subquery()

@@ -13,28 +13,27 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
-from datetime import datetime, timedelta
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
 
-from penia_proxy.budget.alert import Alert, AlertType, Severity, Thresholds, approval_key, cents
+from penia_proxy.budget.alert import Alert, AlertType, Severity, Thresholds, approval_key
 from penia_proxy.budget.book import BudgetBook
-from penia_proxy.budget.budget import Budget
+from penia_proxy.budget.budget import PERIODS, Budget
 from penia_proxy.budget.engine import Counters, LegVerdict
 from penia_proxy.budget.grants import Approval
-from penia_proxy.budget.money import usd
-from penia_proxy.budget.projection import Projection
-from penia_proxy.budget.record import UsageRecord
+from penia_proxy.budget.record import Tally, UsageRecord
 from penia_proxy.budget.windows import Window, WindowKey
 from penia_proxy.clock import Clock, iso
-from penia_proxy.config import AlertsConfig
+from penia_proxy.config import AlertsConfig, Period
 from penia_proxy.ids import new_id
-from penia_proxy.ledger.alerts import Notification
+from penia_proxy.ledger.alerts import AlertFilter, Notification
 from penia_proxy.ledger.ledger import Ledger
-from penia_proxy.watch.habits import HOUR, PAST, Habits, Odd, limits_of
+from penia_proxy.watch.habits import PAST, Habits, limits_of
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.projections import Projections
 from penia_proxy.watch.shapes import alert_json
+from penia_proxy.watch.wording import tell_forecast, tell_odd, tell_request, tell_store, tell_unpriced
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +46,8 @@ STORE_LOOK_S = 1.0
 AHEAD_LOOK_S = 60.0
 """How often it is looked where touched budgets will end, and whether an hour has turned."""
 
-LASTING: frozenset[AlertType] = frozenset({"approval", "store"})
-"""What lasts until something happens, or until its window is over."""
+LASTING = ("approval:", "store:", "drift:")
+"""How the names begin of what lasts until something happens, or until its window is over."""
 
 UNPRICED_MAX = 10_000
 """Models without a price that are remembered as told."""
@@ -98,19 +97,22 @@ class Alerts:
         """Budgets that were touched since."""
         self._thresholds = Thresholds(config.thresholds, lambda: new_id("a"))
         self._touched: set[str] = set()
+        self._gone: dict[tuple[str, Period], Budget | None] = {}
+        """Limits that are gone, by budget and period, and the budget that had them, where it is to be looked at."""
         self._wake = asyncio.Event()
         self._unpriced: OrderedDict[str, None] = OrderedDict()
         self._looking: asyncio.Task[None] | None = None
         self._store_down = ""
         """The name of the alert, while the ledger cannot write."""
         self._lasting: dict[str, Alert] = {}
-        """Approvals' and the store's that are not resolved, by their names."""
+        """Those of `LASTING` that are not resolved, by their names."""
 
     async def start(self) -> None:
         """Remember what was raised before, and see what the last process could not."""
         now = self._clock.now()
         for alert in await self._ledger.alerts.lasting(now):
             self._thresholds.restore(alert)
+            self._restore_gone(alert)
         await self._restore_lasting(now)
         self.touched(budget.budget_id for budget in self._book.active)
         await self.look()
@@ -150,27 +152,12 @@ class Alerts:
     def asked(self, approval: Approval) -> None:
         """Take that a budget waits for somebody's approval."""
         budget = self._book.get(approval.budget_id)
-        if budget is None:
-            return
-        amount, who = cents(approval.amount_nanos), approval.component
-        self.tell(
-            "approval",
-            approval_key(approval.approval_id),
-            "warning",
-            f"Budget '{budget.name}' waits for an approval",
-            f"Budget '{budget.name}' has refused {who} a call to {approval.model} that may cost ${amount}, and"
-            f" refuses others until {approval.approval_id} is approved (penia approvals approve).",
-            budget=budget,
-            window=Window(approval.period, approval.window_start, approval.window_end),
-            details={
-                "approval_id": approval.approval_id,
-                "component": approval.component,
-                "provider": approval.provider,
-                "model": approval.model,
-                "request_id": approval.request_id,
-                "amount": usd(approval.amount_nanos),
-            },
-        )
+        if budget is not None:
+            tell_request(self.tell, budget, approval)
+
+    def lasting(self, beginning: str) -> list[Alert]:
+        """Return what lasts and is not resolved, where its name begins so."""
+        return [alert for once_key, alert in self._lasting.items() if once_key.startswith(beginning)]
 
     def resolve(self, once_key: str) -> None:
         """Take that the reason of an alert that lasts is gone."""
@@ -183,11 +170,19 @@ class Alerts:
         self._touched.update(budget_ids)
         self._wake.set()
 
+    def changed(self, before: Budget, after: Budget) -> None:
+        """Take that a budget was changed: a limit that is gone, or its budget, leaves nothing to be told of."""
+        kept = after.limits if after.is_active else {}
+        for period in before.limits if before.is_active else ():
+            if period not in kept:
+                self._gone[before.budget_id, period] = before
+        self._wake.set()
+
     def recorded(self, record: UsageRecord) -> None:
         """Take a record that is on disk."""
         odd = self._habits.take(record)
         if odd is not None and self._config.anomaly:
-            self._tell_odd(odd)
+            tell_odd(self.tell, odd)
         if record.cost_basis != "unpriced" or not self._config.unpriced:
             return
         day = record.timestamp.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -197,16 +192,7 @@ class Alerts:
         self._unpriced[key] = None
         if len(self._unpriced) > UNPRICED_MAX:
             self._unpriced.popitem(last=False)
-        self.tell(
-            "unpriced",
-            key,
-            "warning",
-            f"No price is known for {record.provider}/{record.model}",
-            f"{record.provider}/{record.model} is used and has no price: its calls are recorded without a cost."
-            " Add one to pricing/.",
-            window=Window("daily", day, day + timedelta(days=1)),
-            details={"provider": record.provider, "model": record.model, "component": record.component},
-        )
+        tell_unpriced(self.tell, key, record, day)
 
     def tell(
         self,
@@ -218,7 +204,7 @@ class Alerts:
         *,
         budget: Budget | None = None,
         window: Window | None = None,
-        details: dict[str, object] | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         """Raise an alert, unless the same was raised before."""
         alert = Alert(
@@ -235,21 +221,17 @@ class Alerts:
             window_end=None if window is None else window.end,
             details=details or {},
         )
-        if alert_type in LASTING:
+        if once_key.startswith(LASTING):
             self._lasting[once_key] = alert
         self._raise(alert)
 
     async def look(self) -> None:
         """Look at every budget that was touched, and at the store. Tests need not wait for `LOOK_S`."""
-        touched, self._touched = self._touched, set()
         now = self._clock.now()
+        await self._look_at_gone(now)
+        touched, self._touched = self._touched, set()
         for budget in self._named(touched):
-            limits = budget.limits_at(now)
-            windows = [budget.calendar.window(period, now) for period in limits]
-            keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
-            for window, tally in zip(windows, await self._counters.read(keys), strict=True):
-                limit = limits[window.period]
-                self._saw(budget, window, tally.spent_nanos + tally.held_nanos, limit)
+            await self._see(budget, budget.limits, now)
         self._ahead |= touched
         self._look_at_store(now)
         for alert in [one for one in self._lasting.values() if one.window_end is not None and one.window_end <= now]:
@@ -262,64 +244,47 @@ class Alerts:
             await self._learn(now.replace(minute=0, second=0, microsecond=0))
         ahead, self._ahead = self._ahead, set()
         for budget in self._named(ahead) if self._config.forecast else ():
-            limits = budget.limits_at(now)
-            windows = [budget.calendar.window(period, now) for period in limits]
-            keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
-            for window, tally in zip(windows, await self._counters.read(keys), strict=True):
+            for window, tally, limit in await self._figures(budget, budget.limits, now):
                 projection = await self._projections.of(budget, window, tally.spent_nanos, now)
-                limit = limits[window.period]
                 if projection is None or not projection.grounded:
                     continue
                 if tally.spent_nanos < limit < projection.low_nanos:
-                    self._tell_forecast(budget, window, limit, tally.spent_nanos, projection)
+                    tell_forecast(self.tell, budget, window, limit, tally.spent_nanos, projection)
+
+    async def _figures(
+        self, budget: Budget, periods: Iterable[Period], now: datetime
+    ) -> list[tuple[Window, Tally, int]]:
+        """Return the present windows of a budget, what is counted in each, and its limit."""
+        limits = budget.limits_at(now)
+        windows = [budget.calendar.window(period, now) for period in periods]
+        keys = [WindowKey(budget.budget_id, window.period, window.start) for window in windows]
+        tallies = await self._counters.read(keys)
+        return [(window, tally, limits[window.period]) for window, tally in zip(windows, tallies, strict=True)]
+
+    async def _see(self, budget: Budget, periods: Iterable[Period], now: datetime) -> None:
+        for window, tally, limit in await self._figures(budget, periods, now):
+            self._saw(budget, window, tally.spent_nanos + tally.held_nanos, limit)
+
+    async def _look_at_gone(self, now: datetime) -> None:
+        """Look once more at limits that are gone, then resolve what was told of them."""
+        gone, self._gone = self._gone, {}
+        for (_, period), before in gone.items():
+            if before is not None:
+                await self._see(before, [period], now)
+        for alert_id, budget_id in self._thresholds.gone(gone, now) if gone else ():
+            self._resolved(alert_id, budget_id)
+        for budget_id in {budget_id for budget_id, _ in gone}:
+            asked = AlertFilter(budget_id=budget_id, alert_type="forecast", active_at=now)
+            await self._ledger.caught_up()
+            for alert in (await self._ledger.alerts.alerts(asked, page=1, limit=len(PERIODS))).alerts:
+                if (budget_id, alert.period) in gone:
+                    self._resolved(alert.alert_id, budget_id)
 
     async def _learn(self, hour: datetime) -> None:
         summaries = self._ledger.summaries
         beyond = await asyncio.to_thread(limits_of, await summaries.hours_of_components(hour - PAST, hour))
         # Last, so that what is spent meanwhile is in it.
         self._habits.learn(beyond, await summaries.hour_of_components(hour), hour)
-
-    def _tell_forecast(
-        self, budget: Budget, window: Window, limit: int, spent_nanos: int, projection: Projection
-    ) -> None:
-        at = projection.exhausted_at
-        when = "soon" if at is None else f"around {at:%Y-%m-%d %H:%M} UTC"
-        spent, expected = cents(spent_nanos), cents(projection.expected_nanos)
-        self.tell(
-            "forecast",
-            f"forecast:{budget.budget_id}:{window.period}:{iso(window.start)}",
-            "warning",
-            f"Budget '{budget.name}': the {window.period} limit will be reached {when}",
-            f"Budget '{budget.name}' will reach its {window.period} ${cents(limit)} {when}: ${spent} is spent, and"
-            f" ${expected} is expected by the window's end.",
-            budget=budget,
-            window=window,
-            details={
-                "spent": usd(spent_nanos),
-                "limit": usd(limit),
-                "projected": usd(projection.expected_nanos),
-                "projected_low": usd(projection.low_nanos),
-                "projected_high": usd(projection.high_nanos),
-                "exhausted_at": at and iso(at),
-            },
-        )
-
-    def _tell_odd(self, odd: Odd) -> None:
-        self.tell(
-            "anomaly",
-            f"anomaly:{odd.component}:{iso(odd.hour)}",
-            "warning",
-            f"{odd.component} spends far more than it does",
-            f"{odd.component} has spent ${cents(odd.spent_nanos)} since {odd.hour:%H:%M} UTC; of its hours in the last"
-            f" two weeks hardly one has cost ${cents(odd.beyond_nanos)}.",
-            window=Window("hourly", odd.hour, odd.hour + HOUR),
-            details={
-                "component": odd.component,
-                "hour": iso(odd.hour),
-                "spent": usd(odd.spent_nanos),
-                "odd_beyond": usd(odd.beyond_nanos),
-            },
-        )
 
     def _named(self, budget_ids: Iterable[str]) -> list[Budget]:
         found = (self._book.get(budget_id) for budget_id in budget_ids)
@@ -341,11 +306,19 @@ class Alerts:
         pending = {approval_key(one.approval_id): one for one in await self._ledger.rulings.pending(now)}
         for alert in await self._ledger.alerts.unresolved(LASTING):
             self._lasting[alert.once_key] = alert
-            if alert.once_key not in pending:
+            if alert.alert_type in ("approval", "store") and alert.once_key not in pending:
                 self.resolve(alert.once_key)
         for once_key, approval in pending.items():
             if once_key not in self._lasting:
                 self.asked(approval)
+
+    def _restore_gone(self, alert: Alert) -> None:
+        """Take up what a limit that is gone has left, before that could be written."""
+        budget = None if alert.budget_id is None else self._book.get(alert.budget_id)
+        if budget is None or alert.period is None or alert.resolved_at is not None:
+            return
+        if not budget.is_active or alert.period not in budget.limits:
+            self._gone[budget.budget_id, alert.period] = None
 
     def _look_at_store(self, now: datetime) -> None:
         if self._ledger.healthy:
@@ -353,15 +326,7 @@ class Alerts:
             self._store_down = ""
         elif not self._store_down:
             self._store_down = f"store:{iso(now)}"
-            self.tell(
-                "store",
-                self._store_down,
-                "critical",
-                "The ledger cannot write",
-                "The ledger cannot write: calls under blocking budgets are refused until it can."
-                " See the log for what the database says.",
-                window=Window("hourly", now, now + timedelta(hours=1)),
-            )
+            tell_store(self.tell, self._store_down, now)
 
     def _raise(self, alert: Alert) -> None:
         notifications = self._sender.address(alert)

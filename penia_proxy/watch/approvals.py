@@ -64,6 +64,10 @@ class Approvals:
         """Return an open request with its count of this moment."""
         return next((one for one in self._open.values() if one.approval_id == approval_id), None)
 
+    def of(self, budget_id: str) -> list[Approval]:
+        """Return the open requests of a budget, those of windows that are over among them."""
+        return [one for one in self._open.values() if one.budget_id == budget_id]
+
     def answered(self, approval: Approval) -> None:
         """Take it that a request is answered: the next refusal is another."""
         self._forget(_key(approval))

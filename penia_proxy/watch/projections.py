@@ -8,7 +8,7 @@ Rule: what is kept here is shown and told, and feeds no verdict.
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.projection import HISTORY, HOUR_S, Projection, Shape, project, shape_of
@@ -30,8 +30,17 @@ class Projections:
         if window.end is None:
             return None
         shape = await self._shape(budget.budget_id, now)
-        since = max(window.start, budget.created_at)
+        since = await self._since(budget, window)
         return project(window, since, now, spent_nanos, budget.limits_at(now).get(window.period), shape)
+
+    async def _since(self, budget: Budget, window: Window) -> datetime:
+        """Return since when a window can have spent: records can be dated before their budget was made."""
+        if budget.created_at <= window.start:
+            return window.start
+        # Hours that were over: the one it was made in says not whether its spend came before.
+        over = budget.created_at - timedelta(seconds=HOUR_S)
+        first = await self._ledger.summaries.first_hour(budget.budget_id, window.start, over)
+        return first or budget.created_at
 
     def recorded(self, budget_ids: Iterable[str], at: datetime) -> None:
         """Take that something was spent at an instant: before this hour, it belongs to the days that shapes are of."""

@@ -1,10 +1,12 @@
 """Alerts over the API: listed, dismissed, acknowledged, heard live; settings that change while it runs."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from penia_proxy.watch.alerts import Alerts
 from tests.api.client import NOON, Api
 from tests.told import SECRET, hook, mailbox
 
@@ -114,8 +116,8 @@ async def test_settings_are_changed_and_kept(api: Api) -> None:
     assert changed.body == {**before, "thresholds": [25, 75], "webhooks": [shown]}
     assert (await api.get("/alerts/settings")).body == changed.body
     # As it was shown, it may be sent back: address and secret stay.
-    again = await api.put("/alerts/settings", {"webhooks": [{name: shown[name] for name in ("name", "url", "format")}]})
-    assert again.body["webhooks"] == [shown]
+    again = await api.put("/alerts/settings", changed.body)
+    assert (again.status, again.body) == (200, changed.body)
     kept = await api.services.ledger.alerts.setting("alerts")
     assert kept is not None
     assert kept["webhooks"] == [{"name": "ops", "url": url, "format": "json", "secret": SECRET}]
@@ -129,6 +131,10 @@ async def test_settings_are_changed_and_kept(api: Api) -> None:
     ("body", "field"),
     [
         ({"thresholds": [0]}, "thresholds.0"),
+        ({"thresholds": [0.09]}, "thresholds.0"),
+        ({"thresholds": [50, 1000.1]}, "thresholds.1"),
+        ({"thresholds": [80, 80.001]}, "thresholds"),
+        ({"thresholds": [80, 80]}, "thresholds"),
         ({"thresholds": "50"}, "thresholds"),
         ({"webhooks": [{"name": "a b", "url": "https://x.example"}]}, "webhooks.0.name"),
         ({"webhooks": [{"name": "ops", "url": "ftp://x.example"}]}, "webhooks.0.url"),
@@ -252,3 +258,89 @@ async def test_an_hour_that_is_odd_is_told_once(api: Api) -> None:
     (alert,) = await listed(api)
     assert (alert["alert_type"], alert["details"]["component"]) == ("anomaly", "rhetor")
     assert alert["details"]["spent"] == 4.0
+
+
+@pytest.mark.parametrize("how", ["taken", "deleted"])
+async def test_what_is_told_of_a_limit_goes_with_it(api: Api, how: str) -> None:
+    """A total never ends: its alerts are resolved when the limit or the budget is gone, and only its."""
+    budget_id = await raised(api, cost=12, total_limit=10.0)
+    other = await api.budget(name="Other", weekly_limit=10.0)
+    await api.record(cost=12)
+    await api.services.alerts.look()
+    week = await listed(api, budget_id=other)
+    assert len(await listed(api, budget_id=budget_id, active="true")) == 8
+
+    if how == "taken":
+        await api.put(f"/budgets/{budget_id}", {"total_limit": None})
+    else:
+        await api.delete(f"/budgets/{budget_id}")
+    await api.services.alerts.look()
+
+    left = await listed(api, budget_id=budget_id, active="true")
+    assert [alert["period"] for alert in left] == (["daily"] * 4 if how == "taken" else [])
+    assert await listed(api, budget_id=other, active="true") == week
+    assert len(await listed(api, budget_id=budget_id)) == 8
+
+
+async def test_a_limit_that_comes_back_rings_anew(api: Api) -> None:
+    """It is another limit, whatever was told of the one before it."""
+    budget_id = await raised(api, cost=12)
+    for limit in (None, 5.0):
+        await api.put(f"/budgets/{budget_id}", {"daily_limit": limit})
+        await api.services.alerts.look()
+
+    assert len(await listed(api)) == 8
+    assert [alert["threshold_percent"] for alert in await listed(api, active="true")] == [100, 90, 80, 50]
+
+
+@pytest.mark.parametrize("how", ["taken", "deleted"])
+async def test_what_was_crossed_just_before_is_told(api: Api, how: str) -> None:
+    """Nobody has looked between the record and the end of the limit."""
+    budget_id = await api.budget(daily_limit=5.0, weekly_limit=100.0)
+    await api.services.alerts.look()
+    await api.record(cost=4.6)
+
+    if how == "taken":
+        await api.put(f"/budgets/{budget_id}", {"daily_limit": None})
+    else:
+        await api.delete(f"/budgets/{budget_id}")
+    await api.services.alerts.look()
+
+    told = await listed(api)
+    assert [alert["threshold_percent"] for alert in told] == [90, 80, 50]
+    assert None not in [alert["resolved_at"] for alert in told]
+
+
+async def test_a_forecast_of_a_limit_goes_with_it(api: Api) -> None:
+    """Nothing will be reached any more."""
+    budget_id = await api.budget(daily_limit=3.5)
+    api.clock.move(timedelta(hours=6))
+    await api.record(cost=3)
+    await api.services.alerts.look()
+    await api.services.alerts.look_ahead()
+    assert len(await listed(api, alert_type="forecast", active="true")) == 1
+
+    await api.put(f"/budgets/{budget_id}", {"daily_limit": None})
+    await api.services.alerts.look()
+
+    assert await listed(api, active="true") == []
+
+
+async def test_what_an_earlier_process_left_open_is_resolved_at_the_start(api: Api) -> None:
+    """The limit was gone before it could say so."""
+    services = api.services
+    budget_id = await raised(api, cost=12, total_limit=10.0)
+    budget = services.book.get(budget_id)
+    assert budget is not None
+    services.book.put(replace(budget, is_active=False))
+    await services.ledger.caught_up()
+
+    again = Alerts(
+        *(services.book, services.counters, services.ledger, services.hub, services.clock),
+        *(services.config.alerts, services.notifier, services.projections),
+    )
+    await again.start()
+    await again.stop()
+
+    assert await listed(api, active="true") == []
+    assert len(await listed(api)) == 8

@@ -4,6 +4,8 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from penia_proxy.budget.engine import Ask
 from penia_proxy.budget.scope import Facts
 from penia_proxy.watch.approvals import Asking
@@ -112,3 +114,67 @@ async def test_a_limit_that_is_gone_is_not_topped_up(api: Api) -> None:
 
     assert (await api.post(f"/approvals/{approval_id}/approve")).status == 409
     assert (await shown(api, approval_id))["needed"] is None
+
+
+async def closed(api: Api, approval_id: str) -> tuple[str, str]:
+    """Return state and reason of a request that nobody is asked about any more."""
+    services = api.services
+    await services.alerts.look()
+    body = await shown(api, approval_id)
+    assert body["needed"] is None
+    assert services.refusing.approvals.pending(api.clock.now()) == 0
+    assert (await api.get("/approvals", state="pending")).body["total"] == 0
+    assert (await api.get("/approvals", state=body["state"])).body["total"] == 1
+    (alert,) = (await api.get("/alerts", alert_type="approval")).body["items"]
+    assert alert["resolved_at"] is not None
+    assert (await api.post(f"/approvals/{approval_id}/approve")).status == 409
+    assert await services.ledger.rulings.pending(api.clock.now()) == []
+    return body["state"], body["reason"]
+
+
+async def test_a_grant_that_makes_room_answers_the_request(api: Api) -> None:
+    """Approving it afterwards would grant it twice; a grant that is too small answers nothing."""
+    budget_id = await api.budget(daily_limit=1, enforcement="approve")
+    approval_id = await refused(api, 1.5)
+    grant = {"period": "daily", "amount": 0.25, "reason": "a little"}
+    little = await api.post(f"/budgets/{budget_id}/grants", grant)
+    assert (little.body["approval_id"], (await shown(api, approval_id))["state"]) == (None, "pending")
+
+    enough = await api.post(f"/budgets/{budget_id}/grants", {**grant, "reason": "enough"})
+
+    assert (enough.status, enough.body["approval_id"]) == (201, approval_id)
+    assert await closed(api, approval_id) == ("approved", "enough")
+    assert (await api.get(f"/budgets/{budget_id}/grants")).body["total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"enforcement": "block"}, "The budget no longer asks for approval."),
+        ({"shadow": True}, "The budget no longer asks for approval."),
+        ({"is_active": False}, "The budget is inactive."),
+        ({"daily_limit": None, "weekly_limit": 1}, "The budget no longer has this limit."),
+        ({"timezone": "Asia/Tokyo"}, "The budget's calendar has changed."),
+        ({"daily_limit": 1.5}, "The limit was raised, and has room for what was refused."),
+    ],
+)
+async def test_a_request_lapses_with_its_reason(api: Api, change: dict[str, Any], why: str) -> None:
+    """What a changed budget has no use for waits for nobody."""
+    budget_id = await api.budget(daily_limit=1, enforcement="approve")
+    approval_id = await refused(api, 1.5)
+    await api.put(f"/budgets/{budget_id}", {"name": "Renamed", "daily_limit": 1.25})
+    assert (await shown(api, approval_id))["state"] == "pending"
+
+    assert (await api.put(f"/budgets/{budget_id}", change)).status == 200
+
+    assert await closed(api, approval_id) == ("lapsed", why)
+
+
+async def test_a_request_lapses_with_its_budget(api: Api) -> None:
+    """Nothing of a deleted budget waits."""
+    budget_id = await api.budget(daily_limit=1, enforcement="approve")
+    approval_id = await refused(api, 1.5)
+
+    await api.delete(f"/budgets/{budget_id}")
+
+    assert await closed(api, approval_id) == ("lapsed", "The budget is inactive.")

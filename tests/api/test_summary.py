@@ -155,3 +155,22 @@ async def test_days_that_are_told_of_later_change_what_is_expected(
     anew = await Projections(services.ledger).of(budget, week, nanos_of_usd(shown["spent"]), clock.now())
     assert anew is not None
     assert shown["projected"] == usd(anew.expected_nanos)
+
+
+async def test_what_was_spent_before_a_budget_was_made_is_no_pace_of_its_minutes(api: Api, clock: MovedClock) -> None:
+    """Records of days before it are imported: the window has gone on since the first of them, and none is told."""
+    budget_id = await api.budget(weekly_limit=100)
+    clock.move(timedelta(days=5))
+    made = clock.now()
+    weekly = await api.budget(name="Made late", weekly_limit=100)
+    for hours in range(2, 5 * 24):
+        await api.record(cost=0.1, timestamp=(made - timedelta(hours=hours)).isoformat())
+    clock.move(timedelta(minutes=1))
+
+    (early,) = (await api.get(f"/budgets/{budget_id}/summary")).body
+    (late,) = (await api.get(f"/budgets/{weekly}/summary")).body
+
+    assert late["spent"] == early["spent"]
+    assert late["projected"] == pytest.approx(early["projected"], rel=0.2)
+    await api.services.alerts.look_ahead()
+    assert (await api.get("/alerts", alert_type="forecast")).body["total"] == 0

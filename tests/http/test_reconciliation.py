@@ -213,6 +213,38 @@ async def test_other_bodies_are_no_larger_than_before(start: Start) -> None:
         assert answer.status == 413
 
 
+async def test_a_later_report_that_fits_resolves_a_drift(start: Start) -> None:
+    """Not one of another provider, nor of days before. What drifts after it is told anew; a restart knows it."""
+    penia = await calls(start)
+    path = "/api/v1/reconciliations"
+
+    async def compare(share: float, provider: str = "openai", days: int = 0) -> list[bool]:
+        """Return of each alert, oldest first, whether it is resolved."""
+        said = report(penia, share=share)
+        for bucket in said["data"]:
+            bucket["start_time"] += days * 86_400
+            bucket["end_time"] += days * 86_400
+        assert (await penia.api("POST", path, {"report": said, "provider": provider}))[0] == 201
+        _, alerts = await penia.api("GET", "/api/v1/alerts")
+        return [alert["resolved_at"] is not None for alert in reversed(alerts["items"])]
+
+    assert await compare(1000) == [False]
+    assert await compare(0, "elsewhere") == [False]
+    assert await compare(0, days=-1) == [False]
+    assert await compare(1) == [True]
+    assert await compare(1000) == [True, False]
+    assert await compare(1000) == [True, False]
+
+    await penia.gateway.stop()
+    again = await Gateway(penia.gateway.config, SystemClock()).start()
+    penia = Running(again, penia.sandbox, penia.session)
+    try:
+        assert await compare(1000) == [True, False]
+        assert await compare(0, days=1) == [True, True]
+    finally:
+        await again.stop()
+
+
 async def test_the_command_shows_and_says_drifts(start: Start, tmp_path: Path) -> None:
     """A table by day and model; exit 1, and why, where the two are far apart; a page a file."""
     penia = await calls(start)

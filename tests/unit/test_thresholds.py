@@ -47,6 +47,16 @@ def test_each_fires_once_at_its_exact_amount() -> None:
     assert fired(watch, 2 * LIMIT) == []
 
 
+def test_names_are_exact_and_those_of_before() -> None:
+    """Two thresholds are two names, however close; an ordinary one is named as ledgers have it."""
+    crossed, _ = thresholds(0.1, 12.5, 33.33, 99.99999, 100.0, 999.999).seen(BUDGET, DAY, 10 * LIMIT, LIMIT)
+
+    names = [crossing.once_key.removesuffix(":0").rsplit(":", 1)[1] for _, crossing in crossed]
+    titles = {crossing.alert("a_1", NOW).title for _, crossing in crossed if crossing.percent < 100}
+    assert names == ["0.1", "12.5", "33.33", "99.99999", "100", "999.999"]
+    assert "Budget 'Default': 99.99999% of the daily limit is used" in titles
+
+
 def test_a_number_that_swings_rings_once() -> None:
     """A hold that is given back arms nothing."""
     watch = thresholds()

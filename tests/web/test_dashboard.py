@@ -312,9 +312,10 @@ async def test_settings_are_shown_changed_and_tried(serve: Start, page: Page) ->
     await expect(page.get_by_text("healthy")).to_be_visible()
     await expect(page.get_by_role("row", name="openai 1")).to_be_visible()
     thresholds = page.get_by_label("Thresholds, % of a limit")
-    await thresholds.fill("30, nonsense")
-    await page.get_by_role("button", name="Save").click()
-    await expect(thresholds).to_have_attribute("aria-invalid", "true")
+    for wrong in ("30, nonsense", "30, 30.001", "0.05, 30"):
+        await thresholds.fill(wrong)
+        await page.get_by_role("button", name="Save").click()
+        await expect(thresholds).to_have_attribute("aria-invalid", "true")
     await thresholds.fill("30, 60")
     await page.get_by_role("button", name="Save").click()
     await expect(page.locator("#said")).to_have_text("The settings are saved.")

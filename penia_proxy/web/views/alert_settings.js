@@ -56,8 +56,9 @@ function form(settings, panel) {
       .split(/[\s,;]+/)
       .filter(Boolean)
       .map(Number);
-    const bad = numbers.length === 0 || numbers.some((one) => !(one > 0 && one <= 1000));
-    thresholds.wrong(bad ? "Numbers above 0, such as 50, 80, 90, 100." : null);
+    const apart = new Set(numbers.map((one) => one.toFixed(2))).size === numbers.length;
+    const bad = numbers.length === 0 || !apart || numbers.some((one) => !(one >= 0.1 && one <= 1000));
+    thresholds.wrong(bad ? "Numbers from 0.1 to 1000, no two alike, such as 50, 80, 90, 100." : null);
     const switches = Object.fromEntries(Object.entries(kinds).map(([name, { input }]) => [name, input.checked]));
     return bad
       ? null
