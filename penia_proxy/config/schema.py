@@ -30,6 +30,8 @@ from penia_proxy.config.server import ServerConfig
 
 USD_MAX = 1_000_000_000
 """The largest limit or cost accepted from outside; far beyond any real one."""
+HALF_A_NANO = 5e-10
+"""USD; what is not more becomes no nano-dollar."""
 
 KNOWN_FORMATS = frozenset(
     {
@@ -82,6 +84,16 @@ def _printable(text: str) -> str:
 Limit = Annotated[Amount, Field(ge=0, le=USD_MAX)]
 """USD."""
 
+
+def _counted(limit: float) -> float:
+    # It would be kept as 0, which refuses everything.
+    if 0 < limit <= HALF_A_NANO:
+        raise PydanticCustomError("too_small", "less than what is counted: a nano-dollar (0.000000001)")
+    return limit
+
+
+CountedLimit = Annotated[Limit, AfterValidator(_counted)]
+
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Globs = Annotated[tuple[Glob, ...], Field(max_length=100)]
 
@@ -119,6 +131,21 @@ class BudgetSpec(Section):
     week_start: Weekday = "monday"
     month_start_day: Annotated[Count, Field(ge=1, le=31)] = 1
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class BudgetWritten(BudgetSpec):
+    """The same, written now: what a ledger has kept is read as it is."""
+
+    hourly_limit: CountedLimit | None = None
+    daily_limit: CountedLimit | None = None
+    weekly_limit: CountedLimit | None = None
+    monthly_limit: CountedLimit | None = None
+    total_limit: CountedLimit | None = None
+
+    @property
+    def spec(self) -> BudgetSpec:
+        """The budget itself."""
+        return BudgetSpec.model_validate(self.model_dump(exclude_unset=True))
 
 
 class LedgerConfig(Section):
@@ -278,7 +305,7 @@ class Config(Section):
     counters: CountersConfig = CountersConfig()
     auth: AuthConfig = AuthConfig()
     providers: dict[ProviderName, ProviderConfig] = Field(default_factory=dict)
-    budgets: tuple[BudgetSpec, ...] = ()
+    budgets: tuple[BudgetWritten, ...] = ()
     pricing: PricingConfig = PricingConfig()
     export: ExportConfig = ExportConfig()
     alerts: AlertsConfig = AlertsConfig()
