@@ -244,8 +244,9 @@ class OpenHolds:
 
     async def _correct(self, record: UsageRecord, bill: Bill, fingerprint: str) -> tuple[UsageRecord, bool]:
         digest = hashlib.sha256(record.record_id.encode()).hexdigest()[:32]
-        record_id, at = f"a_{digest}", iso(self._clock.now())
+        record_id = f"a_{digest}"
         async with self._ledger.correcting:
+            at = iso(self._clock.now())  # now: what is corrected meanwhile came before this
             before = [one for one in await self._ledger.corrections(record.record_id) if one.record_id != record_id]
             correction = correction_of(record, before, bill, record_id=record_id, at=at)
             kept, created = await self._ledger.append(correction, fingerprint)
