@@ -218,15 +218,15 @@ class Gateway:
         known = await self.ledger.budgets()
         if not known:
             now = self.clock.now()
-            for written in self.config.budgets:
-                budget = budget_of(written.spec, budget_id=new_id("b"), created_at=now, updated_at=now)
+            for spec in self.config.budgets:
+                budget = budget_of(spec, budget_id=new_id("b"), created_at=now, updated_at=now)
                 await self.ledger.save_budget(budget)
                 known.append(budget)
         rulings = await self.ledger.rulings.in_force(self.clock.now())
         for budget in known:
             grants, denials = rulings.get(budget.budget_id, ((), ()))
             self.book.put(replace(budget, grants=tuple(grants), denials=tuple(denials)))
-        for name in {written.name for written in self.config.budgets} - {budget.name for budget in known}:
+        for name in {spec.name for spec in self.config.budgets} - {budget.name for budget in known}:
             log.warning("budget %r of the configuration is not in the database; only a first start creates it", name)
         newest = await self.ledger.reconciliations.newest()
         self._captured = {provider: one.captured for provider, one in newest.items()}
