@@ -2,7 +2,7 @@
 Warn of budgets that will not do what they were made for.
 
 Its one job: what is said beside a budget that was just written: limits that contradict each other, and names in its
-scope that nothing is known by.
+scope that nothing is known by, and globs that are broken.
 Rules: never a refusal. Only what is known is said: a provider that is not configured, a component or model of which no
 record is kept, as far as a glob's fixed beginning tells; of an empty ledger nothing.
 """
@@ -14,7 +14,8 @@ from fnmatch import translate
 from penia_proxy.api.fields import Shown
 from penia_proxy.api.services import Services
 from penia_proxy.budget.budget import Budget
-from penia_proxy.budget.contradictions import contradictions
+from penia_proxy.budget.contradictions import contradictions, unreachable
+from penia_proxy.budget.globs import flaw_of, flaws_of
 
 _GLOB = re.compile(r"[*?\[]")
 
@@ -28,7 +29,8 @@ class Warned(Shown):
 
 async def warnings_of(services: Services, budget: Budget) -> list[dict[str, str]]:
     """Return what is odd about a budget."""
-    found = [*contradictions(budget), *_unconfigured(services, budget)]
+    found = [*contradictions(budget), *unreachable(budget, services.book)]
+    found += [*flaws_of(budget.spec.scope), *_unconfigured(services, budget)]
     found += [said async for said in _unseen(services, budget)]
     return [{"field": field, "message": message} for field, message in found]
 
@@ -39,7 +41,7 @@ def _unconfigured(services: Services, budget: Budget) -> list[tuple[str, str]]:
     return [
         ("scope.providers", f"No configured provider matches '{glob}'; there are: {known}.")
         for glob in budget.spec.scope.providers
-        if not any(re.match(translate(glob), name) for name in providers)
+        if not flaw_of(glob) and not any(re.match(translate(glob), name) for name in providers)
     ]
 
 
@@ -49,6 +51,8 @@ async def _unseen(services: Services, budget: Budget) -> AsyncIterator[tuple[str
         return
     for kind, globs in (("component", scope.components), ("model", scope.models)):
         for glob in globs:
+            if flaw_of(glob):
+                continue
             beginning = _GLOB.split(glob, maxsplit=1)[0]
             is_name = beginning == glob
             if not await queries.seen(kind, beginning, exact=is_name):

@@ -21,7 +21,7 @@ from penia_proxy.api.fields import Filter, Line, Metadata, Nothing, Page, Paged,
 from penia_proxy.api.services import Services
 from penia_proxy.budget.budget import Budget, budget_of
 from penia_proxy.clock import iso
-from penia_proxy.config import BudgetSpec, Enforcement, Overrun, ScopeSpec, Unpriced, Weekday
+from penia_proxy.config import BudgetSpec, BudgetWritten, Enforcement, Overrun, ScopeSpec, Unpriced, Weekday
 from penia_proxy.errors import Conflict, NotFound, StoreUnavailable
 from penia_proxy.ids import new_id
 
@@ -32,7 +32,7 @@ BUDGETS_MAX = 10_000
 """Every call is matched against every active budget."""
 
 
-class BudgetBody(BudgetSpec):
+class BudgetBody(BudgetWritten):
     """A new budget. Limits are USD; a limit that is absent or null does not limit."""
 
     owner: Annotated[Line, StringConstraints(max_length=200)] | None = None
@@ -92,7 +92,7 @@ class BudgetShown(Shown):
     metadata: dict[str, Any]
 
 
-class BudgetWritten(BudgetShown):
+class BudgetSaid(BudgetShown):
     """A budget that was just written, and what is odd about it."""
 
     warnings: list[Warned]
@@ -156,8 +156,7 @@ async def list_budgets(call: Call[BudgetsQuery, Nothing]) -> dict[str, Any]:
 async def create_budget(call: Call[Nothing, BudgetBody]) -> dict[str, Any]:
     """Create a budget."""
     now = call.services.clock.now()
-    spec = BudgetSpec.model_validate(call.body.model_dump(exclude_unset=True))
-    budget = budget_of(spec, budget_id=new_id("b"), created_at=now, updated_at=now)
+    budget = budget_of(call.body.spec, budget_id=new_id("b"), created_at=now, updated_at=now)
     await call.services.unbroken(_create(call.services, budget))
     return {**budget_json(budget), "warnings": await warnings_of(call.services, budget)}
 
@@ -258,7 +257,7 @@ ENDPOINTS = (
         handler=create_budget,
         tag="budgets",
         body=BudgetBody,
-        response=BudgetWritten,
+        response=BudgetSaid,
         status=201,
         errors=(Conflict, StoreUnavailable),
     ),
@@ -275,7 +274,7 @@ ENDPOINTS = (
         handler=change_budget,
         tag="budgets",
         body=BudgetChange,
-        response=BudgetWritten,
+        response=BudgetSaid,
         errors=(Conflict, StoreUnavailable),
     ),
     Endpoint(

@@ -243,7 +243,7 @@ def _candidates(services: Services, work: Work, card: RateCard | None, now: date
             if is_same and (name == work.model or (card is not None and its is card)):
                 continue
             usage: Callable[[Usage], Usage] = _as_it_is if is_same else elsewhere
-            yield Candidate(provider, name, its, services.facts(provider, name), usage)
+            yield Candidate(provider, name, its, services.stated(provider, name), usage)
 
 
 def _as_it_is(usage: Usage) -> Usage:

@@ -93,7 +93,9 @@ class UsageSummary(Shown):
     providers: list[Ranked]
     models: list[Ranked]
     components: list[Ranked]
-    daily_usage: list[Day]
+    daily_usage: Annotated[list[Day], Field(description=f"The last {DAYS_MAX} days of the stretch, up to today.")]
+    daily_usage_start: Annotated[date | None, Field(description="The first of these days; null: there is none.")]
+    cost_before_daily_usage: Annotated[float, Field(description="USD of the stretch's earlier days; in the totals.")]
 
 
 async def summarize_usage(call: Call[Nothing, SummaryBody]) -> dict[str, Any]:
@@ -104,6 +106,8 @@ async def summarize_usage(call: Call[Nothing, SummaryBody]) -> dict[str, Any]:
     await services.ledger.caught_up()
     found = await services.ledger.summaries.summary(filter_of(body, span))
     totals = found.totals
+    days = daily(found.daily, span.start, min(end, now), daily_limit(services))
+    first = days[0]["date"] if days else None
     return {
         "period": body.period or (None if body.days or body.start_time or body.end_time else "daily"),
         "start_time": None if span.start is None else iso(span.start),
@@ -122,7 +126,9 @@ async def summarize_usage(call: Call[Nothing, SummaryBody]) -> dict[str, Any]:
         "providers": ranked(found.groups["provider"], totals),
         "models": ranked(found.groups["model"], totals),
         "components": ranked(found.groups["component"], totals),
-        "daily_usage": daily(found.daily, span.start, min(end, now), daily_limit(services)),
+        "daily_usage": days,
+        "daily_usage_start": first,
+        "cost_before_daily_usage": usd(sum(nanos for day, nanos in found.daily.items() if first and day < first)),
     }
 
 

@@ -131,6 +131,11 @@ class Services:
         configured = self.config.providers.get(provider)
         return self.prices.facts(self.catalogue_of(provider), configured.priced_as(model) if configured else model)
 
+    def stated(self, provider: str, model: str) -> ModelFacts | None:
+        """Return what may be said of such a model: see `PriceBook.stated`."""
+        configured = self.config.providers.get(provider)
+        return self.prices.stated(self.catalogue_of(provider), configured.priced_as(model) if configured else model)
+
     async def unbroken(self, steps: Coroutine[Any, Any, T]) -> T:
         """Run steps that belong together to their end, even if the request that asked for them is cancelled."""
         task = asyncio.create_task(steps)

@@ -2,7 +2,8 @@
 Know which models could do the same work, and what it would cost there.
 
 Its one job: what is stated about models against what calls need, and calls that were made against other rate cards.
-Rules: a model about which a needed fact is not stated is not proposed, and is counted as unknown. How well a model does
+Rules: a model about which a needed fact is not stated is not proposed, and is counted as unknown: what is stated about
+another name of its family is not stated about it. How well a model does
 the work, and how its tokenizer would count, nobody here knows. Prices are compared call by call, never by averages: a
 tier begins at a call's own input.
 """
@@ -28,9 +29,12 @@ CHAT = frozenset({"chat", "responses"})
 OF_THE_PRICE = frozenset({"prompt_caching"})
 """Capabilities that change what a call costs, and not what it can do."""
 
+SOUND = frozenset({"audio_input", "audio_output"})
+
 Lack = Literal["facts_unknown", "no_price", "another_kind", "retired", "incapable", "too_small", "usage_not_priced"]
 """
-Why a model is not proposed: a needed fact is not stated; no price is known; it does not chat; its provider has ended
+Why a model is not proposed: a needed fact is not stated; no price is known; it does not chat, or is made for sound that
+nobody needs; its provider has ended
 it; a capability that is asked for is not stated for it; its window or output is smaller than the calls; it has no price
 for something they used (searches, sound).
 """
@@ -48,7 +52,7 @@ def lack_of(facts: ModelFacts | None, needs: Needs, today: date) -> Lack | None:
     """Return what a model lacks; None where it can do the work."""
     if facts is None or facts.mode is None or facts.context_window is None or facts.output_tokens_max is None:
         return "facts_unknown" if facts is None or facts.mode in {None, *CHAT} else "another_kind"
-    if facts.mode not in CHAT:
+    if facts.mode not in CHAT or (is_for_sound(facts) and not needs.capabilities & SOUND):
         return "another_kind"
     if facts.deprecated is not None and facts.deprecated <= today:
         return "retired"
@@ -57,6 +61,11 @@ def lack_of(facts: ModelFacts | None, needs: Needs, today: date) -> Lack | None:
     if needs.input_tokens > facts.context_window or needs.output_tokens > facts.output_tokens_max:
         return "too_small"
     return None
+
+
+def is_for_sound(facts: ModelFacts) -> bool:
+    """Whether a model is one for sound: those that hear among all else see as well."""
+    return bool(facts.capabilities & SOUND) and "vision" not in facts.capabilities
 
 
 class Alternatives:
@@ -75,7 +84,7 @@ class Alternatives:
         if present is None or present.mode not in CHAT:
             return ()
         needs = Needs(present.capabilities - OF_THE_PRICE)
-        found = ((name, self._prices.facts(provider, name)) for name in self._prices.names(provider) if name != model)
+        found = ((name, self._prices.stated(provider, name)) for name in self._prices.names(provider) if name != model)
         return tuple((name, facts) for name, facts in found if facts and lack_of(facts, needs, today) is None)
 
 

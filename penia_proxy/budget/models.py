@@ -4,7 +4,8 @@ Know what models can do, and how much they take and write.
 Its one job: ``pricing/models.json`` (written by ``scripts/model_facts.py``), looked up by provider and model.
 Rules: a fact that is not stated is None, never a guess. A figure is what the table states: a provider may have changed
 it since. A name that is not listed takes the largest figures of the names that differ from it in their date only, so
-that a bound covers whichever of them it turns out to be. Prices are not known here.
+that a bound covers whichever of them it turns out to be; advice gets what is stated about the very name. Prices are
+not known here.
 """
 
 import re
@@ -96,6 +97,18 @@ class ModelBook:
         """Return what is stated about a model, by its name, its name without a date, or an ARN that ends in either."""
         name = _bare(model)
         return self._exact.get((provider, name)) or self._families.get((provider, stem(name)))
+
+    def stated(self, provider: str, model: str) -> ModelFacts | None:
+        """
+        Return what is stated about a model by its own name: what may be said of it, where `facts` is for bounds.
+
+        Where no end of its own is stated, it ends with the name without a date.
+        """
+        name = _bare(model)
+        own, undated = self._exact.get((provider, name)), self._exact.get((provider, stem(name)))
+        if own is None or own.deprecated is not None or undated is None:
+            return own
+        return replace(own, deprecated=undated.deprecated)
 
     def family(self, provider: str, model: str) -> ModelFacts | None:
         """Return the facts that cover every dated name of a model."""

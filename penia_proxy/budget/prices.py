@@ -8,11 +8,9 @@ contains "openai" is not OpenAI. No price is not a price of 0. Memory is bounded
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
-from decimal import Context as Arithmetic
-from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import version as installed_version
 from itertools import pairwise, product
@@ -23,12 +21,13 @@ from genai_prices.types import ModelInfo, Provider, StartDateConstraint, TimeOfD
 
 from penia_proxy.budget.catalogue import constraints, prices_at, refused, variants
 from penia_proxy.budget.compiling import compile_card
+from penia_proxy.budget.layering import fill, multiplied, resolved
 from penia_proxy.budget.models import FILE as MODELS_FILE
 from penia_proxy.budget.models import ModelBook, ModelFacts
 from penia_proxy.budget.overrides import Override, Overrides, Share
 from penia_proxy.budget.price_list import ModelPrices, PriceDetail, Stretch
 from penia_proxy.budget.ratecard import Context, Price, Prices, Rate, RateCard
-from penia_proxy.budget.units import REQUESTS, UNITS
+from penia_proxy.budget.units import REQUESTS
 from penia_proxy.config import PricingConfig
 from penia_proxy.errors import ConfigError
 
@@ -39,8 +38,6 @@ MODEL_NAME_MAX = 256
 
 LOOKUPS_MAX = 4096
 """(provider, model) names remembered; beyond, the least used is looked up again (some 100 µs)."""
-
-_EXACT = Arithmetic(prec=60)
 
 
 class PriceBook:
@@ -120,6 +117,17 @@ class PriceBook:
             return known
         found = self._lookup(provider, model)
         return self._facts.family(provider, found.info.id) if found and found.info else None
+
+    def stated(self, provider: str, model: str) -> ModelFacts | None:
+        """
+        Return what is stated about a model by this very name, as far as the catalogue does not contradict it.
+
+        For advice: of two windows the smaller counts, of two ends the earlier.
+        """
+        if len(model) > MODEL_NAME_MAX or (known := self._facts.stated(provider, model)) is None:
+            return None
+        found = self._lookup(provider, model)
+        return found.agreed(known) if found else known
 
     def models(self, provider: str | None, at: datetime) -> list[ModelPrices]:
         """Return the price list at an instant, of one provider or of all, by provider and model."""
@@ -242,6 +250,16 @@ class _Model:
             source=_source(entries),
         )
 
+    def agreed(self, stated: ModelFacts) -> ModelFacts:
+        """Return facts of the table, cut down to what the price list says of the model."""
+        windows = [one for one in (self._context_window(self.entries), stated.context_window) if one]
+        has_ended = self.info is not None and self.info.deprecated
+        return replace(
+            stated,
+            context_window=min(windows, default=None),
+            deprecated=date.min if has_ended else stated.deprecated,
+        )
+
     def history(self) -> list[Stretch]:
         """Return what held when; neighbours that do not differ are one."""
         found: list[Stretch] = []
@@ -309,21 +327,21 @@ class _Model:
         prices: dict[str, Rate | Share] = dict(standard)
         for entry in applying:
             if entry.when.is_always:
-                _fill(prices, entry, standard)
+                fill(prices, entry, standard)
         prices.update(own)
         for entry in applying:
             if not entry.when.is_always:
-                _fill(prices, entry, own)
+                fill(prices, entry, own)
         # Of one kind the last counts; what they are about apart (a tier, a place) multiplies.
         factors = {
             entry.when.named: entry.multiply
             for entry in applying
             if entry.multiply is not None and not (entry.only_if_missing and self._own(at, entry.when.context))
         }
-        resolved = {key: found for key, rate in prices.items() if (found := _resolved(rate, prices)) is not None}
+        known = {key: found for key, rate in prices.items() if (found := resolved(rate, prices)) is not None}
         for factor in factors.values():
-            resolved = {key: _multiplied(key, rate, factor) for key, rate in resolved.items()}
-        return resolved
+            known = {key: multiplied(key, rate, factor) for key, rate in known.items()}
+        return known
 
     def _own(self, at: datetime, context: Context) -> Prices:
         """Return the catalogue's prices of a context, where it has other ones for it than the standard."""
@@ -331,25 +349,6 @@ class _Model:
             return {}
         standard = prices_at(self.info, at)
         return {key: rate for key, rate in prices_at(self.info, at, context).items() if standard.get(key) != rate}
-
-
-def _fill(prices: dict[str, Rate | Share], entry: Override, known: Prices) -> None:
-    """Lay an entry's prices over those below; ``known`` are the catalogue's own, to which it may give way."""
-    for key, rate in entry.prices.items():
-        if entry.only_if_missing and key in known:
-            continue
-        if not isinstance(rate, Share) or rate.of != key:
-            prices[key] = rate
-        elif (below := _resolved(rate, prices)) is not None:
-            prices[key] = below  # a multiple of what it was
-
-
-def _resolved(rate: Rate | Share, prices: Mapping[str, Rate | Share]) -> Rate | None:
-    """Return a price as numbers; None for a multiple of a price that is not there."""
-    if isinstance(rate, Rate):
-        return rate
-    base = prices.get(rate.of)
-    return _times(base, rate.times) if isinstance(base, Rate) else None
 
 
 def _is_price(prices: Prices, *, catalogued: bool) -> bool:
@@ -366,17 +365,6 @@ def _contexts(info: ModelInfo | None, entries: Sequence[Override]) -> Iterator[C
     """Yield every combination of what a response can say that changes a price; the standard one first."""
     said = [Context(), *variants(info), *(entry.when.context for entry in entries)]
     return (Context(*values) for values in product(*(dict.fromkeys(column) for column in zip(*said, strict=True))))
-
-
-def _multiplied(key: str, rate: Rate, factor: Decimal) -> Rate:
-    return _times(rate, factor) if UNITS[key].is_tokens else rate
-
-
-def _times(rate: Rate, factor: Decimal) -> Rate:
-    return Rate(
-        _EXACT.multiply(rate.base, factor),
-        tuple((start, _EXACT.multiply(price, factor)) for start, price in rate.tiers),
-    )
 
 
 def _own_directory() -> Path | None:

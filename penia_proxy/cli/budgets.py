@@ -1,11 +1,12 @@
 """
-``penia budgets``: list, create and change budgets of a running gateway.
+``penia budgets``: list, create, change and delete budgets of a running gateway.
 
 Its one job: turn options into the API's fields. Rules: what was not named is not sent, so that the gateway's defaults
 and a budget's other fields stay; the gateway alone decides what is valid.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 
 from penia_proxy.cli.client import DEFAULT_URL, GatewayClient, GatewayError, Url
 
-app = typer.Typer(help="List, create and change budgets.", no_args_is_help=True)
+app = typer.Typer(help="List, create, change and delete budgets.", no_args_is_help=True)
 
 PATH = "/api/v1/budgets"
 PERIODS = ("hourly", "daily", "weekly", "monthly", "total")
@@ -141,6 +142,34 @@ def set_budget(
     if scope:
         changes["scope"] = {**found["scope"], **scope}
     _tell(gateway.put(f"{PATH}/{found['budget_id']}", changes), "changed", as_json=as_json)
+
+
+@app.command()
+def delete(
+    budget: Annotated[str, typer.Argument(help="Its id or its name.", metavar="ID|NAME")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Deactivate a budget: it covers no call any more. Its records stay, and `set --active` brings it back."""
+    from penia_proxy.cli import display
+
+    is_asked = not yes and sys.stdin is not None and sys.stdin.isatty()
+    if not yes and not is_asked:
+        raise typer.BadParameter("say --yes where nobody can be asked", param_hint="--yes")
+    gateway = GatewayClient(url)
+    found = _find(gateway, budget)
+    if is_asked:
+        asked = display.name(f"{found['name']} ({found['budget_id']}): {summed_up(found)}")
+        display.console(stderr=True).print(asked, soft_wrap=True)
+        typer.confirm("Delete it?", abort=True, err=True)
+    gone = gateway.delete(f"{PATH}/{found['budget_id']}")
+    if as_json:
+        display.print_json(gone)
+    else:
+        said = display.name(f"{gone['name']} ({gone['budget_id']}) deleted. {gone['message']}")
+        display.console().print(said, soft_wrap=True)
 
 
 def _fields(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class GatewayClient:
         """Return what the path answers to a JSON body."""
         return self._ask("PUT", path, body)
 
+    def delete(self, path: str) -> Any:
+        """Return what the path answers."""
+        return self._ask("DELETE", path, None)
+
     def download(self, path: str, query: Query, to: Callable[[bytes], object]) -> None:
         """Hand on a file, piece by piece. Raises GatewayError where it breaks off: what was handed on is not whole."""
         asked = {name: value for name, value in query.items() if value is not None}

@@ -18,9 +18,9 @@ SMALL_USD = 0.01
 """Below a cent, six decimals: a call to a small model costs a few millionths."""
 
 
-def console() -> Console:
-    """Return a console on stdout as it is now: colour on a terminal, plain text in a pipe."""
-    return Console(highlight=False, emoji=False)
+def console(*, stderr: bool = False) -> Console:
+    """Return a console on stdout, or stderr, as it is now: colour on a terminal, plain text in a pipe."""
+    return Console(highlight=False, emoji=False, stderr=stderr)
 
 
 def print_json(answer: Any) -> None:

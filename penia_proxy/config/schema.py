@@ -8,7 +8,7 @@ socket or a database. Secrets are `SecretStr`, so that they never reach a log by
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,9 @@ from penia_proxy.config.server import ServerConfig
 
 USD_MAX = 1_000_000_000
 """The largest limit or cost accepted from outside; far beyond any real one."""
+HALF_A_NANO = 5e-10
+"""USD; what is not more becomes no nano-dollar."""
+TOO_SMALL = "less than what is counted: a nano-dollar (0.000000001)"
 
 KNOWN_FORMATS = frozenset(
     {
@@ -82,6 +85,20 @@ def _printable(text: str) -> str:
 Limit = Annotated[Amount, Field(ge=0, le=USD_MAX)]
 """USD."""
 
+
+def _counted(limit: float) -> float:
+    if is_rounded_away(limit):
+        raise PydanticCustomError("too_small", TOO_SMALL)
+    return limit
+
+
+def is_rounded_away(usd: float | None) -> bool:
+    """Whether an amount is something, and becomes no nano-dollar: a limit of 0, which refuses everything."""
+    return usd is not None and 0 < usd <= HALF_A_NANO
+
+
+CountedLimit = Annotated[Limit, AfterValidator(_counted)]
+
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Globs = Annotated[tuple[Glob, ...], Field(max_length=100)]
 
@@ -119,6 +136,24 @@ class BudgetSpec(Section):
     week_start: Weekday = "monday"
     month_start_day: Annotated[Count, Field(ge=1, le=31)] = 1
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+_LIMITS = tuple(f"{period}_limit" for period in get_args(Period))
+
+
+class BudgetWritten(BudgetSpec):
+    """The same, written now: what a ledger has kept is read as it is."""
+
+    hourly_limit: CountedLimit | None = None
+    daily_limit: CountedLimit | None = None
+    weekly_limit: CountedLimit | None = None
+    monthly_limit: CountedLimit | None = None
+    total_limit: CountedLimit | None = None
+
+    @property
+    def spec(self) -> BudgetSpec:
+        """The budget itself."""
+        return BudgetSpec.model_validate(self.model_dump(exclude_unset=True))
 
 
 class LedgerConfig(Section):
@@ -296,6 +331,9 @@ class Config(Section):
             if budget.name in names:
                 raise _at(("budgets", index, "name"), f"another budget has the name {budget.name!r}")
             names.add(budget.name)
+            for limit in _LIMITS:
+                if is_rounded_away(getattr(budget, limit)):
+                    raise _at(("budgets", index, limit), TOO_SMALL)
         return self
 
 

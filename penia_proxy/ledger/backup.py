@@ -19,7 +19,7 @@ from pathlib import Path
 from time import sleep
 
 from penia_proxy.errors import ConfigError
-from penia_proxy.ledger.file import explained, log_of, path_of, read_only, revision_of
+from penia_proxy.ledger.file import BESIDE, belonging_to, explained, log_of, path_of, read_only, revision_of
 from penia_proxy.ledger.schema import REVISION
 from penia_proxy.ledger.verify import Findings, examine
 
@@ -54,12 +54,21 @@ def _require_place(path: Path, to: Path, *, force: bool) -> None:
         raise ConfigError(f"{path} does not exist: start the gateway once, or correct ledger.url")
     if to.is_dir():
         raise ConfigError(f"{to} is a directory: name the file that the backup is to be")
-    if not to.exists():
-        return
-    if to.samefile(path) or log_of(to).exists():
+    # Also where there is none yet: SQLite would take the copy for its own journal.
+    if any(_is_same(to, its) for its in belonging_to(path)):
+        raise ConfigError(f"{to} belongs to the ledger that is to be copied: name another file")
+    if log_of(to).exists() or log_of(to.resolve()).exists():
         raise ConfigError(f"{to} is a ledger in use: name another file")
-    if not force:
+    if any(to.name.endswith(suffix) and to.with_name(to.name.removesuffix(suffix)).is_file() for suffix in BESIDE):
+        raise ConfigError(f"{to} is named as a file that belongs to a database beside it: name another file")
+    if to.exists() and not force:
         raise ConfigError(f"{to} exists: name another file, or replace it with --force")
+
+
+def _is_same(to: Path, its: Path) -> bool:
+    if to.exists() and its.exists():
+        return to.samefile(its)
+    return to.resolve() == its.resolve()
 
 
 @contextmanager

@@ -34,6 +34,9 @@ CHECKPOINT_PAGES = 4_000
 JOURNAL_BYTES_MAX = 64 * 1024 * 1024
 """What the write-ahead log shrinks back to after a long reader let it grow."""
 
+BESIDE = ("-wal", "-shm", "-journal", ".lock")
+"""What is behind a ledger's name in the names of the files that belong to it."""
+
 LOGGING = b" logging"
 """In the lock file, behind the owner's number."""
 
@@ -46,6 +49,12 @@ def path_of(url: str) -> Path:
     if name == url or name.strip("/") in ("", ".", ":memory:") or "\0" in name:
         raise ConfigError("ledger.url must name a file: sqlite:///path, or sqlite:////path from the root")
     return Path(name).absolute()
+
+
+def belonging_to(path: Path) -> list[Path]:
+    """Return where the files of a ledger are, or would be: beside its name, and beside what that is a link to."""
+    names = dict.fromkeys([path, path.resolve()])
+    return [name.with_name(name.name + suffix) for name in names for suffix in ("", *BESIDE)]
 
 
 class FileLock:

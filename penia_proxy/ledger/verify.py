@@ -213,11 +213,14 @@ def _of_folds(connection: Connection) -> Iterator[Difference]:
     for its_width, recomputed in made.items():
         stored = _stored(folds, [folds.c.span, *cells]).where(width == its_width)
         yield from _side_by_side(connection, "fold", stored, recomputed, len(KEY))
+    key = [folds_by_name.c.span, folds_by_name.c.grouping, folds_by_name.c.name]
     for grouping in GROUPINGS:
-        key = [folds_by_name.c.span, folds_by_name.c.grouping, folds_by_name.c.name]
         stored = _stored(folds_by_name, key).where(folds_by_name.c.grouping == grouping)
         recomputed = _summed([folds.c.span, literal(grouping), folds.c[grouping]], sums)
         yield from _side_by_side(connection, "fold", stored, recomputed, len(key))
+    for row in _streamed(connection, _stored(folds_by_name, key).where(folds_by_name.c.grouping.not_in(GROUPINGS))):
+        stored_sums = tuple(row[len(key) :])
+        yield _difference("fold", " ".join(row[: len(key)]), MEASURES, stored_sums, None)
 
 
 def _stored(table: Table, key: Sequence[ColumnElement[str]]) -> Select[Any]:

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from penia_proxy.config import BudgetSpec, Config
 from tests.api.client import Api
 
 
@@ -81,3 +83,68 @@ async def test_a_change_is_looked_at_too(api: Api) -> None:
     assert same.body["warnings"] == made["warnings"]
     assert [one["field"] for one in made["warnings"]] == ["monthly_limit"]
     assert mended.body["warnings"] == []
+
+
+@pytest.mark.parametrize(("enforcement", "warns"), [("track", 0), ("warn", 0), ("block", 1), ("approve", 1)])
+async def test_refusing_without_a_limit(api: Api, enforcement: str, warns: int) -> None:
+    """Whoever wants calls refused, and says at no limit, has forgotten one."""
+    said = f"The enforcement is {enforcement}, and there is no limit to be exceeded."
+    assert await warned(api, enforcement=enforcement) == ({"enforcement": said} if warns else {})
+    assert await warned(api, enforcement=enforcement, total_limit=3) == {}
+
+
+async def test_globs_that_are_broken(api: Api) -> None:
+    """One that is not closed, and one that no character fits; whatever else is odd about the name is not said too."""
+    await api.record(component="rhetor", model="gpt-4o")
+    unclosed = "has a [ that is not closed: it matches only names with that very character"
+
+    said = await warned(
+        api, scope={"components": ["[a"], "models": ["gpt-[5-4]*"], "providers": ["x[]"], "tags": {"team": "[!a"}}
+    )
+
+    assert said == {
+        "scope.components": f"'[a' {unclosed}.",
+        "scope.models": "'gpt-[5-4]*' can match no name: its […] holds no character.",
+        "scope.providers": f"'x[]' {unclosed}.",
+        "scope.tags.team": f"'[!a' {unclosed}.",
+    }
+    assert await warned(api, scope={"components": ["[!x]hetor", "r[]h]*", "*[(?!)]*", "[a-r]*"]}) == {}
+
+
+async def test_limits_that_a_covering_budget_never_lets_be_reached(api: Api) -> None:
+    """It refuses first: of the same period and calendar, active, over all of the calls; the lowest one is named."""
+    wide = await api.budget(name="wide", daily_limit=5, total_limit=50, enforcement="block")
+    await api.budget(name="wider", daily_limit=6, enforcement="block")
+    await api.budget(name="warning", daily_limit=1)
+    await api.budget(name="shadow", daily_limit=1, enforcement="block", shadow=True)
+    await api.budget(name="other", daily_limit=1, enforcement="block", scope={"components": ["apollo"]})
+    said = {
+        "daily_limit": "The daily limit of $5.5 can never be reached: the budget 'wide' covers all of these calls,"
+        " and refuses at $5."
+    }
+
+    assert await warned(api, daily_limit=5.5, scope={"components": ["rhetor"]}) == said
+    assert set(await warned(api, daily_limit=7, total_limit=51)) == {"daily_limit", "total_limit"}
+    assert await warned(api, daily_limit=5, total_limit=50, weekly_limit=20) == {}
+    assert await warned(api, daily_limit=5.5, timezone="Asia/Kathmandu") == {}
+    assert set(await warned(api, daily_limit=2, scope={"components": ["apollo"]})) == {"daily_limit"}
+    assert await warned(api, daily_limit=2, scope={"components": ["apoll?"]}) == {}
+    await api.put(f"/budgets/{wide}", {"is_active": False})
+    assert await warned(api, daily_limit=5.5) == {}
+
+
+@pytest.mark.parametrize("limit", [1e-10, 5e-10])
+async def test_a_limit_that_would_become_nothing_is_refused(api: Api, limit: float) -> None:
+    """It would be kept as 0, which refuses every call: on creation and on change. A nano-dollar and 0 are limits."""
+    made = await api.budget(daily_limit=0)
+
+    refused = await api.post("/budgets", {"name": "y", "daily_limit": limit})
+    changed = await api.put(f"/budgets/{made}", {"daily_limit": limit})
+
+    for answer in (refused, changed):
+        assert answer.status == 422
+        assert [one["field"] for one in answer.body["detail"]] == ["daily_limit"]
+    assert (await api.post("/budgets", {"name": "z", "daily_limit": 6e-10})).body["daily_limit"] == 6e-10
+    with pytest.raises(ValidationError, match="nano-dollar"):
+        Config.model_validate({"budgets": [{"name": "x", "daily_limit": limit}]})
+    assert BudgetSpec(name="kept", daily_limit=limit).daily_limit == limit

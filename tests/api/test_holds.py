@@ -147,6 +147,34 @@ async def test_a_forgotten_hold_is_booked_and_corrected(api: Api, late: dict[str
     await sound(api)
 
 
+async def test_a_late_word_comes_after_the_adjustment_that_it_replaces(api: Api) -> None:
+    """Whoever waits while another corrects the same call is later than that, as its `adjusted_at` says."""
+    hold_id = await opened(api, ttl_seconds=60)
+    api.clock.move(timedelta(seconds=61))
+    await api.services.holds.sweep()
+    correcting = api.services.ledger.correcting
+
+    async def waiting(number: int) -> None:
+        async with asyncio.timeout(30):
+            while len(correcting._waiters or ()) < number:
+                await asyncio.sleep(0.005)
+
+    async with correcting:
+        adjusting = asyncio.create_task(
+            api.post(f"/usage/records/{hold_id}/adjust", {"cost": 0.3, "reason": "The portal says so."})
+        )
+        await waiting(1)
+        settling = asyncio.create_task(api.post(f"/holds/{hold_id}/settle", {"cost": 0.2}))
+        await waiting(2)
+        api.clock.move(timedelta(seconds=10))
+    adjusted, bill = (await adjusting).body, (await settling).body
+
+    assert adjusted["record_id"] in bill["metadata"]["reason"]
+    assert bill["metadata"]["adjusted_at"] >= adjusted["metadata"]["adjusted_at"]
+    assert (adjusted["cost"], bill["cost"]) == (-0.2, -0.1)
+    await sound(api)
+
+
 async def test_a_wall_clock_that_jumps_expires_nothing(api: Api) -> None:
     """A hold's time is the monotonic clock's."""
     hold_id = await opened(api, ttl_seconds=60)

@@ -81,6 +81,35 @@ async def test_what_a_model_is_not_known_to_do_it_is_not_proposed_for(api: Api, 
         assert facts.mode in {"chat", "responses"}
 
 
+async def test_only_what_is_stated_about_a_model_itself_is_proposed(api: Api, services: Services) -> None:
+    """Neither what a sibling can do, nor what has ended, nor a model for sound where nobody speaks."""
+    house = services.config.providers["house"]
+    google = house.model_copy(update={"format": "google", "prices": "google", "models": {}})
+    services.config = services.config.model_copy(update={"providers": {"house": house, "google": google}})
+    asked = {"model": "gpt-4o", "input_tokens": 1_000, "output_tokens": 10, "limit": 100}
+
+    items = (await api.post("/prices/recommend", asked)).body["items"]
+    spoken = (await api.post("/prices/recommend", {**asked, "needs": ["audio_output"]})).body["items"]
+
+    models = {item["model"]: item for item in items}
+    assert {"gpt-4o-mini", "gemini-2.5-pro"} <= set(models)
+    assert not set(models) & {
+        "gemini-pro",
+        "gemini-2.5-flash-preview",
+        "gemini-3-pro-preview",
+        "gpt-3.5-turbo-0613",
+        "gpt-4o-audio-preview",
+        "gpt-4o-mini-audio-preview",
+        "gpt-audio",
+        "gpt-audio-mini",
+    }
+    for item in items:
+        card = services.card(item["provider"], item["model"], services.clock.now())
+        assert card is not None
+        assert item["context_window"] <= (card.context_window or item["context_window"]), item["model"]
+    assert all("audio_output" in item["reason"] for item in spoken)
+
+
 async def test_what_calls_show_they_need_is_needed(api: Api, services: Services) -> None:
     """Calls that reasoned, or were longer than a window, are not offered models that cannot do so."""
     await called(services, [*USAGES, Usage(input=300_000, output=10, reasoning=50)])

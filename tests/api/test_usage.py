@@ -386,6 +386,8 @@ async def test_a_summary_of_nothing_has_the_same_shape(api: Api) -> None:
         "models": [],
         "components": [],
         "daily_usage": [{"date": "2026-11-23", "cost": 0.0, "limit": None}],
+        "daily_usage_start": "2026-11-23",
+        "cost_before_daily_usage": 0.0,
     }
 
 
@@ -454,7 +456,7 @@ async def test_days_are_shown_with_the_daily_limit(api: Api) -> None:
 
 
 async def test_the_total_begins_with_the_first_cost_and_is_bounded(api: Api) -> None:
-    """Of all time, days are shown from the first one used, at most 400."""
+    """Of all time, days are shown from the first one used, at most 400; the answer says what came before them."""
     await api.record(cost=2, timestamp="2026-11-20T08:00:00Z")
     days = (await api.post("/usage/summary", {"period": "total"})).body["daily_usage"]
     assert [day["date"] for day in days] == ["2026-11-20", "2026-11-21", "2026-11-22", "2026-11-23"]
@@ -463,6 +465,15 @@ async def test_the_total_begins_with_the_first_cost_and_is_bounded(api: Api) -> 
     body = (await api.post("/usage/summary", {"period": "total"})).body
     assert (len(body["daily_usage"]), body["daily_usage"][-1]["date"]) == (400, "2026-11-23")
     assert body["total_cost"] == 4.0
+    assert body["daily_usage_start"] == body["daily_usage"][0]["date"] == "2025-10-20"
+    assert (body["cost_before_daily_usage"], sum(day["cost"] for day in body["daily_usage"])) == (2.0, 2.0)
+
+    await api.record(cost=1, timestamp="2025-10-19T23:59:59Z")
+    await api.record(cost=8, timestamp="2025-10-20T00:00:00Z")
+    edge = (await api.post("/usage/summary", {"start_time": "2025-10-19"})).body
+    assert (edge["daily_usage_start"], edge["cost_before_daily_usage"], edge["total_cost"]) == ("2025-10-20", 1.0, 11.0)
+    later = (await api.post("/usage/summary", {"start_time": "2026-11-25", "end_time": "2026-11-26"})).body
+    assert (later["daily_usage"], later["daily_usage_start"], later["cost_before_daily_usage"]) == ([], None, 0.0)
 
 
 async def test_a_stretch_is_exact_to_its_instants(api: Api) -> None:

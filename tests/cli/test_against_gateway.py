@@ -15,6 +15,7 @@ from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
 from penia_proxy.config import Config
 from tests.cli.conftest import Outcome
+from tests.cli.terminals import Terminal
 
 Run = Callable[..., Awaitable[Outcome]]
 
@@ -123,6 +124,45 @@ async def test_budgets_from_creation_to_deactivation(run: Run, url: str) -> None
     }
     assert (agents["enforcement"], agents["overrun"], agents["timezone"]) == ("block", "never", "Europe/Berlin")
     assert [one["name"] for one in left] == ["Default", "Nightly"]
+
+
+async def names_of(run: Run, url: str) -> list[str]:
+    """Return the names of the active budgets."""
+    return [one["name"] for one in json.loads((await run("budgets", "list", "--json", "--url", url)).out)]
+
+
+async def test_a_budget_is_deleted_where_somebody_says_so(run: Run, url: str) -> None:
+    """By name or id; without a terminal only with --yes. It is not gone: it can be made active again."""
+    unsaid = await run("budgets", "delete", "Nightly", "--url", url)
+    unknown = await run("budgets", "delete", "Nighty", "--yes", "--url", url)
+    assert (unsaid.code, unknown.code) == (2, 1)
+    assert "--yes" in unsaid.err
+    assert "'Nighty'; there are: Default, Nightly" in unknown.err
+    assert await names_of(run, url) == ["Default", "Nightly"]
+
+    gone = await run("budgets", "delete", "Nightly", "--yes", "--url", url)
+
+    assert gone.code == 0, gone.err
+    assert gone.out.startswith("Nightly (b_")
+    assert gone.out.endswith("deleted. The budget is inactive; its records stay.\n")
+    assert await names_of(run, url) == ["Default"]
+    default = json.loads((await run("budgets", "list", "--json", "--url", url)).out)[0]
+    as_json = await run("budgets", "delete", default["budget_id"], "-y", "--json", "--url", url)
+    assert json.loads(as_json.out)["is_active"] is False
+    assert (await run("budgets", "set", "Nightly", "--active", "--url", url)).code == 0
+    assert await names_of(run, url) == ["Nightly"]
+
+
+async def test_on_a_terminal_it_is_asked_first(run: Run, url: str) -> None:
+    """What is to be deleted is shown; anything but yes leaves it."""
+    for key, code, left in (("n", 1, ["Default", "Nightly"]), ("y", 0, ["Default"])):
+        async with Terminal("budgets", "delete", "Nightly", "--url", url, columns=120) as terminal:
+            shown = await terminal.until(lambda text: "Delete it? [y/N]:" in text)
+            terminal.press(key + "\n")
+            assert await terminal.ended() == code
+        assert "$1.00 daily; approve" in shown
+        assert "covers night-*" in shown
+        assert await names_of(run, url) == left
 
 
 async def test_wrong_fields_are_listed(run: Run, url: str) -> None:

@@ -163,6 +163,51 @@ async def test_no_ledger_is_written_over(run: Run, path: Path, to: str) -> None:
     assert (await run("verify", "-q", "-c", str(path.parent / "config.yaml"))).code == 0
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal", ".lock"])
+@pytest.mark.parametrize("way", ["name", "folder", "symlink", "hardlink", "linked ledger"])
+async def test_what_belongs_to_a_running_ledger_is_no_place(run: Run, path: Path, suffix: str, way: str) -> None:
+    """Its log, its shared memory, its journal and its lock, however they are named: it works on, and is whole."""
+    its = path.with_name(path.name + suffix)
+    given, to = path, its
+    ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), StillClock())
+    await ledger.settle(record("r_2"))
+    if suffix == "-journal" and way == "hardlink":
+        its.touch()
+    if way == "folder":
+        (path.parent / "folder").symlink_to(path.parent)
+        to = path.parent / "folder" / its.name
+    elif way == "symlink":
+        to = path.parent / "link"
+        to.symlink_to(its)
+    elif way == "hardlink":
+        to = path.parent / "link"
+        to.hardlink_to(its)
+    elif way == "linked ledger":
+        given = path.parent / "elsewhere.db"
+        given.symlink_to(path)
+    before = (its.exists() and its.stat().st_ino, to.is_symlink())
+
+    outcome = await run("backup", "--force", "--db", str(given), str(to))
+
+    assert outcome.code == 2, outcome
+    assert "name another file" in outcome.err
+    assert (its.exists() and its.stat().st_ino, to.is_symlink()) == before
+    await ledger.settle(record("r_3"))
+    await ledger.close()
+    assert examine(f"sqlite:///{path}").records == 3
+
+
+async def test_nothing_is_named_as_the_log_of_another_database(run: Run, path: Path) -> None:
+    """A copy under such a name would be read as the other's log, or replace it."""
+    (path.parent / "other.db").touch()
+
+    outcome = await run("backup", "--db", str(path), str(path.parent / "other.db-wal"))
+
+    assert outcome.code == 2
+    assert "belongs to a database beside it" in outcome.err
+    assert left(path.parent) == ["other.db"]
+
+
 async def test_differences_are_kept_and_damage_is_not(run: Run, path: Path) -> None:
     """A copy whose figures differ is the ledger's own and kept; a damaged one is not: exit code 1 for both."""
     with closing(sqlite3.connect(path)) as database, database:

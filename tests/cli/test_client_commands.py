@@ -29,6 +29,7 @@ def _free_port() -> int:
         ("estimates",),
         ("budgets", "list"),
         ("budgets", "set", "x", "--daily", "1"),
+        ("budgets", "delete", "x", "--yes"),
         ("approvals", "list"),
     ],
 )

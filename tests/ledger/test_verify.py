@@ -161,6 +161,10 @@ UNDONE = {
         "UPDATE folds_by_name SET cost_nanos = 1 WHERE span = '2026-11' AND grouping = 'model'",
         ["fold 2026-11 model gpt-4o: stored cost_nanos 1, recomputed cost_nanos 2700"],
     ),
+    "a name of a grouping that there is not": (
+        "INSERT INTO folds_by_name VALUES ('colour', '2026-11', 'red', 1, 0, 0, 0, 0, 0, 5, 0)",
+        ["fold 2026-11 colour red: stored request_count 1"],
+    ),
     "a rollup that was not folded, and is said to be": (
         f"INSERT INTO rollups VALUES ('{HOUR}', 'nobody', 'openai', 'gpt-4o', '', 1, 0, 0, 0, 0, 0, 0, 0)",
         [

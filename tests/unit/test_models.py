@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from penia_proxy.budget.advice import Needs, lack_of
 from penia_proxy.budget.models import DATED, FILE, ModelBook, ModelFacts, stem
 from penia_proxy.budget.prices import MODEL_NAME_MAX, PriceBook
 from penia_proxy.errors import ConfigError
@@ -238,3 +239,53 @@ def test_the_shipped_file_is_as_the_script_writes_it(script: ModuleType) -> None
     assert list(document["models"]) == sorted(document["models"])
     assert all(list(lines) == sorted(lines) for lines in document["models"].values())
     assert not DATED.search("gpt-4o")
+
+
+def test_advice_has_what_is_stated_about_the_very_name() -> None:
+    """A family's facts bound a hold; they are not said of another of its names, and its end is that of its names."""
+    book = PriceBook.load()
+    for provider, model in (
+        ("google", "gemini-pro"),
+        ("google", "gemini-2.5-flash-preview"),
+        ("openai", "gpt-3.5-turbo-0613"),
+        ("openai", "gpt-4o-mini-audio-preview"),
+        ("openai", "gpt-4o-2027-02-03"),
+        ("anthropic", "claude-sonnet-4-5-thinking-experiment"),
+    ):
+        assert book.facts(provider, model) is not None, model
+        assert book.stated(provider, model) is None, model
+    assert BOOK.stated("house", "models/WRITER") == BOOK.facts("house", "writer")
+    assert BOOK.stated("house", "writer-2026-05-01") == ModelFacts(8_000, 4_000, "chat", deprecated=date(2027, 1, 1))
+    assert book.stated("openai", "gpt-4o" + "x" * MODEL_NAME_MAX) is None
+
+
+def test_advice_goes_by_the_smaller_window_and_the_earlier_end() -> None:
+    """What the catalogue says of its own model caps what the table states; bounds stay at the larger."""
+    book = PriceBook.load()
+    for provider, model, window, bound in (
+        ("openai", "gpt-4.1", 1_000_000, 1_047_576),
+        ("openai", "gpt-5", 272_000, 272_000),
+        ("google", "gemini-2.5-pro", 1_048_576, 1_048_576),
+    ):
+        stated, facts = book.stated(provider, model), book.facts(provider, model)
+        assert stated is not None
+        assert facts is not None
+        assert (stated.context_window, facts.context_window) == (window, bound)
+    ended, open_ended = book.stated("google", "gemini-3-pro-preview"), book.stated("google", "gemini-2.5-pro")
+    assert ended is not None
+    assert open_ended is not None
+    assert (ended.deprecated, open_ended.deprecated) == (date.min, None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "needs", "lack"),
+    [
+        (frozenset({"audio_input", "audio_output", "tools"}), frozenset[str](), "another_kind"),
+        (frozenset({"audio_input", "audio_output", "tools"}), frozenset({"audio_output"}), None),
+        (frozenset({"audio_input", "vision"}), frozenset[str](), None),
+        (frozenset[str](), frozenset[str](), None),
+    ],
+)
+def test_a_model_for_sound_is_for_sound(facts: frozenset[str], needs: frozenset[str], lack: str | None) -> None:
+    """It does text as well, and is not what anybody wants for it; one that sees and hears is for everything."""
+    assert lack_of(ModelFacts(9, 9, "chat", facts), Needs(needs), NOW.date()) == lack
