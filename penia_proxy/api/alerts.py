@@ -116,6 +116,7 @@ class WebhookBody(Sent):
     url: str
     format: Literal["json", "slack"] = "json"
     secret: str | None = None
+    secret_set: Annotated[bool | None, Field(description="As it was shown; it changes nothing.")] = None
 
 
 class EmailBody(Sent):
@@ -228,6 +229,7 @@ def _changes(body: SettingsBody, present: AlertsConfig) -> dict[str, Any]:
     if named.get("webhooks") is not None:
         known = {webhook.name: webhook for webhook in present.webhooks}
         for webhook in named["webhooks"]:
+            webhook.pop("secret_set", None)
             before = known.get(webhook.get("name", "webhook"))
             if before is None:
                 continue
