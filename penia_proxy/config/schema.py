@@ -16,6 +16,7 @@ from pydantic import (
     JsonValue,
     SecretStr,
     StringConstraints,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -97,7 +98,13 @@ def is_rounded_away(usd: float | None) -> bool:
     return usd is not None and 0 < usd <= HALF_A_NANO
 
 
-CountedLimit = Annotated[Limit, AfterValidator(_counted)]
+_COUNTED = {
+    "anyOf": [
+        {"type": "number", "minimum": 0, "maximum": 0},
+        {"type": "number", "exclusiveMinimum": HALF_A_NANO, "maximum": USD_MAX},
+    ]
+}
+CountedLimit = Annotated[Limit, AfterValidator(_counted), WithJsonSchema(_COUNTED)]
 
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Globs = Annotated[tuple[Glob, ...], Field(max_length=100)]

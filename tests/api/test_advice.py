@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from penia_proxy.config import BudgetSpec, Config
+from penia_proxy.config import USD_MAX, BudgetSpec, BudgetWritten, Config
 from tests.api.client import Api
 
 
@@ -148,3 +148,5 @@ async def test_a_limit_that_would_become_nothing_is_refused(api: Api, limit: flo
     with pytest.raises(ValidationError, match="nano-dollar"):
         Config.model_validate({"budgets": [{"name": "x", "daily_limit": limit}]})
     assert BudgetSpec(name="kept", daily_limit=limit).daily_limit == limit
+    said = BudgetWritten.model_json_schema()["properties"]["daily_limit"]["anyOf"]
+    assert {"type": "number", "exclusiveMinimum": 5e-10, "maximum": USD_MAX} in said
