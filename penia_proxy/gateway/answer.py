@@ -12,22 +12,19 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from aiohttp import web
-from multidict import CIMultiDict
-
 from penia_proxy.budget.engine import Verdict
+from penia_proxy.budget.money import usd_text
 from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import Clock
 from penia_proxy.errors import InvariantError, StoreUnavailable
 from penia_proxy.gateway.booking import End, book
-from penia_proxy.gateway.downstream import Downstream
+from penia_proxy.gateway.downstream import Downstream, Fields
 from penia_proxy.gateway.drains import DRAIN_BYTES_MAX, Drains
 from penia_proxy.gateway.growth import Growth
 from penia_proxy.gateway.holding import Holding
 from penia_proxy.gateway.relay import to_caller
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.upstream import Answer, ReachedError, content_type_of
-from penia_proxy.gateway.whole import SHORT_BYTES_MAX, Whole
 from penia_proxy.gateway.works import CallWorks
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading
 from penia_proxy.wire.decode import Decoder, decoder_for
@@ -69,7 +66,7 @@ class Answering:
 
     async def metered(
         self, answer: Answer, hold: Holding, call: Call, meter_of: Callable[[Call, AnswerHead], Meter]
-    ) -> web.StreamResponse:
+    ) -> None:
         """
         Pass a metered call's answer on and end its hold.
 
@@ -79,16 +76,18 @@ class Answering:
         if not 200 <= answer.status < 300:
             # An error bills nothing (wire_formats.md §1); the money is free before its text has passed.
             await hold.release()
-            return await pass_through(self._downstream, answer, self._stamp)
+            await pass_through(self._downstream, answer, self._stamp)
+            return
         meter = meter_of(call, head_of(answer))
         self._booked = Booked(self._works, self._stamp, hold, call, meter)
         decoder = decoder_for(answer.headers.get("Content-Encoding"))
         if meter.streams:
             self._growth = Growth(hold, call, meter)
-            return await self._streamed(answer, decoder, [], by_events=call.by_events and not decoder.broken)
-        return await self._whole(answer, decoder)
+            await self._streamed(answer, decoder, [], by_events=call.by_events and not decoder.broken)
+        else:
+            await self._whole(answer, decoder)
 
-    async def _whole(self, answer: Answer, decoder: Decoder) -> web.StreamResponse:
+    async def _whole(self, answer: Answer, decoder: Decoder) -> None:
         kept: list[bytes] = []
         size = 0
         try:
@@ -97,38 +96,32 @@ class Answering:
                 kept.append(chunk)
                 size += len(chunk)
                 if size > WHOLE_BYTES_MAX:
-                    return await self._streamed(answer, decoder, kept, by_events=False)
+                    await self._streamed(answer, decoder, kept, by_events=False)
+                    return
                 self._booked.meter.feed(decoder.decode(chunk))
         except ReachedError as failure:
             await self._booked.at(_end_of(failure))
             raise
-        except asyncio.CancelledError:  # how aiohttp says that the caller left while we wait
+        except asyncio.CancelledError:  # the caller left while we wait
             await self._caller_left(answer, decoder)
             raise
         await self._booked.at("ok", readable=not decoder.broken)
         body = kept[0] if len(kept) == 1 else b"".join(kept)
-        response: web.StreamResponse
-        if answer.status == 200 and len(body) <= SHORT_BYTES_MAX and self._downstream.is_clear:
-            response = Whole(answer.status, answer.reason, body, self._clock.now)
-        else:
-            response = web.Response(status=answer.status, reason=answer.reason, body=body)
-        self._head(response, answer)
-        self._stamp.put_cost(response.headers, self._booked.cost_nanos)
-        return response
+        fields = self._fields(answer)
+        if (cost_nanos := self._booked.cost_nanos) is not None:
+            fields.append(("X-Penia-Cost", usd_text(cost_nanos)))
+        await self._downstream.whole(answer.status, answer.reason, fields, body)
 
-    async def _streamed(
-        self, answer: Answer, decoder: Decoder, kept: list[bytes], *, by_events: bool
-    ) -> web.StreamResponse:
+    async def _streamed(self, answer: Answer, decoder: Decoder, kept: list[bytes], *, by_events: bool) -> None:
         """Pass chunks on as they come, ``kept`` first. With ``by_events`` the meter says what is passed on, decoded."""
-        response = web.StreamResponse(status=answer.status, reason=answer.reason)
-        self._head(response, answer)
+        fields = self._fields(answer)
         if by_events:
-            response.headers.popall("Content-Encoding", None)
+            fields = [field for field in fields if field[0].lower() != "content-encoding"]
         try:
-            await self._downstream.begin(response)
-            if not await self._pass_on(answer, response, decoder, kept, by_events=by_events):
-                await self._end_early(answer, response)
-                return response
+            await self._downstream.begin(answer.status, answer.reason, fields)
+            if not await self._pass_on(answer, decoder, kept, by_events=by_events):
+                await self._end_early(answer)
+                return
             if self._growth is not None:
                 await self._growth.learn()
             # Before the end is sent, so that whoever has seen the end finds the record.
@@ -137,7 +130,7 @@ class Answering:
                 # What was passed on decoded is not all there was; the caller could not tell by our own framing.
                 self._downstream.cut()
             else:
-                await response.write_eof()
+                await self._downstream.end()
         except ReachedError as failure:
             await self._booked.at(_end_of(failure))
             self._downstream.cut()
@@ -146,25 +139,16 @@ class Answering:
             raise
         except ConnectionResetError:  # and while we write
             await self._caller_left(answer, decoder)
-        return response
 
-    async def _pass_on(
-        self,
-        answer: Answer,
-        response: web.StreamResponse,
-        decoder: Decoder,
-        kept: list[bytes],
-        *,
-        by_events: bool,
-    ) -> bool:
+    async def _pass_on(self, answer: Answer, decoder: Decoder, kept: list[bytes], *, by_events: bool) -> bool:
         """Return False where a budget has no room for more of the answer."""
         meter, growth = self._booked.meter, self._growth
         named = self._booked.named()
         for chunk in kept[:-1]:
-            await self._downstream.write(response, chunk)  # read by the meter before
+            await self._downstream.write(chunk)  # read by the meter before
         for chunk in kept[-1:]:
             meter.feed(decoder.decode(chunk))
-            await self._downstream.write(response, chunk)
+            await self._downstream.write(chunk)
         while chunk := await answer.chunk():
             self._seen_first_byte()
             passed = meter.feed(decoder.decode(chunk))
@@ -173,15 +157,15 @@ class Answering:
             if not named:
                 named = self._booked.named()
             if passed:
-                await self._downstream.write(response, passed)
+                await self._downstream.write(passed)
             if growth is not None and growth.due and not await growth.covers() and not meter.reading().complete:
                 return False
         rest = meter.end()
         if by_events and rest:
-            await self._downstream.write(response, rest)
+            await self._downstream.write(rest)
         return True
 
-    async def _end_early(self, answer: Answer, response: web.StreamResponse) -> None:
+    async def _end_early(self, answer: Answer) -> None:
         """Hang up on the provider, and end the answer as it would have at the output cap."""
         answer.close()
         growing = self._booked.meter.growing
@@ -189,11 +173,11 @@ class Answering:
             raise InvariantError("an answer that nobody follows cannot be ended early")
         used = await self._growth.used()
         await self._booked.truncated(used)
-        await self._downstream.write(response, growing.closing(used[1]))
-        await response.write_eof()
+        await self._downstream.write(growing.closing(used[1]))
+        await self._downstream.end()
 
-    def _head(self, response: web.StreamResponse, answer: Answer) -> None:
-        head(response.headers, answer, self._stamp)
+    def _fields(self, answer: Answer) -> Fields:
+        return fields_of(answer, self._stamp)
 
     def _seen_first_byte(self) -> None:
         if self._booked.first_byte_at is None:
@@ -308,10 +292,11 @@ def head_of(answer: Answer) -> AnswerHead:
     return AnswerHead(content_type_of(answer.headers), answer.headers)
 
 
-def head(headers: CIMultiDict[str], answer: Answer, stamp: Stamp) -> None:
-    """Put the provider's headers and ours."""
-    headers.extend(to_caller(answer.headers))
-    stamp.put(headers)
+def fields_of(answer: Answer, stamp: Stamp) -> Fields:
+    """Return the provider's headers and ours."""
+    fields = to_caller(answer.headers)
+    stamp.put(fields, answer.headers)
+    return fields
 
 
 class Copy:
@@ -332,38 +317,32 @@ class Copy:
         await self._told(self._meter.reading())
 
 
-async def pass_through(
-    downstream: Downstream, answer: Answer, stamp: Stamp, copy: Copy | None = None
-) -> web.StreamResponse:
+async def pass_through(downstream: Downstream, answer: Answer, stamp: Stamp, copy: Copy | None = None) -> None:
     """Pass an unmetered answer on as it comes; what its ``copy`` says is booked before the caller sees its end."""
-    response = web.StreamResponse(status=answer.status, reason=answer.reason)
-    head(response.headers, answer, stamp)
-    if "Content-Length" in answer.headers:
-        response.headers["Content-Length"] = answer.headers["Content-Length"]
+    length = answer.headers.get("Content-Length")
     try:
-        await downstream.begin(response)
+        await downstream.begin(answer.status, answer.reason, fields_of(answer, stamp), length)
         kept = b""
         while chunk := await answer.chunk():
             if copy is None:
-                await downstream.write(response, chunk)
+                await downstream.write(chunk)
                 continue
             copy.feed(chunk)
-            if response.content_length is None:
-                await downstream.write(response, chunk)
+            if length is None:
+                await downstream.write(chunk)
             else:  # its last byte is its end
                 if kept:
-                    await downstream.write(response, kept)
+                    await downstream.write(kept)
                 kept = chunk
         if copy is not None:
             await through_cancellation(copy.end())
         if kept:
-            await downstream.write(response, kept)
-        await response.write_eof()
+            await downstream.write(kept)
+        await downstream.end()
     except ConnectionResetError:
         pass  # the caller left: nobody is billed for this answer
     except (ReachedError, StoreUnavailable):  # what cannot be booked now is asked for again
         downstream.cut()
-    return response
 
 
 def _end_of(failure: ReachedError) -> End:
