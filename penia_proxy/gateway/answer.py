@@ -9,15 +9,15 @@ visibly cut, never replaced.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, TypeVar
 
+from penia_proxy.budget.bill import Bill
 from penia_proxy.budget.engine import Verdict
 from penia_proxy.budget.money import usd_text
 from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import Clock
 from penia_proxy.errors import InvariantError, StoreUnavailable
-from penia_proxy.gateway.booking import End, book
+from penia_proxy.gateway.booking import Claim, End, book
 from penia_proxy.gateway.downstream import Downstream, Fields
 from penia_proxy.gateway.drains import DRAIN_BYTES_MAX, Drains
 from penia_proxy.gateway.growth import Growth
@@ -105,20 +105,30 @@ class Answering:
         except asyncio.CancelledError:  # the caller left while we wait
             await self._caller_left(answer, decoder)
             raise
-        await self._booked.at("ok", readable=not decoder.broken)
         body = kept[0] if len(kept) == 1 else b"".join(kept)
-        fields = self._fields(answer)
-        if (cost_nanos := self._booked.cost_nanos) is not None:
-            fields.append(("X-Penia-Cost", usd_text(cost_nanos)))
-        await self._downstream.whole(answer.status, answer.reason, fields, body)
+        is_sent = False
+
+        def send(bill: Bill | None) -> None:
+            """Send it when its cost is known; booking it takes as long again, and nobody can look for it meanwhile."""
+            nonlocal is_sent
+            is_sent = True
+            fields = fields_of(answer, self._stamp)
+            if bill is not None and bill.cost_nanos is not None:
+                fields.append(("X-Penia-Cost", usd_text(bill.cost_nanos)))
+            self._downstream.send(answer.status, answer.reason, fields, body)
+
+        await self._booked.at("ok", readable=not decoder.broken, known=send)
+        if not is_sent:
+            send(None)
+        await self._downstream.taken()
 
     async def _streamed(self, answer: Answer, decoder: Decoder, kept: list[bytes], *, by_events: bool) -> None:
         """Pass chunks on as they come, ``kept`` first. With ``by_events`` the meter says what is passed on, decoded."""
-        fields = self._fields(answer)
+        fields = fields_of(answer, self._stamp)
         if by_events:
             fields = [field for field in fields if field[0].lower() != "content-encoding"]
         try:
-            await self._downstream.begin(answer.status, answer.reason, fields)
+            self._downstream.begin(answer.status, answer.reason, fields)
             if not await self._pass_on(answer, decoder, kept, by_events=by_events):
                 await self._end_early(answer)
                 return
@@ -130,7 +140,7 @@ class Answering:
                 # What was passed on decoded is not all there was; the caller could not tell by our own framing.
                 self._downstream.cut()
             else:
-                await self._downstream.end()
+                self._downstream.end()
         except ReachedError as failure:
             await self._booked.at(_end_of(failure))
             self._downstream.cut()
@@ -174,10 +184,7 @@ class Answering:
         used = await self._growth.used()
         await self._booked.truncated(used)
         await self._downstream.write(growing.closing(used[1]))
-        await self._downstream.end()
-
-    def _fields(self, answer: Answer) -> Fields:
-        return fields_of(answer, self._stamp)
+        self._downstream.end()
 
     def _seen_first_byte(self) -> None:
         if self._booked.first_byte_at is None:
@@ -213,7 +220,6 @@ class Booked:
         self.meter = meter
         self.first_byte_at: float | None = None
         """The monotonic instant of the first byte of the answer's body."""
-        self.cost_nanos: int | None = None
 
     @property
     def _ttft_ms(self) -> float | None:
@@ -241,9 +247,17 @@ class Booked:
             once_key=claimed.key,
         )
 
-    async def at(self, end: End, *, readable: bool = True, ended: bool = False, drained: bool = False) -> None:
+    async def at(
+        self,
+        end: End,
+        *,
+        readable: bool = True,
+        ended: bool = False,
+        drained: bool = False,
+        known: Callable[[Bill], None] = lambda _: None,
+    ) -> None:
         """
-        Settle by what the meter has read.
+        Settle by what the meter has read; ``known`` is told the bill first, if there is one.
 
         ``readable`` False: the coding could not be undone, so that the meter saw nothing of what was there.
         ``ended``: the meter's end has been asked for.
@@ -255,6 +269,13 @@ class Booked:
         works.note(reading)
         if await works.waits(reading, self._hold):
             return
+
+        async def claim(bill: Bill) -> Claim:
+            claimed = await works.claim(reading, self._hold)
+            if not claimed.is_booked:
+                known(bill)
+            return claimed
+
         metadata: dict[str, Any] = {"drained": True} if drained else {}
         booking = book(
             self._hold,
@@ -264,13 +285,12 @@ class Booked:
             is_stream=self.meter.streams and readable,
             ttft_ms=self._ttft_ms,
             metadata=metadata,
-            claim=partial(works.claim, reading, self._hold),
+            claim=claim,
         )
         # A complete reading is booked without waiting; counting the text of a cut one takes a moment, and so does
         # another answer that is just stating the same bill.
         at_once = reading.complete and not works.is_booking(reading)
-        bill = await booking if at_once else await through_cancellation(booking)
-        self.cost_nanos = None if bill is None else bill.cost_nanos
+        await (booking if at_once else through_cancellation(booking))
 
 
 async def through_cancellation(work: Coroutine[Any, Any, T]) -> T:
@@ -321,7 +341,7 @@ async def pass_through(downstream: Downstream, answer: Answer, stamp: Stamp, cop
     """Pass an unmetered answer on as it comes; what its ``copy`` says is booked before the caller sees its end."""
     length = answer.headers.get("Content-Length")
     try:
-        await downstream.begin(answer.status, answer.reason, fields_of(answer, stamp), length)
+        downstream.begin(answer.status, answer.reason, fields_of(answer, stamp), length)
         kept = b""
         while chunk := await answer.chunk():
             if copy is None:
@@ -338,7 +358,7 @@ async def pass_through(downstream: Downstream, answer: Answer, stamp: Stamp, cop
             await through_cancellation(copy.end())
         if kept:
             await downstream.write(kept)
-        await downstream.end()
+        downstream.end()
     except ConnectionResetError:
         pass  # the caller left: nobody is billed for this answer
     except (ReachedError, StoreUnavailable):  # what cannot be booked now is asked for again

@@ -6,6 +6,8 @@ Rules: once an answer has begun it can only go on or be cut, never replaced. A c
 a provider may say nothing has left.
 """
 
+import asyncio
+
 from penia_proxy.errors import InvariantError
 from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.incoming import Incoming
@@ -23,7 +25,17 @@ Fields = list[tuple[str, str]]
 class Downstream:
     """The way back to one caller."""
 
-    __slots__ = ("_chunked", "_deadlines", "_incoming", "_line", "_stalled_s", "deadline")
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_deadlines",
+        "_flushing",
+        "_head",
+        "_incoming",
+        "_line",
+        "_stalled_s",
+        "deadline",
+    )
 
     def __init__(self, incoming: Incoming, deadlines: Deadlines, stalled_s: float) -> None:
         self.deadline = 0.0
@@ -32,51 +44,75 @@ class Downstream:
         self._deadlines = deadlines
         self._stalled_s = stalled_s
         self._chunked = False
+        self._head = b""
+        self._body: list[bytes] = []
+        """What was written and not sent yet."""
+        self._flushing: asyncio.Handle | None = None
 
-    async def whole(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
-        """Send an answer that is all there. Raises ConnectionResetError where the caller has left."""
+    def send(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
+        """Send an answer that is all there, if the caller is there still."""
+        if self._line.transport.is_closing():
+            return
         incoming = self._incoming
         said, body = whole(incoming, status, reason, fields, body)
-        transport = self._line.transport
-        if transport.is_closing():
-            raise ConnectionResetError
         incoming.begun = True
         if len(body) <= TOGETHER_BYTES_MAX:
-            transport.write(said + body)
+            self._line.transport.write(said + body)
         else:
-            transport.writelines((said, body))
+            self._line.transport.writelines((said, body))
+
+    async def taken(self) -> None:
+        """Wait until enough of what was sent has been taken. Raises ConnectionResetError where the caller has left."""
         if self._line.is_full:
             await self._drained()
 
-    async def begin(self, status: int, reason: str, fields: Fields, length: str | None = None) -> None:
+    def begin(self, status: int, reason: str, fields: Fields, length: str | None = None) -> None:
         """Send the head of an answer whose body follows, of so many bytes or, where that is not known, in chunks."""
         incoming = self._incoming
         self._chunked = length is None and status not in BODILESS and incoming.head.method != "HEAD"
         framing = "Transfer-Encoding: chunked\r\n" if self._chunked else ""
         if length is not None:
             framing = f"Content-Length: {length}\r\n"
-        said = _head(incoming, status, reason, fields, framing)
-        if self._line.transport.is_closing():
-            raise ConnectionResetError
         incoming.begun = True
-        self._line.transport.write(said)
+        self._head = _head(incoming, status, reason, fields, framing)
+        self._soon()
 
     async def write(self, data: bytes) -> None:
         """Send bytes. Raises ConnectionResetError where the caller has left."""
-        transport = self._line.transport
-        if transport.is_closing():
+        line = self._line
+        if line.transport.is_closing():
             raise ConnectionResetError
-        if self._chunked:
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            transport.write(data)
-        if self._line.is_full:
+        self._body.append(data)
+        self._soon()
+        if line.is_full:
+            self._flush()
             await self._drained()
 
-    async def end(self) -> None:
+    def end(self) -> None:
         """Say that the answer is whole."""
-        if self._chunked and not self._line.transport.is_closing():
-            self._line.transport.write(b"0\r\n\r\n")
+        self._flush(b"0\r\n\r\n" if self._chunked else b"")
+
+    def _soon(self) -> None:
+        """Send what is written in one step of the loop at once: a call of the system costs more than a chunk."""
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self, end: bytes = b"") -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        transport = self._line.transport
+        if transport.is_closing():
+            return
+        body = b"".join(self._body)
+        self._body.clear()
+        if body and self._chunked:
+            said = b"%b%x\r\n%b\r\n%b" % (self._head, len(body), body, end)
+        else:
+            said = b"%b%b%b" % (self._head, body, end)
+        self._head = b""
+        if said:
+            transport.write(said)
 
     async def _drained(self) -> None:
         self._deadlines.add(self, self._stalled_s)
@@ -91,6 +127,7 @@ class Downstream:
 
     def cut(self) -> None:
         """End the connection without the ending of a whole answer: nobody must take a part for the whole."""
+        self._flush()
         self._line.transport.close()
 
 

@@ -61,4 +61,5 @@ def reply(error: PeniaError, dialect: Dialect, request_id: str, now: datetime) -
 def refuse(incoming: Incoming, said: Reply) -> None:
     """Send a refusal: short, so that nobody waits until it is taken."""
     incoming.begun = True
-    incoming.line.transport.write(b"".join(whole(incoming, *said)))
+    if not incoming.line.transport.is_closing():
+        incoming.line.transport.write(b"".join(whole(incoming, *said)))
