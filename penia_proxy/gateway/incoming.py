@@ -24,6 +24,9 @@ AHEAD_BYTES = 262_144
 UNFRAMED_BYTES_MAX = 65_536
 """Of chunk sizes, their extensions and trailers, on end: they are read to be counted, and dropped."""
 
+STEP_BYTES = 16_384
+"""Parsed at a time, as what is no body is counted from the last that was."""
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -199,9 +202,11 @@ class _Parts:
         if self.complete or self.broken:
             self.surplus = True
             return b""
-        self._unframed += len(data)
         try:
-            self._parser.feed_data(data)
+            for at in range(0, len(data), STEP_BYTES):
+                piece = data[at : at + STEP_BYTES]
+                self._unframed += len(piece)
+                self._parser.feed_data(piece)
         except HttpParserUpgrade:
             pass  # it asked to become something else, and its body is whole
         except HttpParserError:

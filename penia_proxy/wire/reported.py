@@ -78,7 +78,7 @@ class Passed:
 
     def add_raw(self, text: bytes) -> bool:
         """Take a piece in UTF-8; return False, having taken nothing, for one that is not."""
-        if self.kept_bytes < PASSED_BYTES_MAX:
+        if text and self.kept_bytes < PASSED_BYTES_MAX:
             try:
                 self._kept.append(text.decode())
             except UnicodeDecodeError:
