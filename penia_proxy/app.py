@@ -268,7 +268,7 @@ class Gateway:
         server = web.Server(self._planes, request_factory=control.request_factory, handler_cancellation=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=FAREWELL_S)
         await self._runner.setup()
-        self._listener = Listener(server, self.config.server, answer=self._proxy.handle, is_call=is_call)
+        self._listener = Listener(server, self.config.server, self.clock, answer=self._proxy.handle, is_call=is_call)
         await self._listener.open()
         watching = (_watch(self._services), self._daily.run(), self.ledger.keep_folding())
         self._watching = [asyncio.create_task(one) for one in watching]

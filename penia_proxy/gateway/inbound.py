@@ -15,11 +15,13 @@ from typing import Any, Protocol, cast
 
 import orjson
 
+from penia_proxy.clock import Clock
 from penia_proxy.config import ServerConfig
 from penia_proxy.gateway.control import LINGER_S, Control
 from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.heads import KILOBYTE, Head, Heads, MalformedError
 from penia_proxy.gateway.incoming import Incoming
+from penia_proxy.gateway.stamp import date_of
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ AGAIN_S = 0.001
 
 
 def canned(status: str, code: str, sentence: str, *headers: str) -> bytes:
-    """Return an answer, head and all, after which the connection ends."""
+    """Return an answer, head and all but its date, after which the connection ends."""
     body = orjson.dumps({"error": sentence, "code": code, "detail": None})
     head = (
         f"HTTP/1.1 {status}",
@@ -47,6 +49,11 @@ def canned(status: str, code: str, sentence: str, *headers: str) -> bytes:
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 
 
+def dated(said: bytes, clock: Clock) -> bytes:
+    """Return a canned answer as it is sent now."""
+    return said.replace(b"\r\n", b"\r\nDate: %b\r\n" % date_of(clock.now()).encode(), 1)
+
+
 SLOW = canned("408 Request Timeout", "request_timeout", "The request's header did not arrive in time.")
 LARGE = canned("431 Request Header Fields Too Large", "header_too_large", "The request's header is too large.")
 MALFORMED = canned("400 Bad Request", "malformed_request", "The request is no HTTP that can be read in one way only.")
@@ -55,6 +62,7 @@ MALFORMED = canned("400 Bad Request", "malformed_request", "The request is no HT
 class Port(Protocol):
     """Where connections come from, and their requests go to."""
 
+    clock: Clock
     limits: ServerConfig
     heads: Heads
     deadlines: Deadlines
@@ -204,7 +212,7 @@ class Inbound(asyncio.Protocol):
         self._refuse(MALFORMED)
 
     def _refuse(self, said: bytes) -> None:
-        self.transport.write(said)
+        self.transport.write(dated(said, self._port.clock))
         self.transport.close()
 
     def _look(self) -> None:
@@ -220,7 +228,9 @@ class Inbound(asyncio.Protocol):
             self._refuse(LARGE)
             return
         if end < 4:
-            if self._expired != self._slow:  # the first bytes after a rest
+            if b"\n\n" in buffer:
+                self._malformed("lines without CR")
+            elif self._expired != self._slow:  # the first bytes after a rest
                 self._wait(self._slow, limits.header_timeout_s)
             return
         raw, self._buffer = buffer[:end], buffer[end:]

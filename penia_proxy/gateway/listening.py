@@ -13,11 +13,12 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from penia_proxy.clock import Clock
 from penia_proxy.config import ServerConfig
 from penia_proxy.gateway.control import Control
 from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.heads import Heads
-from penia_proxy.gateway.inbound import Inbound, canned
+from penia_proxy.gateway.inbound import Inbound, canned, dated
 from penia_proxy.gateway.incoming import Incoming
 
 log = logging.getLogger(__name__)
@@ -45,12 +46,14 @@ class Listener:
         self,
         server: web.Server,
         limits: ServerConfig,
+        clock: Clock,
         *,
         answer: Callable[[Incoming], Coroutine[Any, Any, None]],
         is_call: Callable[[str], bool],
     ) -> None:
         """Give requests whose target ``is_call`` to ``answer``, all others and WebSockets to aiohttp's ``server``."""
         self.limits = limits
+        self.clock = clock
         self.heads = Heads()
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.answer = answer
@@ -123,7 +126,7 @@ class Refusal(asyncio.Protocol):
             return
         self._listener.refusing += 1
         self._timer = asyncio.get_running_loop().call_later(REFUSED_S, line.abort)
-        line.write(FULL)
+        line.write(dated(FULL, self._listener.clock))
         line.write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the interface's
