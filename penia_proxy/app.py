@@ -31,6 +31,7 @@ from penia_proxy.config import RESERVED_NAMES, Config, ProviderConfig, changes
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.errors import ConfigError, InvariantError, Overloaded, UnsupportedVersion
 from penia_proxy.export.daily import DailyFiles
+from penia_proxy.gateway.control import is_last
 from penia_proxy.gateway.holding import Books
 from penia_proxy.gateway.lean import LeanClient
 from penia_proxy.gateway.listening import Listener
@@ -154,6 +155,7 @@ class Gateway:
         self._listener.close()
         await self.hub.close()  # its clients would stay for as long as anybody may
         await self._runner.cleanup()
+        self._listener.hang_up()
         await self._control.cleanup()
         await self._services.finished()
         await self._client.close()
@@ -262,12 +264,11 @@ class Gateway:
         if control is None:
             raise InvariantError("aiohttp has made no server of the application")
         self._to_control = control.request_handler
-        # Below the application: a call need not go through its routing, which costs a third of a plain answer. A
-        # caller that leaves while we wait for its provider is known at once, not at the next write.
+        # Below the application, as sessions are none of its routes. A caller that leaves one is known at once.
         server = web.Server(self._planes, request_factory=control.request_factory, handler_cancellation=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=FAREWELL_S)
         await self._runner.setup()
-        self._listener = Listener(server, self.config.server)
+        self._listener = Listener(server, self.config.server, self.clock, answer=self._proxy.handle, is_call=is_call)
         await self._listener.open()
         watching = (_watch(self._services), self._daily.run(), self.ledger.keep_folding())
         self._watching = [asyncio.create_task(one) for one in watching]
@@ -317,16 +318,15 @@ class Gateway:
         return Proxy(self._upstreams(self.config.providers), self.prices, books, self.config.server)
 
     async def _planes(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Send a request to its plane by the first segment of its raw path, which no provider shares with ours."""
-        first = request.raw_path[1:].split("/", 1)[0].split("?", 1)[0]
-        if request.raw_path.startswith("/") and (not first or first in RESERVED_NAMES):
-            if not HttpVersion10 <= request.version <= HttpVersion11:
-                return error_response(UnsupportedVersion("Penia speaks HTTP/1.1."))
-            return await self._answer(request)
-        if request.version != HttpVersion11:
-            # A proxy that speaks 1.0 by default can be told better (nginx before 1.29.7: proxy_http_version 1.1).
-            return error_response(UnsupportedVersion("Calls need HTTP/1.1: without chunks a cut answer looks whole."))
-        return await self._proxy.handle(cast("web.Request", request))  # as the application's factory makes them
+        """Answer for the control plane, or open a session."""
+        if is_call(request.raw_path):
+            return await self._proxy.open(cast("web.Request", request))  # as the application's factory makes them
+        if not HttpVersion10 <= request.version <= HttpVersion11:
+            return error_response(UnsupportedVersion("Penia speaks HTTP/1.1."))
+        response = await self._answer(request)
+        if is_last(request):
+            response.force_close()
+        return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer for the control plane; of requests with a body only so many at a time."""
@@ -339,6 +339,12 @@ class Gateway:
             return await self._to_control(request)
         finally:
             self._forms -= 1
+
+
+def is_call(raw_target: str) -> bool:
+    """Whether a request is a provider's, by the first segment of its raw path, which no provider shares with ours."""
+    first = raw_target[1:].split("/", 1)[0].split("?", 1)[0]
+    return not raw_target.startswith("/") or (bool(first) and first not in RESERVED_NAMES)
 
 
 async def _watch(services: Services) -> None:

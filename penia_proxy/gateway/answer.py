@@ -9,25 +9,22 @@ visibly cut, never replaced.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, TypeVar
 
-from aiohttp import web
-from multidict import CIMultiDict
-
+from penia_proxy.budget.bill import Bill
 from penia_proxy.budget.engine import Verdict
+from penia_proxy.budget.money import usd_text
 from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import Clock
 from penia_proxy.errors import InvariantError, StoreUnavailable
-from penia_proxy.gateway.booking import End, book
-from penia_proxy.gateway.downstream import Downstream
+from penia_proxy.gateway.booking import Claim, End, book
+from penia_proxy.gateway.downstream import Downstream, Fields
 from penia_proxy.gateway.drains import DRAIN_BYTES_MAX, Drains
 from penia_proxy.gateway.growth import Growth
 from penia_proxy.gateway.holding import Holding
 from penia_proxy.gateway.relay import to_caller
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.upstream import Answer, ReachedError, content_type_of
-from penia_proxy.gateway.whole import SHORT_BYTES_MAX, Whole
 from penia_proxy.gateway.works import CallWorks
 from penia_proxy.wire.call import AnswerHead, Call, Meter, Reading
 from penia_proxy.wire.decode import Decoder, decoder_for
@@ -69,7 +66,7 @@ class Answering:
 
     async def metered(
         self, answer: Answer, hold: Holding, call: Call, meter_of: Callable[[Call, AnswerHead], Meter]
-    ) -> web.StreamResponse:
+    ) -> None:
         """
         Pass a metered call's answer on and end its hold.
 
@@ -79,16 +76,18 @@ class Answering:
         if not 200 <= answer.status < 300:
             # An error bills nothing (wire_formats.md §1); the money is free before its text has passed.
             await hold.release()
-            return await pass_through(self._downstream, answer, self._stamp)
+            await pass_through(self._downstream, answer, self._stamp)
+            return
         meter = meter_of(call, head_of(answer))
         self._booked = Booked(self._works, self._stamp, hold, call, meter)
         decoder = decoder_for(answer.headers.get("Content-Encoding"))
         if meter.streams:
             self._growth = Growth(hold, call, meter)
-            return await self._streamed(answer, decoder, [], by_events=call.by_events and not decoder.broken)
-        return await self._whole(answer, decoder)
+            await self._streamed(answer, decoder, [], by_events=call.by_events and not decoder.broken)
+        else:
+            await self._whole(answer, decoder)
 
-    async def _whole(self, answer: Answer, decoder: Decoder) -> web.StreamResponse:
+    async def _whole(self, answer: Answer, decoder: Decoder) -> None:
         kept: list[bytes] = []
         size = 0
         try:
@@ -97,38 +96,42 @@ class Answering:
                 kept.append(chunk)
                 size += len(chunk)
                 if size > WHOLE_BYTES_MAX:
-                    return await self._streamed(answer, decoder, kept, by_events=False)
+                    await self._streamed(answer, decoder, kept, by_events=False)
+                    return
                 self._booked.meter.feed(decoder.decode(chunk))
         except ReachedError as failure:
             await self._booked.at(_end_of(failure))
             raise
-        except asyncio.CancelledError:  # how aiohttp says that the caller left while we wait
+        except asyncio.CancelledError:  # the caller left while we wait
             await self._caller_left(answer, decoder)
             raise
-        await self._booked.at("ok", readable=not decoder.broken)
         body = kept[0] if len(kept) == 1 else b"".join(kept)
-        response: web.StreamResponse
-        if answer.status == 200 and len(body) <= SHORT_BYTES_MAX and self._downstream.is_clear:
-            response = Whole(answer.status, answer.reason, body, self._clock.now)
-        else:
-            response = web.Response(status=answer.status, reason=answer.reason, body=body)
-        self._head(response, answer)
-        self._stamp.put_cost(response.headers, self._booked.cost_nanos)
-        return response
+        is_sent = False
 
-    async def _streamed(
-        self, answer: Answer, decoder: Decoder, kept: list[bytes], *, by_events: bool
-    ) -> web.StreamResponse:
+        def send(bill: Bill | None) -> None:
+            """Send it when its cost is known; booking it takes as long again, and nobody can look for it meanwhile."""
+            nonlocal is_sent
+            is_sent = True
+            fields = fields_of(answer, self._stamp)
+            if bill is not None and bill.cost_nanos is not None:
+                fields.append(("X-Penia-Cost", usd_text(bill.cost_nanos)))
+            self._downstream.send(answer.status, answer.reason, fields, body)
+
+        await self._booked.at("ok", readable=not decoder.broken, known=send)
+        if not is_sent:
+            send(None)
+        await self._downstream.taken()
+
+    async def _streamed(self, answer: Answer, decoder: Decoder, kept: list[bytes], *, by_events: bool) -> None:
         """Pass chunks on as they come, ``kept`` first. With ``by_events`` the meter says what is passed on, decoded."""
-        response = web.StreamResponse(status=answer.status, reason=answer.reason)
-        self._head(response, answer)
+        fields = fields_of(answer, self._stamp)
         if by_events:
-            response.headers.popall("Content-Encoding", None)
+            fields = [field for field in fields if field[0].lower() != "content-encoding"]
         try:
-            await self._downstream.begin(response)
-            if not await self._pass_on(answer, response, decoder, kept, by_events=by_events):
-                await self._end_early(answer, response)
-                return response
+            self._downstream.begin(answer.status, answer.reason, fields)
+            if not await self._pass_on(answer, decoder, kept, by_events=by_events):
+                await self._end_early(answer)
+                return
             if self._growth is not None:
                 await self._growth.learn()
             # Before the end is sent, so that whoever has seen the end finds the record.
@@ -137,7 +140,7 @@ class Answering:
                 # What was passed on decoded is not all there was; the caller could not tell by our own framing.
                 self._downstream.cut()
             else:
-                await response.write_eof()
+                self._downstream.end()
         except ReachedError as failure:
             await self._booked.at(_end_of(failure))
             self._downstream.cut()
@@ -146,25 +149,16 @@ class Answering:
             raise
         except ConnectionResetError:  # and while we write
             await self._caller_left(answer, decoder)
-        return response
 
-    async def _pass_on(
-        self,
-        answer: Answer,
-        response: web.StreamResponse,
-        decoder: Decoder,
-        kept: list[bytes],
-        *,
-        by_events: bool,
-    ) -> bool:
+    async def _pass_on(self, answer: Answer, decoder: Decoder, kept: list[bytes], *, by_events: bool) -> bool:
         """Return False where a budget has no room for more of the answer."""
         meter, growth = self._booked.meter, self._growth
         named = self._booked.named()
         for chunk in kept[:-1]:
-            await self._downstream.write(response, chunk)  # read by the meter before
+            await self._downstream.write(chunk)  # read by the meter before
         for chunk in kept[-1:]:
             meter.feed(decoder.decode(chunk))
-            await self._downstream.write(response, chunk)
+            await self._downstream.write(chunk)
         while chunk := await answer.chunk():
             self._seen_first_byte()
             passed = meter.feed(decoder.decode(chunk))
@@ -173,15 +167,15 @@ class Answering:
             if not named:
                 named = self._booked.named()
             if passed:
-                await self._downstream.write(response, passed)
+                await self._downstream.write(passed)
             if growth is not None and growth.due and not await growth.covers() and not meter.reading().complete:
                 return False
         rest = meter.end()
         if by_events and rest:
-            await self._downstream.write(response, rest)
+            await self._downstream.write(rest)
         return True
 
-    async def _end_early(self, answer: Answer, response: web.StreamResponse) -> None:
+    async def _end_early(self, answer: Answer) -> None:
         """Hang up on the provider, and end the answer as it would have at the output cap."""
         answer.close()
         growing = self._booked.meter.growing
@@ -189,11 +183,8 @@ class Answering:
             raise InvariantError("an answer that nobody follows cannot be ended early")
         used = await self._growth.used()
         await self._booked.truncated(used)
-        await self._downstream.write(response, growing.closing(used[1]))
-        await response.write_eof()
-
-    def _head(self, response: web.StreamResponse, answer: Answer) -> None:
-        head(response.headers, answer, self._stamp)
+        await self._downstream.write(growing.closing(used[1]))
+        self._downstream.end()
 
     def _seen_first_byte(self) -> None:
         if self._booked.first_byte_at is None:
@@ -229,7 +220,6 @@ class Booked:
         self.meter = meter
         self.first_byte_at: float | None = None
         """The monotonic instant of the first byte of the answer's body."""
-        self.cost_nanos: int | None = None
 
     @property
     def _ttft_ms(self) -> float | None:
@@ -257,9 +247,17 @@ class Booked:
             once_key=claimed.key,
         )
 
-    async def at(self, end: End, *, readable: bool = True, ended: bool = False, drained: bool = False) -> None:
+    async def at(
+        self,
+        end: End,
+        *,
+        readable: bool = True,
+        ended: bool = False,
+        drained: bool = False,
+        known: Callable[[Bill], None] = lambda _: None,
+    ) -> None:
         """
-        Settle by what the meter has read.
+        Settle by what the meter has read; ``known`` is told the bill first, if there is one.
 
         ``readable`` False: the coding could not be undone, so that the meter saw nothing of what was there.
         ``ended``: the meter's end has been asked for.
@@ -271,6 +269,13 @@ class Booked:
         works.note(reading)
         if await works.waits(reading, self._hold):
             return
+
+        async def claim(bill: Bill) -> Claim:
+            claimed = await works.claim(reading, self._hold)
+            if not claimed.is_booked:
+                known(bill)
+            return claimed
+
         metadata: dict[str, Any] = {"drained": True} if drained else {}
         booking = book(
             self._hold,
@@ -280,13 +285,12 @@ class Booked:
             is_stream=self.meter.streams and readable,
             ttft_ms=self._ttft_ms,
             metadata=metadata,
-            claim=partial(works.claim, reading, self._hold),
+            claim=claim,
         )
         # A complete reading is booked without waiting; counting the text of a cut one takes a moment, and so does
         # another answer that is just stating the same bill.
         at_once = reading.complete and not works.is_booking(reading)
-        bill = await booking if at_once else await through_cancellation(booking)
-        self.cost_nanos = None if bill is None else bill.cost_nanos
+        await (booking if at_once else through_cancellation(booking))
 
 
 async def through_cancellation(work: Coroutine[Any, Any, T]) -> T:
@@ -308,10 +312,11 @@ def head_of(answer: Answer) -> AnswerHead:
     return AnswerHead(content_type_of(answer.headers), answer.headers)
 
 
-def head(headers: CIMultiDict[str], answer: Answer, stamp: Stamp) -> None:
-    """Put the provider's headers and ours."""
-    headers.extend(to_caller(answer.headers))
-    stamp.put(headers)
+def fields_of(answer: Answer, stamp: Stamp) -> Fields:
+    """Return the provider's headers and ours."""
+    fields = to_caller(answer.headers)
+    stamp.put(fields, answer.headers)
+    return fields
 
 
 class Copy:
@@ -332,38 +337,32 @@ class Copy:
         await self._told(self._meter.reading())
 
 
-async def pass_through(
-    downstream: Downstream, answer: Answer, stamp: Stamp, copy: Copy | None = None
-) -> web.StreamResponse:
+async def pass_through(downstream: Downstream, answer: Answer, stamp: Stamp, copy: Copy | None = None) -> None:
     """Pass an unmetered answer on as it comes; what its ``copy`` says is booked before the caller sees its end."""
-    response = web.StreamResponse(status=answer.status, reason=answer.reason)
-    head(response.headers, answer, stamp)
-    if "Content-Length" in answer.headers:
-        response.headers["Content-Length"] = answer.headers["Content-Length"]
+    length = answer.headers.get("Content-Length")
     try:
-        await downstream.begin(response)
+        downstream.begin(answer.status, answer.reason, fields_of(answer, stamp), length)
         kept = b""
         while chunk := await answer.chunk():
             if copy is None:
-                await downstream.write(response, chunk)
+                await downstream.write(chunk)
                 continue
             copy.feed(chunk)
-            if response.content_length is None:
-                await downstream.write(response, chunk)
+            if length is None:
+                await downstream.write(chunk)
             else:  # its last byte is its end
                 if kept:
-                    await downstream.write(response, kept)
+                    await downstream.write(kept)
                 kept = chunk
         if copy is not None:
             await through_cancellation(copy.end())
         if kept:
-            await downstream.write(response, kept)
-        await response.write_eof()
+            await downstream.write(kept)
+        downstream.end()
     except ConnectionResetError:
         pass  # the caller left: nobody is billed for this answer
     except (ReachedError, StoreUnavailable):  # what cannot be booked now is asked for again
         downstream.cut()
-    return response
 
 
 def _end_of(failure: ReachedError) -> End:

@@ -35,7 +35,7 @@ class Claim(NamedTuple):
     """Whether it has been, by what another answer stated while the call ran: then the hold is given back."""
 
 
-async def unclaimed() -> Claim:
+async def unclaimed(_bill: Bill) -> Claim:
     """Return the claim of a bill that no other answer can state."""
     return Claim()
 
@@ -49,12 +49,13 @@ async def book(
     is_stream: bool,
     ttft_ms: float | None = None,
     metadata: dict[str, Any] | None = None,
-    claim: Callable[[], Awaitable[Claim]] = unclaimed,
+    claim: Callable[[Bill], Awaitable[Claim]] = unclaimed,
 ) -> Bill | None:
     """
     End the hold by what is known; return the bill, or None if this call was billed nothing.
 
-    ``claim`` is asked when all else is known: counting takes a moment, in which another answer may state the bill.
+    ``claim`` is asked when all else is known, for the bill, which is booked in the same step: counting takes a moment,
+    in which another answer may state it.
     """
     if reading.failed and not reading.wrote and not reading.complete:
         await hold.release()
@@ -68,7 +69,7 @@ async def book(
         basis: CostBasis = "partial" if is_stream and (end != "ok" or reading.failed) else "estimated"
         parts = await _counted(hold, call, reading, whole=basis == "estimated", is_stream=is_stream)
         bill = hold.bill(parts, basis)
-    claimed = await claim()
+    claimed = await claim(bill)
     if claimed.is_booked:
         await hold.release()
         return None

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 from penia_proxy.config import ServerConfig
-from penia_proxy.errors import InvariantError, Overloaded, RateLimited, ShuttingDown
+from penia_proxy.errors import Overloaded, RateLimited, ShuttingDown
 
 MEGABYTE = 1024 * 1024
 
@@ -62,9 +62,9 @@ class Door:
         """Calls that are under way."""
         return len(self._inside)
 
-    def let_in(self, component: str) -> Visit:
+    def let_in(self, component: str, task: asyncio.Task[Any]) -> Visit:
         """
-        Count the running task, a call's, until its answer has been sent.
+        Count a task, a call's, until it has ended.
 
         Raises ShuttingDown, Overloaded or RateLimited.
         """
@@ -75,9 +75,6 @@ class Door:
         of_one = self.limits.max_calls_per_component
         if of_one is not None and self._by_component[component] >= of_one:
             raise RateLimited("Too many calls of this component are under way; send this again in a moment.")
-        task = asyncio.current_task()
-        if task is None:
-            raise InvariantError("a call is let in by its own task")
         visit = Visit(self, component)
         self._by_component[component] += 1
         self._inside.add(task)

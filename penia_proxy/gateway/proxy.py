@@ -18,36 +18,32 @@ from multidict import CIMultiDict
 
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.config import ServerConfig
-from penia_proxy.errors import (
-    InvariantError,
-    PeniaError,
-    UnknownProvider,
-)
+from penia_proxy.errors import InvariantError, PeniaError
 from penia_proxy.gateway.answer import Answering, Copy, head_of, pass_through, through_cancellation
-from penia_proxy.gateway.body import body_of
 from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
 from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.dialing import Opening
 from penia_proxy.gateway.door import Door, Visit
-from penia_proxy.gateway.downstream import BEGUN, Downstream
+from penia_proxy.gateway.downstream import Downstream
 from penia_proxy.gateway.drains import Drains
 from penia_proxy.gateway.holding import Books, Holding
+from penia_proxy.gateway.incoming import Incoming
+from penia_proxy.gateway.planning import Plan, dialect_of, plan_of, upstream_of
 from penia_proxy.gateway.pricing import Pricing
 from penia_proxy.gateway.providers import Upstream
-from penia_proxy.gateway.refusal import respond
+from penia_proxy.gateway.refusal import Reply, refuse, reply
 from penia_proxy.gateway.relay import Exchange
 from penia_proxy.gateway.routes import Target, target_of
-from penia_proxy.gateway.sockets import Sockets, is_upgrade
+from penia_proxy.gateway.sockets import BEGUN, Sockets
 from penia_proxy.gateway.stamp import Stamp
 from penia_proxy.gateway.turns import Turns
 from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.gateway.works import Ask, CallWorks, Works
 from penia_proxy.ids import new_id
 from penia_proxy.watch.totals import Underway
-from penia_proxy.wire.call import Call, Dialect, Reading, Reads, Request
+from penia_proxy.wire.call import Call, Reading, Reads, Request
 from penia_proxy.wire.decode import decoded_request
-from penia_proxy.wire.dialects import DIALECTS
 from penia_proxy.wire.multipart import is_form, without_boundary
 
 log = logging.getLogger(__name__)
@@ -69,6 +65,21 @@ def place_of(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else "?"
+
+
+def running_task() -> asyncio.Task[Any]:
+    """Return the task that runs."""
+    task = asyncio.current_task()
+    if task is None:
+        raise InvariantError("a session is opened by a task")
+    return task
+
+
+def _uncoded(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    """Return the headers of a body that we have written ourselves."""
+    if "Content-Encoding" not in headers:
+        return headers
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() != "content-encoding")
 
 
 class Proxy:
@@ -93,42 +104,47 @@ class Proxy:
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
         self._sockets.message_bytes_max = self._body_bytes_max
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer a request of the data plane; every error becomes a refusal in the provider's shape."""
-        dialect: Dialect = DIALECTS["openai"]
-        request_id = ""
+    async def handle(self, incoming: Incoming) -> None:
+        """Answer a call; every error becomes a refusal in the provider's shape."""
+        caller: Caller | None = None
+        try:
+            plan = plan_of(incoming.head, self._upstreams)
+            caller = plan.caller()
+            visit = self._door.let_in(caller.component, incoming.task)
+            await self._forward(incoming, plan, caller, visit)
+        except Exception as error:
+            if incoming.begun or isinstance(error, ConnectionResetError):
+                raise
+            if self._door.closed:  # the next call goes where somebody takes it
+                incoming.keeps = False
+            refuse(incoming, self._refusal(error, incoming.head.target, caller))
+
+    async def open(self, request: web.Request) -> web.StreamResponse:
+        """Answer a WebSocket's handshake, and carry the session that it begins."""
+        caller: Caller | None = None
         try:
             target = target_of(request.raw_path)
-            upstream = self._upstream(target)
-            dialect = upstream.dialect
+            upstream = upstream_of(target, self._upstreams)
             caller = caller_of(request.headers, target.component)
-            request_id = caller.request_id
-            visit = self._door.let_in(caller.component)
-            if is_upgrade(request):
-                return await self._open(request, target, upstream, caller)
-            return await self._forward(request, target, upstream, caller, visit)
-        except ReachedError as failure:
-            return respond(failure.error, dialect, request_id, {})
-        except PeniaError as error:
-            answer = respond(error, dialect, request_id or new_id("r"), {})
-            if self._door.closed or is_upgrade(request):
-                # The next call goes where somebody takes it; and what follows a refused handshake is no HTTP.
-                answer.force_close()
-            return answer
+            self._door.let_in(caller.component, running_task())
+            return await self._open(request, target, upstream, caller)
         except Exception as error:
             if BEGUN in request or isinstance(error, ConnectionResetError):
                 raise
-            # Ours. Its text and its traceback could quote the request, so only its kind and place are told.
-            log.error("a call could not be handled: %s at %s", type(error).__name__, place_of(error))  # noqa: TRY400
-            failed = InvariantError("Penia failed at this call; nothing was decided.")
-            return respond(failed, dialect, request_id or new_id("r"), {})
+            refusal = self._refusal(error, request.raw_path, caller)
+            answer = web.Response(status=refusal.status, body=refusal.body, headers=refusal.fields)
+            answer.force_close()  # what follows a refused handshake is no HTTP
+            return answer
 
-    def _upstream(self, target: Target) -> Upstream:
-        upstream = self._upstreams.get(target.provider)
-        if upstream is None:
-            known = ", ".join(sorted(self._upstreams)) or "none"
-            raise UnknownProvider(f"No such provider is configured. The first part of the path names one of: {known}.")
-        return upstream
+    def _refusal(self, error: Exception, raw_target: str, caller: Caller | None) -> Reply:
+        if isinstance(error, ReachedError):
+            error = error.error
+        if not isinstance(error, PeniaError):
+            # Ours. Its text and its traceback could quote the request, so only its kind and place are told.
+            log.error("a call could not be handled: %s at %s", type(error).__name__, place_of(error))
+            error = InvariantError("Penia failed at this call; nothing was decided.")
+        request_id = caller.request_id if caller is not None else new_id("r")
+        return reply(error, dialect_of(raw_target, self._upstreams), request_id, self._books.clock.now())
 
     async def _open(
         self, request: web.Request, target: Target, upstream: Upstream, caller: Caller
@@ -151,48 +167,45 @@ class Proxy:
         opening = Opening(upstream.provider.name, url, headers, upstream.provider.config.timeout_seconds)
         return await self._sockets.carry(request, opening, session, turns, stamp)
 
-    async def _forward(
-        self, request: web.Request, target: Target, upstream: Upstream, caller: Caller, visit: Visit
-    ) -> web.StreamResponse:
+    async def _forward(self, incoming: Incoming, plan: Plan, caller: Caller, visit: Visit) -> None:
         stamp = Stamp(self._books.clock, caller.request_id)
-        route, path_values = upstream.routes.match(request.method, target.path)
-        body = await body_of(request, self._server, visit.carry)
-        headers = upstream.provider.headers_of(request.headers)
-        downstream = Downstream(request, self._deadlines, upstream.provider.config.timeout_seconds.idle)
-        send = partial(upstream.provider.exchange, request.method, target.path, target.query)
+        target, upstream, route, headers = plan.target, plan.upstream, plan.route, plan.headers
+        body = await incoming.body(self._server, visit.carry)
+        method = incoming.head.method
+        downstream = Downstream(incoming, self._deadlines, upstream.provider.config.timeout_seconds.idle)
+        send = partial(upstream.provider.exchange, method, target.path, target.query)
         if route.operation is None and route.reads is None:
             stamp.sent()
             async with send(headers, body) as answer:
                 stamp.answered()
-                return await pass_through(downstream, answer, stamp)
+                await pass_through(downstream, answer, stamp)
+            return
         asked = Request(
             operation=route.operation or "",
-            body=decoded_request(body, request.headers.get("Content-Encoding"), self._body_bytes_max),
-            path_values=path_values,
+            body=decoded_request(body, incoming.headers.get("Content-Encoding"), self._body_bytes_max),
+            path_values=plan.path_values,
             query=target.query,
-            content_type=request.headers.get("Content-Type", ""),
+            content_type=incoming.headers.get("Content-Type", ""),
             headers=headers,
             noted=self._works.noted(upstream.provider.name),
         )
         if len(asked.body) > len(body):
             visit.carry(len(asked.body) - len(body))
         if route.reads is not None:
-            return await self._read(
-                downstream, partial(send, headers, body), asked, route.reads, upstream, caller, stamp
-            )
+            await self._read(downstream, partial(send, headers, body), asked, route.reads, upstream, caller, stamp)
+            return
         call = upstream.dialect.call(asked)
         if call.changed:
-            body = call.body
-            headers.popall("Content-Encoding", None)
+            body, headers = call.body, _uncoded(headers)
         drains = self._drains if upstream.drains else None
         payer = self._pricing.payer(caller, upstream)
         works = CallWorks(self._works, payer, self._asking(upstream, target.query, headers))
         answering = Answering(downstream, stamp, self._books.clock, works, drains=drains)
-        fingerprint = self._fingerprint(request.method, target, asked) if caller.chose_id else None
+        fingerprint = self._fingerprint(method, target, asked) if caller.chose_id else None
         holding = Holding(self._books, self._pricing.held(call, payer, upstream, stamp.started, fingerprint))
         exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
-        return await (self._outlive(exchange) if upstream.drains else exchange)
+        await (self._outlive(exchange) if upstream.drains else exchange)
 
     async def _exchange(
         self,
@@ -203,19 +216,18 @@ class Proxy:
         call: Call,
         upstream: Upstream,
         answering: Answering,
-    ) -> web.StreamResponse:
+    ) -> None:
         """Hold, relay, settle: from here on every way out ends the hold."""
         async with holding as hold:
             if (cap := hold.output_cap) is not None and call.capped is not None:
-                body = call.capped(cap)
-                headers.popall("Content-Encoding", None)
+                body, headers = call.capped(cap), _uncoded(headers)
                 call = replace(call, changed=(*call.changed, "output cap"))
             if hold.truncates and call.cuttable:
                 call = replace(call, may_be_cut=True)
             answering.admitted(hold.verdict, call)
             try:
                 async with send(headers, body, connected=hold.sent) as answer:
-                    return await answering.metered(answer, hold, call, upstream.dialect.meter)
+                    await answering.metered(answer, hold, call, upstream.dialect.meter)
             except ReachedError as failure:
                 await hold.settle_unconfirmed("timeout" if failure.error.status == 504 else "cut")
                 raise
@@ -234,20 +246,21 @@ class Proxy:
         upstream: Upstream,
         caller: Caller,
         stamp: Stamp,
-    ) -> web.StreamResponse:
+    ) -> None:
         """Pass on an answer that costs nothing itself, and book what it says of other work."""
         stamp.sent()
         async with send() as answer:
             stamp.answered()
             if answer.status != 200:
-                return await pass_through(downstream, answer, stamp)
+                await pass_through(downstream, answer, stamp)
+                return
             if len(asked.body) > INLINE_BYTES_MAX:
                 meter = await asyncio.to_thread(reads, asked, head_of(answer))
             else:
                 meter = reads(asked, head_of(answer))
             told = partial(self._works.told, self._pricing.payer(caller, upstream))
             copy = Copy(meter, answer.headers.get("Content-Encoding"), told)
-            return await pass_through(downstream, answer, stamp, copy)
+            await pass_through(downstream, answer, stamp, copy)
 
     def _asking(self, upstream: Upstream, query: str, headers: CIMultiDict[str]) -> Callable[[str], Ask]:
         """Return how to ask a provider again on a caller's behalf, for the bill of what it accepted."""
@@ -299,10 +312,10 @@ class Proxy:
             body_bytes=self._door.carried_bytes,
         )
 
-    async def _outlive(self, exchange: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
+    async def _outlive(self, exchange: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(exchange)
         self._door.follow(task)
-        return await asyncio.shield(task)
+        await asyncio.shield(task)
 
     def _fingerprint(self, method: str, target: Target, asked: Request) -> str:
         """Return the fingerprint of a request; without its query, which may hold a key."""

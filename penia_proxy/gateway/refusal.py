@@ -7,14 +7,16 @@ Rules: status, code and retry come from the error's class; a 402 never carries R
 was sent.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, NamedTuple
 
 import orjson
-from aiohttp import web
 
 from penia_proxy.errors import PeniaError
-from penia_proxy.gateway.stamp import SERVER
+from penia_proxy.gateway.downstream import Fields, whole
+from penia_proxy.gateway.incoming import Incoming
+from penia_proxy.gateway.stamp import SERVER, date_of
 from penia_proxy.watch.refusing import Refused
 from penia_proxy.watch.shapes import refused_json
 from penia_proxy.wire.call import Dialect
@@ -28,18 +30,36 @@ def penia_of(error: PeniaError, request_id: str) -> dict[str, Any]:
     return {"code": error.code, "request_id": request_id, **said}
 
 
-def respond(error: PeniaError, dialect: Dialect, request_id: str, headers: Mapping[str, str]) -> web.Response:
-    """Return the refusal; ``headers`` are added to it."""
+class Reply(NamedTuple):
+    """An answer of our own."""
+
+    status: int
+    reason: str
+    fields: Fields
+    body: bytes
+
+
+def reply(error: PeniaError, dialect: Dialect, request_id: str, now: datetime) -> Reply:
+    """Return the refusal."""
     shape = dialect.refusal(error, penia_of(error, request_id), request_id)
-    answer = web.Response(status=error.status, body=orjson.dumps(shape.body), content_type="application/json")
-    answer.headers.update(shape.headers)
-    answer.headers.update(headers)
-    answer.headers["Server"] = SERVER
-    answer.headers["X-Penia-Request-Id"] = request_id
+    fields = [
+        ("Content-Type", "application/json; charset=utf-8"),
+        *shape.headers.items(),
+        ("Server", SERVER),
+        ("Date", date_of(now)),
+        ("X-Penia-Request-Id", request_id),
+    ]
     if isinstance(error.detail, Refused):
-        answer.headers["X-Penia-Verdict"] = error.detail.verdict.kind
+        fields.append(("X-Penia-Verdict", error.detail.verdict.kind))
     if not error.sdk_may_retry:
-        answer.headers["x-should-retry"] = "false"
+        fields.append(("x-should-retry", "false"))
     if error.retry_after_s is not None:
-        answer.headers["Retry-After"] = str(error.retry_after_s)
-    return answer
+        fields.append(("Retry-After", str(error.retry_after_s)))
+    return Reply(error.status, HTTPStatus(error.status).phrase, fields, orjson.dumps(shape.body))
+
+
+def refuse(incoming: Incoming, said: Reply) -> None:
+    """Send a refusal: short, so that nobody waits until it is taken."""
+    incoming.begun = True
+    if not incoming.line.transport.is_closing():
+        incoming.line.transport.write(b"".join(whole(incoming, *said)))

@@ -14,6 +14,7 @@ from yarl import URL
 
 from penia_proxy.config import ProviderConfig
 from penia_proxy.errors import UpstreamTimeout, UpstreamUnreachable
+from penia_proxy.gateway.downstream import Fields
 from penia_proxy.gateway.signing import brings_a_key, is_signature, signer_of
 from penia_proxy.gateway.upstream import Answer, Client, Outgoing, ReachedError
 
@@ -145,21 +146,19 @@ class Exchange:
 
 def to_provider(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """Return the request headers that cross."""
-    return _crossing(headers, NOT_TO_PROVIDER)
+    return CIMultiDict(_crossing(headers, NOT_TO_PROVIDER))
 
 
-def to_caller(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+def to_caller(headers: CIMultiDictProxy[str]) -> Fields:
     """Return the answer headers that cross."""
     return _crossing(headers, NOT_TO_CALLER)
 
 
-def _crossing(headers: CIMultiDictProxy[str], dropped: frozenset[str]) -> CIMultiDict[str]:
+def _crossing(headers: CIMultiDictProxy[str], dropped: frozenset[str]) -> Fields:
     if named := headers.get("Connection"):
         dropped |= {token.strip().lower() for token in named.split(",")}
-    return CIMultiDict(
-        [
-            (name, value)
-            for name, value in headers.items()
-            if (lower := name.lower()) not in dropped and lower[:8] != "x-penia-"
-        ]
-    )
+    return [
+        (name, value)
+        for name, value in headers.items()
+        if (lower := name.lower()) not in dropped and lower[:8] != "x-penia-"
+    ]

@@ -32,7 +32,6 @@ from penia_proxy.gateway.dialing import (
     is_of_handshake,
     session_for_sockets,
 )
-from penia_proxy.gateway.downstream import BEGUN
 from penia_proxy.gateway.refusal import penia_of
 from penia_proxy.gateway.relay import to_caller
 from penia_proxy.gateway.stamp import Stamp
@@ -85,9 +84,8 @@ class Farewell:
     """Who is gone without a word."""
 
 
-def is_upgrade(request: web.Request) -> bool:
-    """Whether the request wants to become a WebSocket; what asks for anything else (h2c) may be answered as it is."""
-    return request.headers.get("Upgrade", "").strip().lower() == "websocket"
+BEGUN = web.RequestKey("penia_answer_begun", bool)
+"""Set on a handshake once it has been answered: from then on its session can only go on or be cut."""
 
 
 class Sockets:
@@ -149,10 +147,9 @@ class Sockets:
             decode_text=False,
         )
         answer = there._response  # noqa: SLF001 - the only way to an upgrade's headers
-        here.headers.extend(
-            (name, value) for name, value in to_caller(answer.headers).items() if not is_of_handshake(name)
-        )
-        stamp.put(here.headers)
+        fields = [(name, value) for name, value in to_caller(answer.headers) if not is_of_handshake(name)]
+        stamp.put(fields, answer.headers)
+        here.headers.extend(fields)
         request[BEGUN] = True
         await here.prepare(request)
         return here
@@ -374,7 +371,8 @@ def _refused(refused: UpgradeRefused, stamp: Stamp) -> web.Response:
     stamp.answered()
     response = web.Response(status=refused.status, reason=refused.reason, body=refused.body)
     response.headers.popall("Content-Type", None)
-    response.headers.extend(to_caller(refused.headers))
-    stamp.put(response.headers)
+    fields = to_caller(refused.headers)
+    stamp.put(fields, refused.headers)
+    response.headers.extend(fields)
     response.force_close()
     return response

@@ -6,18 +6,33 @@ Rules: what a person named (budgets) is percent-encoded where it is not printabl
 forged by a name.
 """
 
+from datetime import datetime
+from email.utils import formatdate
+from functools import lru_cache
 from urllib.parse import quote
 
-from multidict import CIMultiDict
+from multidict import CIMultiDictProxy
 
 from penia_proxy.budget.engine import LegVerdict, Verdict
 from penia_proxy.budget.money import usd_text
 from penia_proxy.clock import Clock
+from penia_proxy.gateway.downstream import Fields
 
 SERVER = "Penia"
 """Who serves, where the provider has not said so; aiohttp would name itself and Python's version."""
 
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "%;")
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """Return an HTTP date (RFC 9110 §5.6.7); a thousand answers have the same."""
+    return formatdate(second, usegmt=True)
+
+
+def date_of(now: datetime) -> str:
+    """Return an instant as an HTTP date."""
+    return _date(int(now.timestamp()))
 
 
 class Stamp:
@@ -50,28 +65,25 @@ class Stamp:
         """Return milliseconds between the request and a monotonic instant."""
         return None if instant is None else round((instant - self.started) * 1000, 3)
 
-    def put(self, headers: CIMultiDict[str]) -> None:
-        """Write the headers that are known when an answer begins."""
-        headers.setdefault("Server", SERVER)
-        headers["X-Penia-Request-Id"] = self._request_id
+    def put(self, fields: Fields, said: CIMultiDictProxy[str]) -> None:
+        """Add the headers that are known when an answer begins to what crosses of those that the provider ``said``."""
+        if "Server" not in said:
+            fields.append(("Server", SERVER))
+        if "Date" not in said:
+            fields.append(("Date", date_of(self._clock.now())))
+        fields.append(("X-Penia-Request-Id", self._request_id))
         verdict = self._verdict
-        headers["X-Penia-Verdict"] = verdict.kind if verdict else "allow"
-        headers["X-Penia-Estimated-Cost"] = usd_text(verdict.amount_nanos if verdict else 0)
+        fields.append(("X-Penia-Verdict", verdict.kind if verdict else "allow"))
+        fields.append(("X-Penia-Estimated-Cost", usd_text(verdict.amount_nanos if verdict else 0)))
         if verdict is not None:
             remaining = verdict.remaining_nanos
             if remaining is not None:
-                headers["X-Penia-Remaining"] = usd_text(remaining)
-            for word in verdict.words:
-                if word.kind == "warn":
-                    headers.add("X-Penia-Budget-Warning", _warning(word))
+                fields.append(("X-Penia-Remaining", usd_text(remaining)))
+            if verdict.kind == "warn":
+                fields += [("X-Penia-Budget-Warning", _warning(word)) for word in verdict.words if word.kind == "warn"]
         if self._changed:
-            headers["X-Penia-Changed"] = ", ".join(self._changed)
-        headers.add("Server-Timing", self._timing())
-
-    def put_cost(self, headers: CIMultiDict[str], cost_nanos: int | None) -> None:
-        """Write what the call cost, where it is known before the answer is sent."""
-        if cost_nanos is not None:
-            headers["X-Penia-Cost"] = usd_text(cost_nanos)
+            fields.append(("X-Penia-Changed", ", ".join(self._changed)))
+        fields.append(("Server-Timing", self._timing()))
 
     def _timing(self) -> str:
         now = self._clock.monotonic()

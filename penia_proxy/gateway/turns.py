@@ -21,7 +21,7 @@ from penia_proxy.budget.engine import Verdict
 from penia_proxy.budget.usage import CostBasis, Usage
 from penia_proxy.errors import StoreUnavailable
 from penia_proxy.gateway.answer import through_cancellation
-from penia_proxy.gateway.booking import End, book, stated
+from penia_proxy.gateway.booking import Claim, End, book, stated
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.charging import Payer, charge
 from penia_proxy.gateway.holding import Books, Held, Holding
@@ -128,7 +128,10 @@ class Turns:
             if held.began is None:
                 await held.hold.release()
                 return
-            claim = partial(self._works.claim, reading, held.hold)
+
+            async def claim(_bill: Bill) -> Claim:
+                return await self._works.claim(reading, held.hold)
+
             await book(held.hold, turn.call, reading, end, is_stream=True, metadata=self._said(), claim=claim)
 
     async def aside(self, aside: Aside) -> None:

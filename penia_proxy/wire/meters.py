@@ -106,6 +106,16 @@ class SseMeter:
         self.growing = growing
 
     def feed(self, data: bytes) -> bytes:
+        plain = self._framer.plain(data)
+        if plain is not None:
+            events, payloads = plain
+            read = self._reader.event
+            dropped = [payload for payload in payloads if payload and not read(payload)]
+            if not self._by_events:
+                return data
+            if dropped:
+                return b"".join(b"data: %b\n\n" % payload for payload in payloads if payload not in dropped)
+            return events
         if not self._by_events:
             for _, payload in self._framer.feed(data):
                 if payload:

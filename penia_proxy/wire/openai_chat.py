@@ -16,6 +16,7 @@ from penia_proxy.budget.estimate import HIDDEN_TOOL_TOKENS, Size
 from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import InvalidRequest
+from penia_proxy.wire.alike import Alike
 from penia_proxy.wire.body import count, flag, model_of, read_object, set_member, text_or_none
 from penia_proxy.wire.call import Call, Reading, Request
 from penia_proxy.wire.content import dicts, text_of
@@ -53,6 +54,7 @@ class ChatReader:
         self._running: set[int] = set()
         """Choices that have begun and not ended."""
         self.passed = Passed()
+        self._alike: Alike | None = None
 
     def document(self, answer: Mapping[str, Any]) -> None:
         self._finished = True
@@ -62,6 +64,8 @@ class ChatReader:
             self.passed.add(choice.get("text"))
 
     def event(self, payload: bytes) -> bool:
+        if self._alike is not None and (text := self._alike.text(payload)) is not None and self.passed.add_raw(text):
+            return True
         if payload == b"[DONE]":
             self._finished = True
             return True
@@ -82,6 +86,7 @@ class ChatReader:
                 (self._running.discard if reason else self._running.add)(index)
         # Some streams repeat a growing usage in every chunk (Perplexity, vLLM where asked): with the end it is final.
         self._final = self._final or ((self._ended or not choices) and bool(self._parts))
+        self._alike = None if self._ended or self._parts else _alike(chunk, payload)
         return not (self._strip and choices == [] and chunk.get("usage") is not None)
 
     def closing(self, usage: Usage) -> bytes:
@@ -137,6 +142,20 @@ class ChatReader:
             if isinstance(function, dict):
                 self.passed.add(function.get("name"))
                 self.passed.add(function.get("arguments") or function.get("input"))
+
+
+def _alike(chunk: Mapping[str, Any], payload: bytes) -> Alike | None:
+    """Return what the next chunks are likely to be like: this one, where it says a text and begins and ends nothing."""
+    choices = dicts(chunk.get("choices"))
+    delta = choices[0].get("delta") if len(choices) == 1 else None
+    if not isinstance(delta, dict) or choices[0].get("text") or chunk.get("error"):
+        return None
+    text = delta.get("content")
+    if not isinstance(text, str) or any(said for name, said in delta.items() if name not in ("role", "content")):
+        return None
+    filling = chunk.get("obfuscation")
+    filled = (b'"obfuscation"', filling) if isinstance(filling, str) else None
+    return Alike.of(payload, b'"content"', text, filled)
 
 
 def chat_call(request: Request, family: Family = OPENAI) -> Call:

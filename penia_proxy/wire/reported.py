@@ -76,6 +76,18 @@ class Passed:
             self._kept.append(text)
             self.kept_bytes += size
 
+    def add_raw(self, text: bytes) -> bool:
+        """Take a piece in UTF-8; return False, having taken nothing, for one that is not."""
+        if text and self.kept_bytes < PASSED_BYTES_MAX:
+            try:
+                self._kept.append(text.decode())
+            except UnicodeDecodeError:
+                return False
+            self.kept_bytes += len(text)
+        self.bytes += len(text)
+        self.pieces += bool(text)
+        return True
+
     @property
     def text(self) -> str:
         """The text kept."""

@@ -48,6 +48,25 @@ def test_no_byte_is_lost_or_made(pieces: list[bytes]) -> None:
     assert raw == b"".join(pieces)
 
 
+PLAIN = st.sampled_from([b"data: a\n\n", b"data: ", b"b", b"\n", b"\n\n", b"\r\n", b": c\n\n", b"data: x\ndata: y\n\n"])
+
+
+@given(st.lists(PLAIN, max_size=12))
+def test_plain_events_are_cut_as_all_are(pieces: list[bytes]) -> None:
+    """The quick way finds what the other would have found, or leaves the bytes to it."""
+    quick, slow = SseFramer(), SseFramer()
+    for piece in pieces:
+        expected = slow.feed(piece)
+        plain = quick.plain(piece)
+        if plain is None:
+            assert quick.feed(piece) == expected
+            continue
+        events, payloads = plain
+        assert events == b"".join(raw for raw, _ in expected)
+        assert payloads == [payload for _, payload in expected]
+    assert quick.rest() == slow.rest()
+
+
 def test_a_bom_before_the_first_event_is_no_data() -> None:
     """The standard lets a stream begin with a byte order mark."""
     _, payloads = frames([b"\xef\xbb\xbfdata: x\n\n"])
