@@ -230,11 +230,6 @@ async def test_calls_are_filtered_sorted_paged_and_explained(serve: Start, page:
     await page.get_by_role("button", name="Newer").click()
     await expect(rows).to_have_count(50)
 
-    await page.get_by_role("button", name="Cost", exact=True).click()
-    shown = [float(one.removeprefix("$")) for one in await page.locator("main tbody td:nth-child(8)").all_inner_texts()]
-    assert shown == sorted(shown, reverse=True)
-    await expect(page.get_by_role("columnheader", name="Cost")).to_have_attribute("aria-sort", "descending")
-
     await page.get_by_label("Component", exact=True).fill("part-1")
     await expect(rows).to_have_count(18)
     assert "component=part-1" in page.url
@@ -244,6 +239,46 @@ async def test_calls_are_filtered_sorted_paged_and_explained(serve: Start, page:
     await expect(dialog).to_contain_text("for this call =")
     await dialog.get_by_role("button", name="Close").click()
     await expect(dialog).to_have_count(0)
+
+
+async def costs(page: Page) -> list[float]:
+    """Return what the list says that its calls cost, exactly."""
+    texts = await page.locator("main tbody td:nth-child(8) span").evaluate_all("all => all.map(one => one.title)")
+    return [float(text.removeprefix("$")) for text in texts]
+
+
+async def test_headings_sort_everything(serve: Start, page: Page) -> None:
+    """A heading asks the gateway for another order of all pages, also by keyboard; paging and the address keep it."""
+    penia = await serve(budgets=(DEFAULT,))
+    for number in range(55):
+        await penia.chat(max_tokens=5 + (number * 7) % 55)
+    _, told = await penia.api("GET", "/api/v1/usage/records?limit=100")
+    dearest = sorted((one["cost"] for one in told["items"]), reverse=True)
+    await opened(page, penia.url, "usage")
+    heading = page.get_by_role("columnheader", name="Cost")
+    await expect(page.get_by_role("columnheader", name="When")).to_have_attribute("aria-sort", "descending")
+    assert await page.locator("main thead button").all_inner_texts() == ["When", "Cost"]
+
+    await page.get_by_role("button", name="Cost", exact=True).focus()
+    await page.keyboard.press("Enter")
+    await expect(heading).to_have_attribute("aria-sort", "descending")
+    await expect(page.get_by_role("button", name="Cost", exact=True)).to_be_focused()
+    assert "sort=-cost" in page.url
+    first = await costs(page)
+    await page.get_by_role("button", name="Cheaper").click()
+    await expect(page.get_by_text("51–55 of 55")).to_be_visible()
+    assert first + await costs(page) == dearest
+
+    await page.reload()
+    await at_rest(page)
+    await expect(heading).to_have_attribute("aria-sort", "descending")
+    assert await costs(page) == first
+    await page.get_by_role("button", name="Cost", exact=True).click()
+    await expect(heading).to_have_attribute("aria-sort", "ascending")
+    assert await costs(page) == dearest[:4:-1]
+    await page.get_by_role("button", name="When", exact=True).click()
+    await expect(page.get_by_role("columnheader", name="When")).to_have_attribute("aria-sort", "descending")
+    assert "sort=" not in page.url
 
 
 async def test_new_calls_are_offered_and_do_not_move_the_list(serve: Start, page: Page) -> None:
