@@ -146,6 +146,8 @@ class Connection(web.RequestHandler):
         self._listener.connections -= 1
         self._forget_head()
         super().connection_lost(exc)
+        # aiohttp leaves the way to its WebSocket here, and so a circle that holds all of a connection that is gone.
+        self._data_received_cb = None
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; those of a header that is not whole yet are counted."""
