@@ -44,6 +44,7 @@ from penia_proxy.ids import new_id
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.alerts import Alerts
 from penia_proxy.watch.announcer import Announcer
+from penia_proxy.watch.attempts import AllAttempts
 from penia_proxy.watch.jumps import LOOK_S, Jumps
 from penia_proxy.watch.live import LiveHub, LiveLimits
 from penia_proxy.watch.notify import Notifier
@@ -95,6 +96,7 @@ class Gateway:
         self.engine = Engine(self.book, self.counters)
         self.habit = OutputHabit()
         self.calibration = Calibration()
+        self.attempts = AllAttempts(clock)
         self.ledger: Ledger
         self.prices: PriceBook
         self.hub: LiveHub
@@ -208,7 +210,7 @@ class Gateway:
         for name, provider in providers.items():
             dialect = DIALECTS[provider.format]
             routes = RouteTable(dialect.routes, provider.free_routes)
-            found[name] = Upstream(Provider(name, provider, self._client), dialect, routes)
+            found[name] = Upstream(Provider(name, provider, self._client, self.attempts.at(name)), dialect, routes)
         return found
 
     async def _load_books(self) -> None:
@@ -298,6 +300,7 @@ class Gateway:
             holds=OpenHolds(self.engine, self.counters, self.ledger, self.clock, self.refusing, self.announcer),
             daily=self._daily,
             captured=self._captured,
+            attempts=self.attempts,
         )
 
     def _data_plane(self) -> Proxy:
@@ -348,6 +351,7 @@ async def _watch(services: Services) -> None:
         await turns.look()
         await services.unbroken(services.holds.sweep())
         services.jumps.tell()
+        services.attempts.look()
 
 
 async def _signed(_request: web.Request, response: web.StreamResponse) -> None:

@@ -15,6 +15,7 @@ from playwright.async_api import Page, expect
 
 from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
+from penia_proxy.sandbox.faults import Behaviour
 from tests.gateways import Running, Start
 from tests.web.conftest import ONE_LOOP, Watched
 from tests.web.desk import VIEWS, at_rest, moved, opened
@@ -345,7 +346,7 @@ async def test_settings_are_shown_changed_and_tried(serve: Start, page: Page) ->
     await penia.chat()
     await opened(page, penia.url, "settings")
     await expect(page.get_by_text("healthy")).to_be_visible()
-    await expect(page.get_by_role("row", name="openai 1")).to_be_visible()
+    await expect(page.get_by_role("row", name="openai ok 0 of 1 0 of 1 none since start")).to_be_visible()
     thresholds = page.get_by_label("Thresholds, % of a limit")
     for wrong in ("30, nonsense", "30, 30.001", "0.05, 30"):
         await thresholds.fill(wrong)
@@ -358,6 +359,19 @@ async def test_settings_are_shown_changed_and_tried(serve: Start, page: Page) ->
     assert settings["thresholds"] == [30.0, 60.0]
     await page.get_by_role("button", name="Send a trial").click()
     await expect(page.get_by_text("There is no channel yet.")).to_be_visible()
+
+
+async def test_a_provider_that_fails_is_seen_to(serve: Start, page: Page) -> None:
+    """Errors that bill nothing and leave no record are in the health of a provider, with the last one's kind."""
+    penia = await serve(script=Behaviour(status=503))
+    for _ in range(3):
+        await penia.chat()
+    await opened(page, penia.url, "settings")
+
+    row = page.get_by_role("row", name="openai failing 3 of 3 3 of 3 server error (5xx)")
+    await expect(row).to_be_visible()
+    await expect(page.get_by_role("row", name="anthropic quiet")).to_be_visible()
+    await expect(page.get_by_text("Failing: half of them, and three at least.")).to_be_visible()
 
 
 async def test_a_failure_is_a_sentence_with_a_way_on(serve: Start, page: Page, watched: Watched) -> None:
