@@ -38,7 +38,6 @@ function healthPanel(signal) {
   const problem = h("p", { class: "form-wrong", role: "alert" });
   const panel = figure({
     title: "Penia",
-    wide: "w4",
     load: (stop) => get("/health", { signal: stop }),
     draw: (health) => [
       healthFacts(health),
@@ -89,7 +88,6 @@ function healthFacts(health) {
 function providersPanel(signal) {
   const panel = figure({
     title: "Providers",
-    wide: "w8",
     flush: true,
     load: (stop) => all("/api/v1/providers", { signal: stop }),
     draw: (providers) => (providers.length ? [providerTable(providers), note()] : null),
@@ -134,8 +132,8 @@ function failed(counts) {
 
 function lastFailure({ last_failure: failure }) {
   if (failure === null) return h("span", { class: "muted" }, "none since start");
-  const at = h("span", { class: "small nowrap", title: whole(failure.at) }, when(failure.at, { seconds: true }));
-  return [FAILURES[failure.outcome], " ", at];
+  const at = h("div", { class: "small", title: whole(failure.at) }, when(failure.at, { seconds: true }));
+  return h("div", {}, FAILURES[failure.outcome], at);
 }
 
 function providerTable(providers) {
@@ -148,14 +146,22 @@ function providerTable(providers) {
         cell: (one) => h("span", { class: "chip", "data-tone": PROVIDER_TONE[one.state] }, one.state),
       },
       { title: "Failed, 5 min", num: true, cell: (one) => failed(one.attempts.last_5_minutes) },
-      { title: "1 hour", num: true, cell: (one) => failed(one.attempts.last_hour) },
+      { title: "1 hour", spare: true, num: true, cell: (one) => failed(one.attempts.last_hour) },
       { title: "Last failure", cell: lastFailure },
-      { title: "Calls", num: true, cell: (one) => (one.calls === 200 ? "200+" : count(one.calls)) },
-      { title: "Left by callers", num: true, cell: (one) => count(one.left) },
-      { title: "Median", num: true, cell: (one) => milliseconds(one.latency_ms) },
-      { title: "First byte", num: true, cell: (one) => milliseconds(one.ttft_ms) },
+      { title: "Calls", spare: true, num: true, cell: (one) => (one.calls === 200 ? "200+" : count(one.calls)) },
+      { title: "Left by callers", rare: true, num: true, cell: (one) => count(one.left) },
+      {
+        title: "Median",
+        spare: true,
+        num: true,
+        cell: (one) => [
+          milliseconds(one.latency_ms),
+          one.ttft_ms !== null && h("div", { class: "small" }, `first byte ${milliseconds(one.ttft_ms)}`),
+        ],
+      },
       {
         title: "Last heard",
+        spare: true,
         num: true,
         cell: (one) =>
           one.last_call_at
@@ -163,7 +169,8 @@ function providerTable(providers) {
             : "never",
       },
       {
-        title: "Billed and captured",
+        title: "Captured",
+        rare: true,
         num: true,
         cell: (one) => (one.capture_rate === null ? UNKNOWN : `${(100 * one.capture_rate).toFixed(2)} %`),
       },
