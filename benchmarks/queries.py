@@ -94,13 +94,29 @@ def questions(client: Client) -> Iterator[tuple[str, str, Any]]:
         yield f"records, {name}", f"{RECORDS}?{query}", None
     yield "records, deep by cursor", f"{RECORDS}?cursor={_deep(client)}", None
     yield "records, deep by cursor, provider", f"{RECORDS}?provider=openai&cursor={_deep(client)}", None
+    since = (datetime.now(UTC) - timedelta(days=30)).date()
+    for sort in ("-cost", "cost"):
+        for name, query in {
+            "no filter": "",
+            "component": "&component=c7",
+            "provider": "&provider=openai",
+            "model": "&model=gpt-4o-mini",
+            "task_type": "&task_type=chat",
+            "cost_basis": "&cost_basis=reported",
+            "budget_id": f"&budget_id={BUDGET_ID}",
+            "dates": f"&start_date={since}",
+            "a provider and dates": f"&provider=openai&start_date={since}",
+        }.items():
+            asked = f"sort={sort}{query}"
+            yield f"by {sort}, {name}", f"{RECORDS}?{asked}", None
+            yield f"by {sort}, {name}, deep", f"{RECORDS}?{asked}&cursor={_deep(client, asked)}", None
 
 
-def _deep(client: Client) -> str:
-    limit = 100
-    newest: int = client.ask(RECORDS)["total"]
-    page = max(1, min(DEEP, newest // 2) // limit)
-    return str(client.ask(f"{RECORDS}?page={page}&limit={limit}")["next_cursor"])
+def _deep(client: Client, asked: str = "") -> str:
+    found: int = client.ask(f"{RECORDS}?{asked}")["total"]
+    limit = max(1, min(100, found // 2))
+    page = max(1, min(DEEP, found // 2) // limit)
+    return str(client.ask(f"{RECORDS}?{asked}&page={page}&limit={limit}")["next_cursor"])
 
 
 def main() -> None:

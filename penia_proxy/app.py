@@ -27,7 +27,7 @@ from penia_proxy.budget.estimate import OutputHabit
 from penia_proxy.budget.prices import PriceBook
 from penia_proxy.budget.tokens import load_vocabulary
 from penia_proxy.clock import Clock, SystemClock
-from penia_proxy.config import RESERVED_NAMES, Config, ProviderConfig, changes
+from penia_proxy.config import Config, ProviderConfig, changes
 from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.errors import ConfigError, InvariantError, Overloaded, UnsupportedVersion
 from penia_proxy.export.daily import DailyFiles
@@ -38,13 +38,14 @@ from penia_proxy.gateway.listening import Listener
 from penia_proxy.gateway.providers import Upstream
 from penia_proxy.gateway.proxy import Proxy
 from penia_proxy.gateway.relay import Provider
-from penia_proxy.gateway.routes import RouteTable
+from penia_proxy.gateway.routes import RouteTable, is_call
 from penia_proxy.gateway.session import SessionClient
 from penia_proxy.gateway.stamp import SERVER
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.alerts import Alerts
 from penia_proxy.watch.announcer import Announcer
+from penia_proxy.watch.attempts import AllAttempts
 from penia_proxy.watch.jumps import LOOK_S, Jumps
 from penia_proxy.watch.live import LiveHub, LiveLimits
 from penia_proxy.watch.notify import Notifier
@@ -96,6 +97,7 @@ class Gateway:
         self.engine = Engine(self.book, self.counters)
         self.habit = OutputHabit()
         self.calibration = Calibration()
+        self.attempts = AllAttempts(clock)
         self.ledger: Ledger
         self.prices: PriceBook
         self.hub: LiveHub
@@ -210,7 +212,7 @@ class Gateway:
         for name, provider in providers.items():
             dialect = DIALECTS[provider.format]
             routes = RouteTable(dialect.routes, provider.free_routes)
-            found[name] = Upstream(Provider(name, provider, self._client), dialect, routes)
+            found[name] = Upstream(Provider(name, provider, self._client, self.attempts.at(name)), dialect, routes)
         return found
 
     async def _load_books(self) -> None:
@@ -268,7 +270,7 @@ class Gateway:
         server = web.Server(self._planes, request_factory=control.request_factory, handler_cancellation=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=FAREWELL_S)
         await self._runner.setup()
-        self._listener = Listener(server, self.config.server, self.clock, answer=self._proxy.handle, is_call=is_call)
+        self._listener = Listener(server, self.config.server, self.clock, self._proxy.handle)
         await self._listener.open()
         watching = (_watch(self._services), self._daily.run(), self.ledger.keep_folding())
         self._watching = [asyncio.create_task(one) for one in watching]
@@ -299,6 +301,7 @@ class Gateway:
             holds=OpenHolds(self.engine, self.counters, self.ledger, self.clock, self.refusing, self.announcer),
             daily=self._daily,
             captured=self._captured,
+            attempts=self.attempts,
         )
 
     def _data_plane(self) -> Proxy:
@@ -341,12 +344,6 @@ class Gateway:
             self._forms -= 1
 
 
-def is_call(raw_target: str) -> bool:
-    """Whether a request is a provider's, by the first segment of its raw path, which no provider shares with ours."""
-    first = raw_target[1:].split("/", 1)[0].split("?", 1)[0]
-    return not raw_target.startswith("/") or (bool(first) and first not in RESERVED_NAMES)
-
-
 async def _watch(services: Services) -> None:
     turns = Turns(services.book, services.clock, services.announcer.touched)
     while True:
@@ -354,6 +351,7 @@ async def _watch(services: Services) -> None:
         await turns.look()
         await services.unbroken(services.holds.sweep())
         services.jumps.tell()
+        services.attempts.look()
 
 
 async def _signed(_request: web.Request, response: web.StreamResponse) -> None:

@@ -79,6 +79,9 @@ class LiveSocket:
                 # Its next heartbeat would keep a connection that is gone for a minute. On one that is gone it waits for
                 # nothing.
                 await socket.close()
+            if (failure := socket.exception()) is not None:
+                # The socket keeps it, and its traceback the socket: a circle, with all that this connection had.
+                failure.__traceback__ = failure.__context__ = None
         return socket
 
     async def _carry(self, socket: web.WebSocketResponse, client: LiveClient, line: TransportLine) -> None:

@@ -107,6 +107,8 @@ def _of_calls(services: Services) -> Iterator[Metric]:
     )
     unpriced = [((name,), number) for name, number in totals.by_provider("unpriced").items()]
     yield _counter("unpriced_calls", "Records without a price.", by_provider, unpriced)
+    text = "Attempts at providers, by what they came to."
+    yield _counter("provider_attempts", text, ("provider", "outcome"), services.attempts.totals())
 
 
 def _dollars(nanos: Mapping[str, int]) -> Series:

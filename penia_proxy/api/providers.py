@@ -2,8 +2,8 @@
 Say how providers have been.
 
 Its one job: `/api/v1/providers`: the configured providers, and how their newest calls went.
-Rules: of an address its origin only, since the rest can be a key. What it says comes from records: what a provider
-answers with an error bills nothing and leaves none, so silence is said as when it last was heard.
+Rules: of an address its origin only, since the rest can be a key. Times come from records; what a provider answers with
+an error bills nothing and leaves none, so errors are those that the gateway has counted since it started.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,42 @@ from penia_proxy.api.fields import Nothing, Page, Paged, Shown
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.clock import iso
 from penia_proxy.ledger.queries import RecordFilter
+from penia_proxy.watch.attempts import HOUR_S, LATELY_S, Attempts, Outcome, State, failure_rate, state_of
 
 NEWEST = 200
 """Calls of each provider that are looked at."""
 HOUR = timedelta(hours=1)
+
+
+class Counted(Shown):
+    """
+    Attempts by what they came to; each is counted when it ends, a WebSocket when it has opened.
+
+    429 is rate_limited, any other 4xx client_error.
+    """
+
+    ok: int
+    rate_limited: int
+    client_error: int
+    server_error: int
+    timeout: int
+    unreachable: int
+    broken: Annotated[int, Field(description="The provider hung up before or in its answer.")]
+
+
+class AttemptsShown(Shown):
+    """None of it outlives the process."""
+
+    last_5_minutes: Counted
+    last_hour: Counted
+    since_start: Counted
+
+
+class LastFailure(Shown):
+    """Since the start; null: there was none."""
+
+    outcome: Outcome
+    at: datetime
 
 
 class ProviderShown(Shown):
@@ -37,6 +69,16 @@ class ProviderShown(Shown):
     latency_ms: Annotated[float | None, Field(description="Median, of whole answers.")]
     ttft_ms: Annotated[float | None, Field(description="Median time to the first byte.")]
     last_call_at: Annotated[datetime | None, Field(description="Of any record; null: there is none.")]
+    state: Annotated[
+        State,
+        Field(
+            description="By the attempts of the last five minutes: quiet: there are none; failing: half of them failed,"
+            " and three at least; degraded: one in twenty failed. Failures are all outcomes but ok and client_error."
+        ),
+    ]
+    failure_rate: Annotated[float | None, Field(description="Of the last five minutes, 0–1; null: no attempts.")]
+    last_failure: LastFailure | None
+    attempts: AttemptsShown
     capture_rate: Annotated[float | None, Field(description="Captured ÷ billed, of its newest reconciliation.")]
 
 
@@ -59,11 +101,26 @@ async def list_providers(call: Call[Paged, Nothing]) -> dict[str, Any]:
                 "format": provider.format,
                 "address": f"{parts.scheme}://{parts.netloc}",
                 **_figures([record for record in newest if record.timestamp > now - HOUR]),
+                **_health(services.attempts.at(name)),
                 "last_call_at": iso(newest[0].timestamp) if newest else None,
                 "capture_rate": None if captured is None else captured.rate,
             }
         )
     return {"items": items, "total": len(names), "page": query.page, "limit": query.limit}
+
+
+def _health(attempts: Attempts) -> dict[str, Any]:
+    lately, failure = attempts.within(LATELY_S), attempts.last_failure
+    return {
+        "state": state_of(lately),
+        "failure_rate": failure_rate(lately),
+        "last_failure": failure and {"outcome": failure.outcome, "at": iso(failure.at)},
+        "attempts": {
+            "last_5_minutes": lately,
+            "last_hour": attempts.within(HOUR_S),
+            "since_start": dict(attempts.since_start),
+        },
+    }
 
 
 def _figures(records: Sequence[UsageRecord]) -> dict[str, Any]:

@@ -122,10 +122,7 @@ class Repricing:
         await self.ledger.caught_up()
         cursor = body.cursor
         while True:
-            try:
-                piece = await self.ledger.history.piece(body.asked, limit=PIECE, cursor=cursor)
-            except OverflowError:  # a cursor that names a number no database has
-                raise InvalidRequest("cursor: not one that an answer had") from None
+            piece = await self.ledger.history.piece(body.asked, limit=PIECE, cursor=cursor)
             changes = [(call, change) for call in piece.calls if (change := self._change(call)) is not None]
             done = [True] * len(changes) if body.dry_run else await self._append(change for _, change in changes)
             for (call, change), is_new in zip(changes, done, strict=True):

@@ -29,6 +29,7 @@ from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.reconciliations import Captured
 from penia_proxy.watch.alerts import Alerts
 from penia_proxy.watch.announcer import Announcer
+from penia_proxy.watch.attempts import AllAttempts
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.notify import Notifier
@@ -92,6 +93,8 @@ class Services:
     """What every refusal goes through, and has asked for; the gateway's."""
     holds: OpenHolds
     """Of calls that components make without the gateway."""
+    attempts: AllAttempts
+    """At providers; the gateway's."""
     reload: Callable[[], Awaitable[tuple[str, ...]]]
     """Read the configuration again; return the names of what changed. Raises ConfigError, having changed nothing."""
     refresh: Callable[[], Awaitable[None]]

@@ -1,7 +1,7 @@
 """
 Show usage records.
 
-Its one job: `/api/v1/usage/records`: one record, or many, newest first, with what was used most among them.
+Its one job: `/api/v1/usage/records`: one record, or many in an order, with what was used most among them.
 Rules: a client sees its own finished call, so reads wait for what is queued (at most a second). Lists are paged; the
 cursor is the ledger's, and stays right while records are added.
 """
@@ -17,7 +17,8 @@ from penia_proxy.api.fields import Filter, Nothing, Page, Paged, Shown, Since, U
 from penia_proxy.api.shown import RecordShown
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.usage import CostBasis
-from penia_proxy.errors import InvalidRequest, NotFound
+from penia_proxy.errors import NotFound
+from penia_proxy.ledger.orders import ORDERS, Sort
 from penia_proxy.ledger.queries import RecordFilter
 from penia_proxy.watch.shapes import record_json
 
@@ -36,7 +37,7 @@ class TopUsage(Shown):
 
 
 class Records(Page[RecordShown]):
-    """Records, newest first."""
+    """Records, in the order asked for."""
 
     total_exact: Annotated[bool, Field(description="False: there are more than `total`, the most that is counted.")]
     top_usage: list[TopUsage]
@@ -57,7 +58,13 @@ class Matching(BaseModel):
 class RecordsQuery(Matching, Paged):
     start_date: Since | None = None
     end_date: Until | None = None
-    cursor: Annotated[Filter | None, Field(description="`next_cursor` of an answer; in place of `page`.")] = None
+    sort: Annotated[
+        Sort,
+        Field(description="`-` is descending. Of equal ones the last written is the greatest, and no cost the least."),
+    ] = "-timestamp"
+    cursor: Annotated[
+        Filter | None, Field(description="`next_cursor` of an answer with the same `sort`; in place of `page`.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +90,12 @@ def filter_of(asked: Matching, span: Span) -> RecordFilter:
 
 
 async def list_records(call: Call[RecordsQuery, Nothing]) -> dict[str, Any]:
-    """List usage records, newest first."""
+    """List usage records, newest first or as `sort` says."""
     query, ledger = call.query, call.services.ledger
     asked = filter_of(query, Span(query.start_date, query.end_date))
     await ledger.caught_up()
-    try:
-        page = await ledger.queries.records(asked, page=query.page, limit=query.limit, cursor=query.cursor)
-    except OverflowError:  # a cursor that names a number no database has
-        raise InvalidRequest("cursor: not one that a list answered with") from None
+    order = ORDERS[query.sort]
+    page = await ledger.queries.records(asked, order=order, page=query.page, limit=query.limit, cursor=query.cursor)
     top = await ledger.summaries.top_usage(asked, TOP_USAGE)
     return {
         "items": [record_json(record) for record in page.records],

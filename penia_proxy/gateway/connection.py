@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from httptools import HttpParserError, HttpResponseParser
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from penia_proxy.errors import InvalidRequest, UpstreamTimeout, UpstreamUnreachable
+from penia_proxy.errors import InvalidRequest, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.upstream import HEAD_BYTES_MAX, KEEPALIVE_SECONDS, Outgoing, ReachedError
 
@@ -63,6 +63,7 @@ class LeanAnswer:
         "_size",
         "_waiter",
         "begun",
+        "broke",
         "deadline",
         "ended",
         "headers",
@@ -75,6 +76,7 @@ class LeanAnswer:
         self.reason = ""
         self.headers: CIMultiDictProxy[str]
         self.begun = False
+        self.broke: UpstreamError | None = None
         self.ended = False
         self.deadline = 0.0
         self._connection = connection
@@ -98,7 +100,8 @@ class LeanAnswer:
                 await self._wait(self._idle_s)
             except TimeoutError:
                 self.close()
-                raise ReachedError(UpstreamTimeout("The provider's answer stalled.")) from None
+                self.broke = UpstreamTimeout("The provider's answer stalled.")
+                raise ReachedError(self.broke) from None
         if self._pieces:
             data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
             self._pieces.clear()
@@ -106,7 +109,8 @@ class LeanAnswer:
             self._connection.resume(self)
             return data
         if self._failure:
-            raise ReachedError(UpstreamUnreachable("The provider broke its answer off."))
+            self.broke = UpstreamUnreachable("The provider broke its answer off.")
+            raise ReachedError(self.broke)
         return b""
 
     def close(self) -> None:

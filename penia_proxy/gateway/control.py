@@ -65,6 +65,12 @@ class Control(web.RequestHandler):
         self.closes = False
         """Whether the answer that is being made is the connection's last."""
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        super().connection_lost(exc)
+        # aiohttp leaves the way to its WebSocket here, and so a circle that holds all of a connection that is gone.
+        self._data_received_cb = None
+
     @property
     def is_busy(self) -> bool:
         """Whether a request is here, or being answered."""

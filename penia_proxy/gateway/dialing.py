@@ -18,6 +18,7 @@ from yarl import URL
 from penia_proxy.config import TimeoutsConfig
 from penia_proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from penia_proxy.gateway.upstream import HEAD_BYTES_MAX
+from penia_proxy.watch.attempts import Attempts
 
 MESSAGE_BYTES_MAX = 32 * 1024 * 1024
 """Of a provider's message. The largest known are pictures of a few megabytes; OpenAI takes 15 MB of sound at once."""
@@ -84,6 +85,7 @@ class Opening(NamedTuple):
     headers: CIMultiDict[str]
     """Those that cross, of the caller's handshake."""
     limits: TimeoutsConfig
+    attempts: Attempts
 
 
 @asynccontextmanager
@@ -110,13 +112,17 @@ async def dialled(
                 decode_text=False,
             )
     except TimeoutError as error:
+        opening.attempts.failed("timeout")
         raise UpstreamTimeout(f"'{opening.provider}' did not open a WebSocket in time.") from error
     except UpgradeRefused as refused:
+        opening.attempts.answered(refused.status)
         if refused.status < 300:
             raise UpstreamUnreachable(f"'{opening.provider}' opens no WebSocket there.") from refused
         raise
     except (aiohttp.ClientError, OSError, ValueError) as error:
+        opening.attempts.failed("unreachable")
         raise UpstreamUnreachable(f"'{opening.provider}' cannot be reached, or does not speak WebSocket.") from error
+    opening.attempts.answered(101)
     try:
         yield socket
     finally:

@@ -10,8 +10,8 @@ read to its end, and an answer that was whole.
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, cast
+from collections.abc import Coroutine
+from typing import Any, Literal, Protocol, cast
 
 import orjson
 
@@ -21,6 +21,7 @@ from penia_proxy.gateway.control import LINGER_S, Control
 from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.heads import KILOBYTE, Head, Heads, MalformedError
 from penia_proxy.gateway.incoming import Incoming
+from penia_proxy.gateway.routes import is_call
 from penia_proxy.gateway.stamp import date_of
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,10 @@ LARGE = canned("431 Request Header Fields Too Large", "header_too_large", "The r
 MALFORMED = canned("400 Bad Request", "malformed_request", "The request is no HTTP that can be read in one way only.")
 
 
+Wait = Literal["head", "request", "rest"]
+"""What a connection waits for: the rest of a head, a next request, the rest of a body that was refused."""
+
+
 class Port(Protocol):
     """Where connections come from, and their requests go to."""
 
@@ -73,10 +78,6 @@ class Port(Protocol):
 
     def gone(self, line: "Inbound") -> None:
         """Count it no more."""
-        ...
-
-    def is_call(self, target: str) -> bool:
-        """Whether a request's target is a provider's, and not one of ours."""
         ...
 
     def answer(self, incoming: Incoming) -> Coroutine[Any, Any, None]:
@@ -95,13 +96,13 @@ class Inbound(asyncio.Protocol):
         "_buffer",
         "_control",
         "_drain",
-        "_expired",
         "_held_back",
         "_incoming",
         "_is_controls",
         "_left",
         "_loop",
         "_port",
+        "_waits_for",
         "deadline",
         "is_full",
         "transport",
@@ -124,23 +125,26 @@ class Inbound(asyncio.Protocol):
         """Whether all that comes is aiohttp's from here on."""
         self._held_back = False
         self._drain: asyncio.Future[None] | None = None
-        self._expired: Callable[[], None] = self._slow
+        self._waits_for: Wait = "head"
 
     # asyncio calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._port.arrived(self)
-        self._wait(self._slow, self._port.limits.header_timeout_s)
+        self._wait("head", self._port.limits.header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._port.deadlines.discard(self)
         if self._drain is not None and not self._drain.done():
             self._drain.set_exception(ConnectionResetError())
-        if self._incoming is not None:
-            self._incoming.task.cancel()
+        if (incoming := self._incoming) is not None:
+            incoming.task.cancel()
+            if incoming.task.done():
+                self._forget(incoming)
         if self._control is not None:
             self._control.connection_lost(exc)
+            self._control = None
         self._port.gone(self)
 
     def pause_writing(self) -> None:
@@ -192,20 +196,16 @@ class Inbound(asyncio.Protocol):
 
     def expire(self) -> None:
         """End what has waited too long."""
-        self._expired()
-
-    def _wait(self, then: Callable[[], None], seconds: float) -> None:
-        self._expired = then
-        self._port.deadlines.add(self, seconds)
-
-    def _slow(self) -> None:
-        self._refuse(SLOW)
-
-    def _idle(self) -> None:
-        if self._control is not None and self._control.is_busy:  # nobody tells us when it has answered
-            self._wait(self._idle, self._port.limits.keepalive_s)
+        if self._waits_for == "head":
+            self._refuse(SLOW)
+        elif self._waits_for == "request" and self._control is not None and self._control.is_busy:
+            self._wait("request", self._port.limits.keepalive_s)  # nobody tells us when it has answered
         else:
             self.transport.close()
+
+    def _wait(self, what: Wait, seconds: float) -> None:
+        self._waits_for = what
+        self._port.deadlines.add(self, seconds)
 
     def _malformed(self, why: str) -> None:
         log.warning("a request could not be handled (%s)", why)
@@ -230,8 +230,8 @@ class Inbound(asyncio.Protocol):
         if end < 4:
             if b"\n\n" in buffer:
                 self._malformed("lines without CR")
-            elif self._expired != self._slow:  # the first bytes after a rest
-                self._wait(self._slow, limits.header_timeout_s)
+            elif self._waits_for != "head":  # the first bytes after a rest
+                self._wait("head", limits.header_timeout_s)
             return
         raw, self._buffer = buffer[:end], buffer[end:]
         try:
@@ -239,7 +239,7 @@ class Inbound(asyncio.Protocol):
         except MalformedError as error:
             self._malformed(str(error))
             return
-        if head.upgrades or not self._port.is_call(head.target):
+        if head.upgrades or not is_call(head.target):
             self._hand_over(head, length, raw)
         else:
             self._begin(head, length, raw)
@@ -271,25 +271,24 @@ class Inbound(asyncio.Protocol):
 
     def _over(self, incoming: Incoming, *, is_whole: bool) -> None:
         """Go on to the next request, or end."""
-        if self.transport.is_closing():
-            self._incoming = None
-        elif not is_whole:
-            self._incoming = None
-            self.transport.close()
-        elif not incoming.complete:
+        if is_whole and not incoming.complete and not self.transport.is_closing():
             # A connection that is closed on what its caller still sends may take the answer back.
             incoming.discard()
             self.go_on()
-            self._wait(self.transport.close, LINGER_S)
-        elif not incoming.keeps:
-            self._incoming = None
+            self._wait("rest", LINGER_S)
+            return
+        self._forget(incoming)
+        if not is_whole or not incoming.keeps:
             self.transport.close()
-        else:
-            self._incoming = None
+        elif not self.transport.is_closing():
             self.go_on()
-            self._wait(self._idle, self._port.limits.keepalive_s)
+            self._wait("request", self._port.limits.keepalive_s)
             if self._buffer:
                 self._look()
+
+    def _forget(self, incoming: Incoming) -> None:
+        self._incoming = None
+        del incoming.task  # one that was cancelled keeps where it was, and so all of a connection that is gone
 
     def _of_call(self, incoming: Incoming, data: bytes) -> None:
         if incoming.complete:
@@ -314,7 +313,7 @@ class Inbound(asyncio.Protocol):
             self._is_controls = True
             control.closes = not head.upgrades
         else:
-            self._wait(self._idle, self._port.limits.keepalive_s)
+            self._wait("request", self._port.limits.keepalive_s)
             self._left = length
         control.data_received(raw)
         if self._buffer:

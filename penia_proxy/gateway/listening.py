@@ -47,17 +47,14 @@ class Listener:
         server: web.Server,
         limits: ServerConfig,
         clock: Clock,
-        *,
         answer: Callable[[Incoming], Coroutine[Any, Any, None]],
-        is_call: Callable[[str], bool],
     ) -> None:
-        """Give requests whose target ``is_call`` to ``answer``, all others and WebSockets to aiohttp's ``server``."""
+        """Give calls to ``answer``, the API's requests and WebSockets to aiohttp's ``server``."""
         self.limits = limits
         self.clock = clock
         self.heads = Heads()
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.answer = answer
-        self.is_call = is_call
         self._manager = server
         self._server: asyncio.Server
         self._lines: set[Inbound] = set()

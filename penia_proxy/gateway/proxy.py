@@ -164,7 +164,8 @@ class Proxy:
         )
         stamp = Stamp(self._books.clock, caller.request_id)
         url = upstream.provider.url(target.path, target.query)
-        opening = Opening(upstream.provider.name, url, headers, upstream.provider.config.timeout_seconds)
+        provider = upstream.provider
+        opening = Opening(provider.name, url, headers, provider.config.timeout_seconds, provider.attempts)
         return await self._sockets.carry(request, opening, session, turns, stamp)
 
     async def _forward(self, incoming: Incoming, plan: Plan, caller: Caller, visit: Visit) -> None:

@@ -17,6 +17,7 @@ from penia_proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from penia_proxy.gateway.downstream import Fields
 from penia_proxy.gateway.signing import brings_a_key, is_signature, signer_of
 from penia_proxy.gateway.upstream import Answer, Client, Outgoing, ReachedError
+from penia_proxy.watch.attempts import Attempts
 
 HOP_BY_HOP = frozenset(
     {
@@ -55,12 +56,13 @@ NOT_TO_CALLER = HOP_BY_HOP | {"content-length", "set-cookie", "alt-svc", "strict
 class Provider:
     """One configured provider, ready to be called."""
 
-    def __init__(self, name: str, config: ProviderConfig, client: Client) -> None:
+    def __init__(self, name: str, config: ProviderConfig, client: Client, attempts: Attempts) -> None:
         """Make it ready. Raises ConfigError where it is to be signed for, and what signs is not installed."""
         self.name = name
         self._signer = signer_of(name, config)
         self.config = config
         self.client = client
+        self.attempts = attempts
         self._origin = URL(config.base_url).origin()
         self._prefix = URL(config.base_url).raw_path.rstrip("/")
 
@@ -117,17 +119,19 @@ class Exchange:
         Raises UpstreamUnreachable or UpstreamTimeout where the provider was not reached, ReachedError where it may
         have been.
         """
-        name = self._provider.name
+        name, attempts = self._provider.name, self._provider.attempts
         request = await self._provider.ready(self._request)
         try:
             self._answer = await self._provider.client.send(
                 request, self._provider.config.timeout_seconds, self._connect
             )
         except TimeoutError as error:
+            attempts.failed("timeout")
             if self._connected:
                 raise ReachedError(UpstreamTimeout(f"'{name}' did not answer in time.")) from error
             raise UpstreamTimeout(f"'{name}' did not accept a connection in time.") from error
         except (OSError, ValueError) as error:
+            attempts.failed("broken" if self._connected else "unreachable")
             if self._connected:
                 raise ReachedError(UpstreamUnreachable(f"'{name}' hung up before it answered.")) from error
             raise UpstreamUnreachable(f"'{name}' cannot be reached.") from error
@@ -137,7 +141,12 @@ class Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Hang up unless the answer was read to its end: that is what stops a provider's bill."""
-        self._answer.close()
+        answer, attempts = self._answer, self._provider.attempts
+        answer.close()
+        if answer.broke is None:
+            attempts.answered(answer.status)
+        else:
+            attempts.failed("timeout" if isinstance(answer.broke, UpstreamTimeout) else "broken")
 
     def _connect(self) -> None:
         self._connected = True

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from penia_proxy.config import RESERVED_NAMES
 from penia_proxy.errors import InvalidRequest, UnmeteredRoute
 from penia_proxy.ids import COMPONENT
 from penia_proxy.wire.call import Opens, Route
@@ -45,6 +46,12 @@ class Target(NamedTuple):
     """The provider's own path, raw, with its leading slash; empty where there was none."""
     query: str
     """Raw, without the question mark."""
+
+
+def is_call(raw_target: str) -> bool:
+    """Whether a request is a provider's, by the first segment of its raw path, which no provider shares with ours."""
+    first = raw_target[1:].split("/", 1)[0].split("?", 1)[0]
+    return not raw_target.startswith("/") or (bool(first) and first not in RESERVED_NAMES)
 
 
 def target_of(raw_target: str) -> Target:

@@ -15,7 +15,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from penia_proxy.config import TimeoutsConfig
-from penia_proxy.errors import UpstreamTimeout, UpstreamUnreachable
+from penia_proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from penia_proxy.gateway.upstream import CONNECTIONS_MAX, HEAD_BYTES_MAX, KEEPALIVE_SECONDS, Outgoing, ReachedError
 
 PIECEWISE_BYTES = 1_048_576
@@ -27,6 +27,7 @@ class SessionAnswer:
     def __init__(self, answer: aiohttp.ClientResponse, idle_s: float) -> None:
         self._answer = answer
         self._idle_s = idle_s
+        self.broke: UpstreamError | None = None
 
     @property
     def status(self) -> int:
@@ -46,9 +47,11 @@ class SessionAnswer:
             async with asyncio.timeout(self._idle_s):
                 return await self._answer.content.readany()
         except TimeoutError as error:
-            raise ReachedError(UpstreamTimeout("The provider's answer stalled.")) from error
+            self.broke = UpstreamTimeout("The provider's answer stalled.")
+            raise ReachedError(self.broke) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ReachedError(UpstreamUnreachable("The provider broke its answer off.")) from error
+            self.broke = UpstreamUnreachable("The provider broke its answer off.")
+            raise ReachedError(self.broke) from error
 
     def close(self) -> None:
         self._answer.close()

@@ -65,6 +65,11 @@ class Answer(Protocol):
         """
         ...
 
+    @property
+    def broke(self) -> UpstreamError | None:
+        """What `chunk` has raised."""
+        ...
+
     def close(self) -> None:
         """Hang up, unless the answer was read to its end. Twice is once."""
         ...

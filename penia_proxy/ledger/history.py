@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.clock import iso
-from penia_proxy.ledger.queries import RecordFilter, charged, conditions, cursor_of, position_of
+from penia_proxy.ledger.orders import OLDEST_FIRST
+from penia_proxy.ledger.queries import RecordFilter, charged, conditions
 from penia_proxy.ledger.rows import record_of
 from penia_proxy.ledger.schema import usage_records
 
@@ -77,7 +78,7 @@ class History:
         last = rows[limit - 1] if len(rows) > limit else None
         return Piece(
             [Happened(call, tuple(by_call.get(call.record_id, ()))) for call in calls],
-            last and cursor_of(last["timestamp"], last["seq"]),
+            last and OLDEST_FIRST.cursor_of(last),
         )
 
     async def kinds(self, since: datetime, limit: int) -> list[Kind]:
@@ -127,7 +128,7 @@ def forward(asked: RecordFilter, *, limit: int, cursor: str | None) -> Select[An
     columns = usage_records.c
     statement = select(usage_records).where(*conditions(asked, columns.timestamp), columns.corrects.is_(None))
     if cursor is not None:
-        statement = statement.where(tuple_(columns.timestamp, columns.seq) > tuple_(*position_of(cursor)))
+        statement = statement.where(tuple_(columns.timestamp, columns.seq) > tuple_(*OLDEST_FIRST.position_of(cursor)))
     return statement.order_by(columns.timestamp, columns.seq).limit(limit + 1)
 
 

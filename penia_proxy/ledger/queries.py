@@ -2,12 +2,10 @@
 Read the ledger.
 
 Its one job: budgets, tallies and usage records, each answer from one snapshot.
-Rules: reads are read-only connections of their own and never wait for the writer. Lists are newest first, by timestamp
-and then by the order of writing, and every filter has an index in that order.
+Rules: reads are read-only connections of their own and never wait for the writer. Lists are in one of `orders`; every
+filter has an index in the order of time, and `dearest` lists by cost.
 """
 
-import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,6 +25,8 @@ from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import Period
 from penia_proxy.errors import InvalidRequest
+from penia_proxy.ledger.dearest import Matching, Piece, by_cost
+from penia_proxy.ledger.orders import NEWEST_FIRST, Order
 from penia_proxy.ledger.rows import TALLIED, budget_from, record_of
 from penia_proxy.ledger.schema import budgets, charges, other_names, spend, usage_records
 
@@ -79,7 +79,7 @@ class RecordFilter:
 
 
 class RecordPage(NamedTuple):
-    """One page of a list, newest first."""
+    """One page of a list, in its order."""
 
     records: list[UsageRecord]
     total: int
@@ -173,24 +173,35 @@ class Queries:
         self._engine = engine
 
     async def records(
-        self, asked: RecordFilter, *, page: int = 1, limit: int = 20, cursor: str | None = None
+        self,
+        asked: RecordFilter,
+        *,
+        order: Order = NEWEST_FIRST,
+        page: int = 1,
+        limit: int = 20,
+        cursor: str | None = None,
     ) -> RecordPage:
         """
-        Return one page, newest first.
+        Return one page.
 
-        A ``cursor`` (of an earlier page) replaces ``page`` and costs the same however deep. Raises InvalidRequest for
-        one that is not ours.
+        A ``cursor`` (of an earlier page, in the same order) replaces ``page`` and costs the same however deep. Raises
+        InvalidRequest for one that is not ours.
         """
         if page * limit > OFFSET_MAX:
             raise InvalidRequest("that page is too deep to count to: follow next_cursor")
-        statement = listing(asked, page=page, limit=limit, cursor=cursor)
+        after = None if cursor is None else order.position_of(cursor)
+        # One more than is shown tells whether another page follows.
+        piece = Piece(order, after, 0 if after else (page - 1) * limit, limit + 1)
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(statement)).mappings().all()
             total = int(await connection.scalar(counting(asked)) or 0)
+            if order.column == "timestamp":
+                rows = (await connection.execute(listing(asked, piece))).mappings().all()
+            else:
+                rows = await by_cost(connection, matching(asked, few=total <= COUNTED_MAX), piece)
             budget_ids = await charged(connection, [row["seq"] for row in rows])
         records = [record_of(row, budget_ids.get(row["seq"], ())) for row in rows[:limit]]
         last = rows[limit - 1] if len(rows) > limit else None
-        cursor = last and cursor_of(last["timestamp"], last["seq"])
+        cursor = last and order.cursor_of(last)
         if asked != RecordFilter() and total > COUNTED_MAX:
             return RecordPage(records, COUNTED_MAX, exact=False, next_cursor=cursor)
         return RecordPage(records, total, exact=True, next_cursor=cursor)
@@ -275,15 +286,30 @@ class Queries:
             return [_past(row) for row in (await connection.execute(statement)).mappings()]
 
 
-def listing(asked: RecordFilter, *, page: int, limit: int, cursor: str | None) -> Select[Any]:
-    """Return the statement of one page, and one row more that tells whether another follows."""
+def listing(asked: RecordFilter, piece: Piece) -> Select[Any]:
+    """Return the statement of a piece in an order of time."""
     where, moment, seq = source(asked)
     statement = select(usage_records).select_from(where).where(*conditions(asked, moment))
-    if cursor is None:
-        statement = statement.offset((page - 1) * limit)
-    else:
-        statement = statement.where(tuple_(moment, seq) < tuple_(*position_of(cursor)))
-    return statement.order_by(moment.desc(), seq.desc()).limit(limit + 1)
+    place, is_down = tuple_(moment, seq), piece.order.descending
+    if piece.after is not None:
+        after = tuple_(*piece.after)
+        statement = statement.where(place < after if is_down else place > after)
+    columns = (moment.desc(), seq.desc()) if is_down else (moment.asc(), seq.asc())
+    return statement.order_by(*columns).limit(piece.limit).offset(piece.offset)
+
+
+def matching(asked: RecordFilter, *, few: bool) -> Matching:
+    """Return what `dearest` is asked for."""
+    where, moment, seq = source(asked)
+    kinds = RecordFilter(providers=asked.providers, models=asked.models, cost_bases=asked.cost_bases)
+    return Matching(
+        where,
+        seq,
+        conditions(asked, moment),
+        (kinds.providers, kinds.models, kinds.cost_bases),
+        by_kind=asked == kinds,
+        few=few,
+    )
 
 
 def counting(asked: RecordFilter) -> Select[Any]:
@@ -330,18 +356,3 @@ def _tallies_since(periods: Sequence[Period], since: datetime | None) -> Select[
     statement = select(spend).join_from(budgets, spend, spend.c.budget_id == budgets.c.budget_id)
     statement = statement.where(spend.c.period.in_(periods))
     return statement if since is None else statement.where(spend.c.window_start >= iso(since))
-
-
-def cursor_of(timestamp: str, seq: int) -> str:
-    """Return the cursor of a record."""
-    return base64.urlsafe_b64encode(f"{timestamp}/{seq}".encode()).decode().rstrip("=")
-
-
-def position_of(cursor: str) -> tuple[str, int]:
-    """Return the timestamp and number of a cursor's record. Raises InvalidRequest for a cursor that is not ours."""
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        timestamp, _, seq = text.partition("/")
-        return iso(from_iso(timestamp)), int(seq)
-    except (ValueError, binascii.Error) as error:
-        raise InvalidRequest("cursor: not one that a list answered with") from error

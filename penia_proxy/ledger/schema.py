@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0009"
+REVISION = "0011"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
 APPEND_ONLY = ("usage_records", "charges", "grants", "audit_log")
@@ -119,6 +119,7 @@ usage_records = Table(
     Index("usage_records_model", "model", "timestamp"),
     Index("usage_records_task_type", "task_type", "timestamp"),
     Index("usage_records_cost_basis", "cost_basis", "timestamp"),
+    Index("usage_records_cost", "provider", "model", "cost_basis", "cost_nanos"),  # see `dearest`
     # Partial, so that the many without a key cost nothing.
     Index("usage_records_once", "once_key", unique=True, sqlite_where=_KEYED, postgresql_where=_KEYED),
     Index("usage_records_corrects", "corrects", sqlite_where=_CORRECTING, postgresql_where=_CORRECTING),

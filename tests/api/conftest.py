@@ -23,6 +23,7 @@ from penia_proxy.counters.memory import MemoryCounters
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.watch.alerts import Alerts
 from penia_proxy.watch.announcer import Announcer
+from penia_proxy.watch.attempts import AllAttempts
 from penia_proxy.watch.jumps import Jumps
 from penia_proxy.watch.live import LiveHub
 from penia_proxy.watch.notify import Notifier
@@ -105,6 +106,7 @@ async def services(config: Config, clock: MovedClock, prices: PriceBook) -> Asyn
         announcer=announcer,
         started_monotonic=clock.monotonic(),
         jumps=Jumps(clock),
+        attempts=AllAttempts(clock),
         config_loaded_at=clock.now(),
         refusing=refusing,
         holds=OpenHolds(engine, counters, ledger, clock, refusing, announcer),

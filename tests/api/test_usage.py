@@ -1,6 +1,7 @@
 """Usage records over HTTP: posting, reading, filtering, summing up."""
 
 import asyncio
+from base64 import urlsafe_b64encode
 from datetime import timedelta
 from typing import Any
 
@@ -351,13 +352,60 @@ async def test_a_wrong_query_is_refused_by_field(api: Api, query: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "!!!", "MjAyNi0xMS0yMw", "MjAyNi0xMS0yM1QwMDowMDowMFovOTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5"]
+    "cursor",
+    [
+        "x",
+        "!!!",
+        "MjAyNi0xMS0yMw",
+        *(
+            urlsafe_b64encode(said.encode()).decode()
+            for said in (
+                f"-timestamp/2026-11-23T00:00:00Z/{2**64}",
+                "-timestamp/cheap/1",
+                "-timestamp/?/1",
+                "latency_ms/5/1",
+                f"-cost/{2**64}/1",
+            )
+        ),
+    ],
 )
 async def test_a_cursor_that_is_not_ours_is_refused(api: Api, cursor: str) -> None:
     """A made-up cursor is a 400."""
-    answer = await api.get("/usage/records", cursor=cursor)
+    for sort in ("-timestamp", "-cost"):
+        answer = await api.get("/usage/records", cursor=cursor, sort=sort)
 
-    assert (answer.status, answer.code) == (400, "invalid_request")
+        assert (answer.status, answer.code) == (400, "invalid_request")
+
+
+async def test_records_are_listed_by_cost(api: Api) -> None:
+    """`sort` holds over all pages; a cursor goes on in its own order, and is refused in another."""
+    for number, cost in enumerate([0.5, None, 2.0, 1.0, 2.0]):
+        await api.record(record_id=f"r-{number}", model="unheard-of", cost=cost)
+
+    async def ids(**query: Any) -> tuple[list[str], str | None]:
+        body = (await api.get("/usage/records", limit=2, **query)).body
+        return [item["record_id"] for item in body["items"]], body["next_cursor"]
+
+    first, cursor = await ids(sort="-cost")
+    assert first == ["r-4", "r-2"]
+    second, _ = await ids(sort="-cost", cursor=cursor)
+    assert second == ["r-3", "r-0"]
+    assert (await ids(sort="-cost", page=3))[0] == ["r-1"]
+    assert (await ids(sort="cost"))[0] == ["r-1", "r-0"]
+    assert (await ids(sort="timestamp"))[0] == ["r-0", "r-1"]
+
+    for other in ("cost", "timestamp", "-timestamp"):
+        answer = await api.get("/usage/records", sort=other, cursor=cursor)
+        assert (answer.status, answer.body["code"]) == (400, "invalid_request")
+        assert "sort=-cost" in answer.body["error"]
+
+
+async def test_an_order_that_there_is_not_is_refused(api: Api) -> None:
+    """A column that lists are not in the order of is a 422 that names those that they are."""
+    answer = await api.get("/usage/records", sort="latency_ms")
+
+    assert answer.status == 422
+    assert "-cost" in answer.body["detail"][0]["message"]
 
 
 async def test_a_record_that_does_not_exist_is_not_found(api: Api) -> None:

@@ -86,4 +86,4 @@ async def test_no_question_scans_the_records(ledger: Ledger, asked: RecordFilter
     assert [step for step in corrections if step.startswith("SEARCH usage_records USING INDEX usage_records_corrects")]
 
 
-CURSOR = "MjAyNi0xMS0yM1QxMjowMDowMC4wMDAwMDBaLzU"
+CURSOR = "dGltZXN0YW1wLzIwMjYtMTEtMjNUMTI6MDA6MDAuMDAwMDAwWi81"

@@ -13,11 +13,14 @@ import penia_proxy.ledger.queries as ledger_queries
 from penia_proxy.budget.calibration import ESTIMATE, Outcome
 from penia_proxy.budget.usage import Usage
 from penia_proxy.budget.windows import WindowKey
+from penia_proxy.clock import iso
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.ledger import gauges
 from penia_proxy.ledger.cells import EXTENT, extent_of, newest_of
+from penia_proxy.ledger.dearest import Piece, gathered, nearest
 from penia_proxy.ledger.ledger import Ledger
-from penia_proxy.ledger.queries import RecordFilter, counting, listing
+from penia_proxy.ledger.orders import NEWEST_FIRST, OLDEST_FIRST, ORDERS, Order, Position
+from penia_proxy.ledger.queries import RecordFilter, counting, listing, matching
 from penia_proxy.ledger.schema import metadata
 from penia_proxy.ledger.summary import TOP_OF, Bucket, bucketing, capturing, ranking, summing
 from tests.ledger.making import DEFAULT, NOON, StillClock, budget, record
@@ -231,15 +234,43 @@ async def planned(filled: Ledger, beside: sqlite3.Connection, request: pytest.Fi
 
 @pytest.mark.fault("D5")
 @pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
-@pytest.mark.parametrize("cursor", [None, "MjAyNi0xMS0yM1QxMjowMDowMC4wMDAwMDBaLzU"])
+@pytest.mark.parametrize("after", [None, (iso(NOON), 5)])
+@pytest.mark.parametrize("order", [NEWEST_FIRST, OLDEST_FIRST])
 async def test_a_page_is_read_from_an_index_in_its_order(
-    planned: Ledger, asked: RecordFilter, cursor: str | None
+    planned: Ledger, asked: RecordFilter, order: Order, after: Position | None
 ) -> None:
     """Under any single filter, a page neither scans nor sorts the records: its cost does not grow with the ledger."""
-    steps = await plan(planned, listing(asked, page=1, limit=20, cursor=cursor))
+    steps = await plan(planned, listing(asked, Piece(order, after, 0, 20)))
 
     assert not [step for step in steps if "TEMP B-TREE" in step]
-    assert scans(steps) == ([WALK] if asked == RecordFilter() and not cursor else [])
+    assert scans(steps) == ([WALK] if asked == RecordFilter() and not after else [])
+
+
+KINDS = [("openai", "gpt-4o", "reported"), ("anthropic", "claude", "estimated")]
+
+
+@pytest.mark.fault("D5")
+@pytest.mark.parametrize("after", [None, (0, 5), (None, 5)])
+@pytest.mark.parametrize("order", [ORDERS["-cost"], ORDERS["cost"]])
+async def test_kinds_of_call_are_merged_in_the_order_of_cost(
+    planned: Ledger, order: Order, after: Position | None
+) -> None:
+    """Each kind is read from an index in its order, from where the page begins; nothing is sorted."""
+    steps = await plan(planned, nearest(matching(RecordFilter(), few=False), Piece(order, after, 0, 20), KINDS))
+    read = [step for step in steps if "usage_records" in step]
+
+    assert not [step for step in steps if "TEMP B-TREE" in step]
+    assert read
+    assert all("COVERING INDEX usage_records_cost (provider=? AND model=? AND cost_basis=?" in step for step in read)
+
+
+@pytest.mark.fault("D5")
+@pytest.mark.parametrize("asked", FILTERS.values(), ids=FILTERS.keys())
+async def test_few_matches_are_gathered_by_their_own_index(planned: Ledger, asked: RecordFilter) -> None:
+    """What is sorted by cost is found by the filter; only without one are all records read."""
+    steps = await plan(planned, gathered(matching(asked, few=True), Piece(ORDERS["-cost"], None, 0, 20)))
+
+    assert scans(steps) == [] or asked == RecordFilter()
 
 
 @pytest.mark.fault("D5")

@@ -15,6 +15,7 @@ from playwright.async_api import Page, expect
 
 from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
+from penia_proxy.sandbox.faults import Behaviour
 from tests.gateways import Running, Start
 from tests.web.conftest import ONE_LOOP, Watched
 from tests.web.desk import VIEWS, at_rest, moved, opened
@@ -230,11 +231,6 @@ async def test_calls_are_filtered_sorted_paged_and_explained(serve: Start, page:
     await page.get_by_role("button", name="Newer").click()
     await expect(rows).to_have_count(50)
 
-    await page.get_by_role("button", name="Cost", exact=True).click()
-    shown = [float(one.removeprefix("$")) for one in await page.locator("main tbody td:nth-child(8)").all_inner_texts()]
-    assert shown == sorted(shown, reverse=True)
-    await expect(page.get_by_role("columnheader", name="Cost")).to_have_attribute("aria-sort", "descending")
-
     await page.get_by_label("Component", exact=True).fill("part-1")
     await expect(rows).to_have_count(18)
     assert "component=part-1" in page.url
@@ -244,6 +240,46 @@ async def test_calls_are_filtered_sorted_paged_and_explained(serve: Start, page:
     await expect(dialog).to_contain_text("for this call =")
     await dialog.get_by_role("button", name="Close").click()
     await expect(dialog).to_have_count(0)
+
+
+async def costs(page: Page) -> list[float]:
+    """Return what the list says that its calls cost, exactly."""
+    texts = await page.locator("main tbody td:nth-child(8) span").evaluate_all("all => all.map(one => one.title)")
+    return [float(text.removeprefix("$")) for text in texts]
+
+
+async def test_headings_sort_everything(serve: Start, page: Page) -> None:
+    """A heading asks the gateway for another order of all pages, also by keyboard; paging and the address keep it."""
+    penia = await serve(budgets=(DEFAULT,))
+    for number in range(55):
+        await penia.chat(max_tokens=5 + (number * 7) % 55)
+    _, told = await penia.api("GET", "/api/v1/usage/records?limit=100")
+    dearest = sorted((one["cost"] for one in told["items"]), reverse=True)
+    await opened(page, penia.url, "usage")
+    heading = page.get_by_role("columnheader", name="Cost")
+    await expect(page.get_by_role("columnheader", name="When")).to_have_attribute("aria-sort", "descending")
+    assert await page.locator("main thead button").all_inner_texts() == ["When", "Cost"]
+
+    await page.get_by_role("button", name="Cost", exact=True).focus()
+    await page.keyboard.press("Enter")
+    await expect(heading).to_have_attribute("aria-sort", "descending")
+    await expect(page.get_by_role("button", name="Cost", exact=True)).to_be_focused()
+    assert "sort=-cost" in page.url
+    first = await costs(page)
+    await page.get_by_role("button", name="Cheaper").click()
+    await expect(page.get_by_text("51–55 of 55")).to_be_visible()
+    assert first + await costs(page) == dearest
+
+    await page.reload()
+    await at_rest(page)
+    await expect(heading).to_have_attribute("aria-sort", "descending")
+    assert await costs(page) == first
+    await page.get_by_role("button", name="Cost", exact=True).click()
+    await expect(heading).to_have_attribute("aria-sort", "ascending")
+    assert await costs(page) == dearest[:4:-1]
+    await page.get_by_role("button", name="When", exact=True).click()
+    await expect(page.get_by_role("columnheader", name="When")).to_have_attribute("aria-sort", "descending")
+    assert "sort=" not in page.url
 
 
 async def test_new_calls_are_offered_and_do_not_move_the_list(serve: Start, page: Page) -> None:
@@ -310,7 +346,7 @@ async def test_settings_are_shown_changed_and_tried(serve: Start, page: Page) ->
     await penia.chat()
     await opened(page, penia.url, "settings")
     await expect(page.get_by_text("healthy")).to_be_visible()
-    await expect(page.get_by_role("row", name="openai 1")).to_be_visible()
+    await expect(page.get_by_role("row", name="openai ok 0 of 1 0 of 1 none since start")).to_be_visible()
     thresholds = page.get_by_label("Thresholds, % of a limit")
     for wrong in ("30, nonsense", "30, 30.001", "0.05, 30"):
         await thresholds.fill(wrong)
@@ -323,6 +359,19 @@ async def test_settings_are_shown_changed_and_tried(serve: Start, page: Page) ->
     assert settings["thresholds"] == [30.0, 60.0]
     await page.get_by_role("button", name="Send a trial").click()
     await expect(page.get_by_text("There is no channel yet.")).to_be_visible()
+
+
+async def test_a_provider_that_fails_is_seen_to(serve: Start, page: Page) -> None:
+    """Errors that bill nothing and leave no record are in the health of a provider, with the last one's kind."""
+    penia = await serve(script=Behaviour(status=503))
+    for _ in range(3):
+        await penia.chat()
+    await opened(page, penia.url, "settings")
+
+    row = page.get_by_role("row", name="openai failing 3 of 3 3 of 3 server error (5xx)")
+    await expect(row).to_be_visible()
+    await expect(page.get_by_role("row", name="anthropic quiet")).to_be_visible()
+    await expect(page.get_by_text("Failing: half of them, and three at least.")).to_be_visible()
 
 
 async def test_a_failure_is_a_sentence_with_a_way_on(serve: Start, page: Page, watched: Watched) -> None:

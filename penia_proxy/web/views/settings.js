@@ -15,6 +15,7 @@ import { every, throttled } from "../timing.js";
 import { alertSettings } from "./alert_settings.js";
 import { notificationsPanel } from "./notifications.js";
 
+const PROVIDER_TONE = { ok: "good", degraded: "warn", failing: "bad" };
 const TONE = { healthy: "good", degraded: "warn", unhealthy: "bad", draining: "warn" };
 
 export function view({ signal }) {
@@ -37,7 +38,6 @@ function healthPanel(signal) {
   const problem = h("p", { class: "form-wrong", role: "alert" });
   const panel = figure({
     title: "Penia",
-    wide: "w4",
     load: (stop) => get("/health", { signal: stop }),
     draw: (health) => [
       healthFacts(health),
@@ -88,8 +88,6 @@ function healthFacts(health) {
 function providersPanel(signal) {
   const panel = figure({
     title: "Providers",
-    end: h("span", { class: "small" }, "the last hour, their newest 200 calls"),
-    wide: "w8",
     flush: true,
     load: (stop) => all("/api/v1/providers", { signal: stop }),
     draw: (providers) => (providers.length ? [providerTable(providers), note()] : null),
@@ -98,7 +96,7 @@ function providersPanel(signal) {
     lines: 5,
   });
   feed.on("usage missed", throttled(5_000, panel.refresh, signal), signal);
-  every(60_000, panel.refresh, signal);
+  every(15_000, panel.refresh, signal); // a failure is no call of the feed
   return panel.element;
 }
 
@@ -106,8 +104,36 @@ function note() {
   return h(
     "p",
     { class: "pages small" },
-    "Figures are of what was recorded. An error of a provider's bills nothing and leaves no record.",
+    `Attempts are counted since Penia was started: 429, 5xx, timeouts, connections that fail and answers that break off
+    are failures; another 4xx is its caller's. Degraded: in the last five minutes one in twenty failed. Failing: half of
+    them, and three at least. Quiet: nobody tried. Calls and times are of records of the last hour, the newest 200.`,
   );
+}
+
+/** What counts as a failure, in the API's words; what is told of each. */
+const FAILURES = {
+  rate_limited: "rate limited (429)",
+  server_error: "server error (5xx)",
+  timeout: "timeout",
+  unreachable: "not reached",
+  broken: "broke off",
+};
+
+/** Return failures of attempts; which they were is their title. */
+function failed(counts) {
+  const attempts = Object.values(counts).reduce((sum, number) => sum + number, 0);
+  if (!attempts) return UNKNOWN;
+  const kinds = Object.entries(FAILURES).filter(([name]) => counts[name]);
+  const failures = kinds.reduce((sum, [name]) => sum + counts[name], 0);
+  const told = kinds.map(([name, text]) => `${text}: ${count(counts[name])}`);
+  if (counts.client_error) told.push(`refused as their callers' (4xx): ${count(counts.client_error)}`);
+  return h("span", { class: "nowrap", title: told.join(", ") || null }, `${count(failures)} of ${count(attempts)}`);
+}
+
+function lastFailure({ last_failure: failure }) {
+  if (failure === null) return h("span", { class: "muted" }, "none since start");
+  const at = h("div", { class: "small", title: whole(failure.at) }, when(failure.at, { seconds: true }));
+  return h("div", {}, FAILURES[failure.outcome], at);
 }
 
 function providerTable(providers) {
@@ -115,17 +141,27 @@ function providerTable(providers) {
     caption: "Providers and how their calls went",
     columns: [
       { title: "Provider", head: true, cell: (one) => h("span", { title: one.address }, one.name) },
-      { title: "Calls", num: true, cell: (one) => (one.calls === 200 ? "200+" : count(one.calls)) },
       {
-        title: "Broken off",
-        num: true,
-        cell: (one) => (one.broken ? h("span", { class: "chip", "data-tone": "warn" }, count(one.broken)) : "0"),
+        title: "State",
+        cell: (one) => h("span", { class: "chip", "data-tone": PROVIDER_TONE[one.state] }, one.state),
       },
-      { title: "Left by callers", num: true, cell: (one) => count(one.left) },
-      { title: "Median", num: true, cell: (one) => milliseconds(one.latency_ms) },
-      { title: "First byte", num: true, cell: (one) => milliseconds(one.ttft_ms) },
+      { title: "Failed, 5 min", num: true, cell: (one) => failed(one.attempts.last_5_minutes) },
+      { title: "1 hour", spare: true, num: true, cell: (one) => failed(one.attempts.last_hour) },
+      { title: "Last failure", cell: lastFailure },
+      { title: "Calls", spare: true, num: true, cell: (one) => (one.calls === 200 ? "200+" : count(one.calls)) },
+      { title: "Left by callers", rare: true, num: true, cell: (one) => count(one.left) },
+      {
+        title: "Median",
+        spare: true,
+        num: true,
+        cell: (one) => [
+          milliseconds(one.latency_ms),
+          one.ttft_ms !== null && h("div", { class: "small" }, `first byte ${milliseconds(one.ttft_ms)}`),
+        ],
+      },
       {
         title: "Last heard",
+        spare: true,
         num: true,
         cell: (one) =>
           one.last_call_at
@@ -133,7 +169,8 @@ function providerTable(providers) {
             : "never",
       },
       {
-        title: "Billed and captured",
+        title: "Captured",
+        rare: true,
         num: true,
         cell: (one) => (one.capture_rate === null ? UNKNOWN : `${(100 * one.capture_rate).toFixed(2)} %`),
       },

@@ -13,7 +13,7 @@ import { here, keep } from "../router.js";
 import { throttled } from "../timing.js";
 import { openRecord } from "./record.js";
 import { recordTable } from "./record_table.js";
-import { filtersOf, matches, spanOf, usageFilters } from "./usage_filters.js";
+import { addressOf, filtersOf, matches, spanOf, usageFilters } from "./usage_filters.js";
 
 const FORMATS = [
   ["csv", "CSV"],
@@ -36,12 +36,12 @@ export function view({ route, signal }) {
     lines: 1,
   });
   sums.element.setAttribute("aria-label", "What these calls come to");
-  const list = recordTable({ query: () => ({ ...chosen.filters, ...spanOf(chosen) }), end: fresh, signal });
+  const list = recordTable({ chosen, onSort: () => keep(addressOf(chosen)), end: fresh, signal });
 
   function start() {
     unseen = 0;
     fresh.hidden = true;
-    keep({ ...chosen.filters, span: chosen.span, from: chosen.from, until: chosen.until });
+    keep(addressOf(chosen));
     exports.replaceChildren(
       h("span", { class: "muted" }, "Export:"),
       ...FORMATS.map(([format, name]) => exportLink(chosen, format, name)),

@@ -31,13 +31,20 @@ const BASES = [
   "repriced",
 ];
 const FILTERS = ["component", "provider", "model", "task_type", "cost_basis", "budget_id"];
+const SORTS = ["-timestamp", "timestamp", "-cost", "cost"];
 const DAY_MS = 86_400_000;
+
+/** Return what an address has to say, so that it asks for the same: what is usual is left away. */
+export function addressOf({ filters, span, from, until, sort }) {
+  return { ...filters, span, from, until, sort: sort === SORTS[0] ? null : sort };
+}
 
 /** Return what an address asks for. */
 export function filtersOf(query) {
   const span = SPANS.some(([name]) => name === query.get("span")) ? query.get("span") : "7d";
   const filters = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) ?? ""]));
-  return { filters, span, from: query.get("from") ?? "", until: query.get("until") ?? "" };
+  const sort = SORTS.includes(query.get("sort")) ? query.get("sort") : SORTS[0];
+  return { filters, span, from: query.get("from") ?? "", until: query.get("until") ?? "", sort };
 }
 
 /** Whether a call that has just settled is one of those that are asked for, as far as it says. */

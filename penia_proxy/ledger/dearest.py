@@ -1,0 +1,169 @@
+"""
+List records by what they cost.
+
+Its one job: a page of `orders`' orders of cost, under any filter, with one index for it.
+Rules: the index is in the order of cost within each kind of call (provider, model, basis), of which there are few, and
+of which SQLite merges as many as there are without sorting: that serves every filter by these. For other filters, and
+stretches of time, the nearest records in that order are looked through, so many and no more. Where they do not fill the
+page, what matches is gathered by the filter's own index and sorted: a quarter of a second for each million of matches,
+in a reader's thread, which is the most that a page can take.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, FromClause, RowMapping, Select, and_, or_, select, text, true, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from penia_proxy.ledger.orders import Order, Position
+from penia_proxy.ledger.schema import usage_records
+
+KINDS_MAX = 100
+"""Kinds that are merged; SQLite takes 500 parts in one statement, and a kind is up to three."""
+KINDS_SEEN_MAX = 1_000
+NEAREST_MAX = 5_000
+"""Records in the order of cost that are looked at for matches: 10 ms."""
+
+_KINDS = text("""
+WITH RECURSIVE
+p(provider) AS (
+  SELECT min(provider) FROM usage_records
+  UNION ALL
+  SELECT (SELECT min(u.provider) FROM usage_records u WHERE u.provider > p.provider) FROM p WHERE provider IS NOT NULL
+),
+m(provider, model) AS (
+  SELECT provider, (SELECT min(u.model) FROM usage_records u WHERE u.provider = p.provider)
+  FROM p WHERE provider IS NOT NULL
+  UNION ALL
+  SELECT provider, (SELECT min(u.model) FROM usage_records u WHERE u.provider = m.provider AND u.model > m.model)
+  FROM m WHERE model IS NOT NULL
+),
+b(provider, model, cost_basis) AS (
+  SELECT provider, model,
+    (SELECT min(u.cost_basis) FROM usage_records u WHERE u.provider = m.provider AND u.model = m.model)
+  FROM m WHERE model IS NOT NULL
+  UNION ALL
+  SELECT provider, model, (
+    SELECT min(u.cost_basis) FROM usage_records u
+    WHERE u.provider = b.provider AND u.model = b.model AND u.cost_basis > b.cost_basis
+  )
+  FROM b WHERE cost_basis IS NOT NULL
+)
+SELECT provider, model, cost_basis FROM b WHERE cost_basis IS NOT NULL LIMIT :most
+""")
+"""Goes from one kind to the next in the index, so that it costs kinds and not records."""
+
+Kind = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Which records are listed."""
+
+    where: FromClause
+    seq: Column[Any]
+    """Of the records, there."""
+    conditions: Sequence[ColumnElement[bool]]
+    kinds: tuple[Sequence[str], Sequence[str], Sequence[str]]
+    """Providers, models and bases; an empty one is any."""
+    by_kind: bool
+    """Whether ``kinds`` is all that ``conditions`` says."""
+    few: bool
+    """Whether so few match that they can be sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Which part of a list."""
+
+    order: Order
+    after: Position | None
+    offset: int
+    limit: int
+
+
+async def by_cost(connection: AsyncConnection, matching: Matching, piece: Piece) -> Sequence[RowMapping]:
+    """Return the rows of a piece in their order."""
+    if not matching.few and (kinds := await _kinds(connection, matching.kinds)):
+        rows = await _read(connection, nearest(matching, piece, kinds), piece.order)
+        if matching.by_kind or len(rows) == piece.limit:
+            return rows
+    return await _read(connection, gathered(matching, piece), piece.order)
+
+
+async def _read(connection: AsyncConnection, seqs: Select[Any], order: Order) -> Sequence[RowMapping]:
+    found = (await connection.execute(select(usage_records).where(usage_records.c.seq.in_(seqs)))).mappings().all()
+    return sorted(found, key=order.rank, reverse=order.descending)
+
+
+async def _kinds(connection: AsyncConnection, wanted: tuple[Sequence[str], ...]) -> list[Kind]:
+    """Return the kinds of call that are asked for; none where they are too many to be merged."""
+    seen = (await connection.execute(_KINDS, {"most": KINDS_SEEN_MAX + 1})).all()
+    kinds: list[Kind] = [
+        (row[0], row[1], row[2])
+        for row in seen
+        if all(not names or name in names for name, names in zip(row, wanted, strict=True))
+    ]
+    return kinds if len(seen) <= KINDS_SEEN_MAX and len(kinds) <= KINDS_MAX else []
+
+
+def nearest(matching: Matching, piece: Piece, kinds: Sequence[Kind]) -> Select[Any]:
+    """Return the statement of the numbers of a piece's records, as far as they are among the nearest of these kinds."""
+    columns = usage_records.c
+    merged = union_all(
+        *(
+            select(columns.cost_nanos, columns.seq).where(
+                columns.provider == provider, columns.model == model, columns.cost_basis == basis, part
+            )
+            for provider, model, basis in kinds
+            for part in _beyond(piece)
+        )
+    )
+    merged = merged.order_by(*_order(piece, merged.selected_columns.cost_nanos, merged.selected_columns.seq))
+    if matching.by_kind:
+        return select(merged.limit(piece.limit).offset(piece.offset).subquery().c.seq)
+    near = merged.limit(NEAREST_MAX).subquery()
+    return (
+        select(near.c.seq)
+        .select_from(near.join(matching.where, matching.seq == near.c.seq))
+        .where(*matching.conditions)
+        .order_by(*_order(piece, near.c.cost_nanos, near.c.seq))
+        .limit(piece.limit)
+        .offset(piece.offset)
+    )
+
+
+def gathered(matching: Matching, piece: Piece) -> Select[Any]:
+    """Return the statement of the numbers of a piece's records, for which all that match are sorted."""
+    return (
+        select(matching.seq)
+        .select_from(matching.where)
+        .where(*matching.conditions, or_(*_beyond(piece)))
+        .order_by(*_order(piece, usage_records.c.cost_nanos, matching.seq))
+        .limit(piece.limit)
+        .offset(piece.offset)
+    )
+
+
+def _order(piece: Piece, cost: ColumnElement[Any], seq: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    return [cost.desc(), seq.desc()] if piece.order.descending else [cost.asc(), seq.asc()]
+
+
+def _beyond(piece: Piece) -> Iterator[ColumnElement[bool]]:
+    """Yield what holds of the records after a position, in parts that are each a range of an index."""
+    cost, seq = usage_records.c.cost_nanos, usage_records.c.seq
+    if piece.after is None:
+        yield true()
+        return
+    value, number = piece.after
+    further = seq < number if piece.order.descending else seq > number
+    if value is None:
+        yield and_(cost.is_(None), further)
+        if not piece.order.descending:
+            yield cost.is_not(None)
+        return
+    yield and_(cost == value, further)
+    yield cost < value if piece.order.descending else cost > value
+    if piece.order.descending:
+        yield cost.is_(None)
