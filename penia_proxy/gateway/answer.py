@@ -159,7 +159,7 @@ class Answering:
         for chunk in kept[-1:]:
             meter.feed(decoder.decode(chunk))
             await self._downstream.write(chunk)
-        while chunk := await answer.chunk():
+        while chunk := await self._downstream.next_of(answer):
             self._seen_first_byte()
             passed = meter.feed(decoder.decode(chunk))
             if not by_events:
@@ -168,8 +168,10 @@ class Answering:
                 named = self._booked.named()
             if passed:
                 await self._downstream.write(passed)
-            if growth is not None and growth.due and not await growth.covers() and not meter.reading().complete:
-                return False
+            if growth is not None and growth.due:
+                self._downstream.flush()
+                if not await growth.covers() and not meter.reading().complete:
+                    return False
         rest = meter.end()
         if by_events and rest:
             await self._downstream.write(rest)
@@ -343,7 +345,7 @@ async def pass_through(downstream: Downstream, answer: Answer, stamp: Stamp, cop
     try:
         downstream.begin(answer.status, answer.reason, fields_of(answer, stamp), length)
         kept = b""
-        while chunk := await answer.chunk():
+        while chunk := await downstream.next_of(answer):
             if copy is None:
                 await downstream.write(chunk)
                 continue

@@ -94,8 +94,12 @@ class LeanAnswer:
         if not self.begun:
             raise ConnectionError(self._failure)
 
+    @property
+    def waits(self) -> bool:
+        return not self._pieces and not self.ended and not self._failure
+
     async def chunk(self) -> bytes:
-        if not self._pieces and not self.ended and not self._failure:
+        if self.waits:
             try:
                 await self._wait(self._idle_s)
             except TimeoutError:

@@ -6,11 +6,10 @@ Rules: once an answer has begun it can only go on or be cut, never replaced. A c
 a provider may say nothing has left.
 """
 
-import asyncio
-
 from penia_proxy.errors import InvariantError
 from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.incoming import Incoming
+from penia_proxy.gateway.upstream import Answer
 
 BODILESS = frozenset({204, 304})
 """RFC 9110 §6.4.1."""
@@ -29,8 +28,6 @@ class Downstream:
         "_body",
         "_chunked",
         "_deadlines",
-        "_flushing",
-        "_head",
         "_incoming",
         "_line",
         "_stalled_s",
@@ -44,10 +41,8 @@ class Downstream:
         self._deadlines = deadlines
         self._stalled_s = stalled_s
         self._chunked = False
-        self._head = b""
         self._body: list[bytes] = []
         """What was written and not sent yet."""
-        self._flushing: asyncio.Handle | None = None
 
     def send(self, status: int, reason: str, fields: Fields, body: bytes) -> None:
         """Send an answer that is all there, if the caller is there still."""
@@ -74,43 +69,42 @@ class Downstream:
         if length is not None:
             framing = f"Content-Length: {length}\r\n"
         incoming.begun = True
-        self._head = _head(incoming, status, reason, fields, framing)
-        self._soon()
+        if not self._line.transport.is_closing():
+            # At once: reading the first chunks, of which there may be many already, takes a moment.
+            self._line.transport.write(_head(incoming, status, reason, fields, framing))
 
     async def write(self, data: bytes) -> None:
-        """Send bytes. Raises ConnectionResetError where the caller has left."""
+        """Send bytes, when `flush` is asked to. Raises ConnectionResetError where the caller has left."""
         line = self._line
         if line.transport.is_closing():
             raise ConnectionResetError
         self._body.append(data)
-        self._soon()
         if line.is_full:
-            self._flush()
+            self.flush()
             await self._drained()
+
+    async def next_of(self, answer: Answer) -> bytes:
+        """Return an answer's next chunk; what was written leaves before it is waited for. Raises as `Answer.chunk`."""
+        if answer.waits:
+            self.flush()
+        return await answer.chunk()
 
     def end(self) -> None:
         """Say that the answer is whole."""
-        self._flush(b"0\r\n\r\n" if self._chunked else b"")
+        self.flush(b"0\r\n\r\n" if self._chunked else b"")
 
-    def _soon(self) -> None:
-        """Send what is written in one step of the loop at once: a call of the system costs more than a chunk."""
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().call_soon(self._flush)
+    def flush(self, end: bytes = b"") -> None:
+        """
+        Let what was written leave, before whoever writes waits for anything.
 
-    def _flush(self, end: bytes = b"") -> None:
-        if self._flushing is not None:
-            self._flushing.cancel()
-            self._flushing = None
+        In one piece: a call of the system costs more than reading a chunk does.
+        """
         transport = self._line.transport
         if transport.is_closing():
             return
-        body = b"".join(self._body)
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
-        if body and self._chunked:
-            said = b"%b%x\r\n%b\r\n%b" % (self._head, len(body), body, end)
-        else:
-            said = b"%b%b%b" % (self._head, body, end)
-        self._head = b""
+        said = b"%x\r\n%b\r\n%b" % (len(body), body, end) if body and self._chunked else body + end
         if said:
             transport.write(said)
 
@@ -127,7 +121,7 @@ class Downstream:
 
     def cut(self) -> None:
         """End the connection without the ending of a whole answer: nobody must take a part for the whole."""
-        self._flush()
+        self.flush()
         self._line.transport.close()
 
 

@@ -41,6 +41,10 @@ class SessionAnswer:
     def headers(self) -> CIMultiDictProxy[str]:
         return self._answer.headers
 
+    @property
+    def waits(self) -> bool:
+        return True
+
     async def chunk(self) -> bytes:
         try:
             # Not aiohttp's sock_read: its timer is set when bytes arrive, and would be the first byte's.

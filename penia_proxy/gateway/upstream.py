@@ -57,6 +57,11 @@ class Answer(Protocol):
     @property
     def headers(self) -> CIMultiDictProxy[str]: ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether `chunk` may have to wait."""
+        ...
+
     async def chunk(self) -> bytes:
         """
         Return what has come of the body and was not taken yet, waiting for the next bytes; nothing at its end.
