@@ -73,10 +73,19 @@ def questions(client: Client) -> Iterator[tuple[str, str, Any]]:
         "30 days of one component": {"days": 30, "component": "c7"},
         "30 days of one provider": {"days": 30, "provider": "openai"},
         "30 days from midnight in Kathmandu": {"start_time": elsewhere.isoformat()},
+        "30 days of a budget": {"days": 30, "budget_id": BUDGET_ID},
+        "all time of a budget": {"period": "total", "budget_id": BUDGET_ID},
+        "30 days of a cost basis": {"days": 30, "cost_basis": "reported"},
+        "30 days of a budget's cost basis": {"days": 30, "budget_id": BUDGET_ID, "cost_basis": "partial"},
     }.items():
         yield f"usage summary, {name}", "/api/v1/usage/summary", body
     yield "usage by day, 30 days", "/api/v1/usage/timeseries", None
     yield "usage by day and component, 30 days", "/api/v1/usage/timeseries?group_by=component", None
+    for name, query in {"a budget": f"budget_id={BUDGET_ID}", "a cost basis": "cost_basis=reported"}.items():
+        for bucket in ("day", "hour"):
+            series = f"/api/v1/usage/timeseries?bucket={bucket}&{query}"
+            yield f"usage of {name} by {bucket}", series, None
+            yield f"usage of {name} by {bucket} and model", f"{series}&group_by=model", None
     yield "budget summary", f"/api/v1/budgets/{BUDGET_ID}/summary", None
     yield "records, no filter", RECORDS, None
     day = (datetime.now(UTC) - timedelta(days=3)).date()

@@ -6,16 +6,14 @@ Rule: SQLite adds up, so that what Python is given is what is answered: a row fo
 days. Where the figures are read from is `ledger.cells`'s.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, Self
 
 import orjson
 from sqlalchemy import ColumnElement, CompoundSelect, Select, desc, func, literal, select, union_all
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from penia_proxy.budget.reconciliation import Captured
 from penia_proxy.clock import from_iso, iso
@@ -62,12 +60,6 @@ class Sums:
         self.unpriced_count -= other.unpriced_count
 
 
-SLOW_MAX = 2
-"""
-Sums of one budget, or of one cost basis, that are made at a time: they are read from the records, and must not take all
-the connections that lists and summaries are read by.
-"""
-
 _FIGURES = tuple(figure.name for figure in fields(Sums))
 
 
@@ -98,20 +90,11 @@ class Summaries:
     """The ledger's sums."""
 
     engine: AsyncEngine = field(repr=False)
-    _slow: asyncio.Semaphore = field(init=False, repr=False, default_factory=lambda: asyncio.Semaphore(SLOW_MAX))
-
-    @asynccontextmanager
-    async def _connected(self, asked: RecordFilter) -> AsyncIterator[AsyncConnection]:
-        """Connect for a question; one that reads record by record waits for the others of its kind."""
-        async with AsyncExitStack() as stack:
-            if asked.budget_id is not None or asked.cost_bases:
-                await stack.enter_async_context(self._slow)
-            yield await stack.enter_async_context(self.engine.connect())
 
     async def summary(self, asked: RecordFilter) -> Summary:
         """Sum up what the filter asks for, by every grouping and by day, from one snapshot."""
         groups: dict[Any, dict[str, Sums]] = {kind: {} for kind in (*GROUPINGS, "day")}
-        async with self._connected(asked) as connection:
+        async with self.engine.connect() as connection:
             for kind, name, *figures in await connection.execute(summing(asked, await extent_of(connection))):
                 groups[kind][name] = Sums(*figures)
         days = groups.pop("day")
@@ -122,7 +105,7 @@ class Summaries:
 
     async def series(self, asked: RecordFilter, bucket: Bucket) -> dict[datetime, Sums]:
         """Return what the filter asks for by bucket; empty ones are absent."""
-        async with self._connected(asked) as connection:
+        async with self.engine.connect() as connection:
             rows = await connection.execute(bucketing(asked, await extent_of(connection), bucket))
             return {from_iso(start): Sums(*figures) for start, *figures in rows}
 
@@ -130,7 +113,7 @@ class Summaries:
         self, asked: RecordFilter, bucket: Bucket, grouping: Grouping, most: int
     ) -> dict[str | None, dict[datetime, Sums]]:
         """Return the same of the groups that cost ``most``, the dearest first, and at last of all others as None."""
-        async with self._connected(asked) as connection:
+        async with self.engine.connect() as connection:
             extent = await extent_of(connection)
             dearest = [row[0] for row in await connection.execute(ranking(asked, extent, grouping, most + 1))]
             found: dict[str | None, dict[datetime, Sums]] = {name: {} for name in dearest[:most]}
@@ -184,7 +167,7 @@ class Summaries:
 
     async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
         """Return what the filter asks for by UTC day and model."""
-        async with self._connected(asked) as connection:
+        async with self.engine.connect() as connection:
             rows = await connection.execute(capturing(asked, await extent_of(connection)))
             return [
                 Captured(date.fromisoformat(day), model, sums.cost_nanos, sums.request_count, sums.unpriced_count)

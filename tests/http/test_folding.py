@@ -51,7 +51,9 @@ def folded(penia: Running) -> int:
     """Return how many calls the folded years have."""
     with closing(sqlite3.connect(path_of(penia.gateway.config.ledger.url))) as beside:
         return int(
-            beside.execute("SELECT coalesce(sum(request_count), 0) FROM folds WHERE length(span) = 4").fetchone()[0]
+            beside.execute(
+                "SELECT coalesce(sum(request_count), 0) FROM folds WHERE length(span) = 4 AND budget_id = ''"
+            ).fetchone()[0]
         )
 
 
