@@ -18,7 +18,7 @@ from penia_proxy.ledger import statements as sql
 from penia_proxy.ledger.rows import RollupKey
 from penia_proxy.ledger.schema import rollups
 
-CELLS_AT_ONCE = 25
+CELLS_AT_ONCE = 12
 """Three milliseconds, which a call that comes meanwhile waits for."""
 GRACE = timedelta(minutes=10)
 """How long after its end an hour is left alone."""
