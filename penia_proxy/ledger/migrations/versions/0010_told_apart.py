@@ -1,7 +1,8 @@
 """
 Rollups by cost basis and by the budgets that were charged.
 
-What there is already is added up from the records, a day at a time. Folds by these are made by the running gateway.
+What there is already is added up from the records and folded, a day at a time; this day is left to the running gateway.
+In its steps all of it would take hours, of a large ledger.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-from penia_proxy.clock import SystemClock
+from penia_proxy.clock import Clock, SystemClock
 
 revision = "0010"
 down_revision = "0009"
@@ -49,11 +50,44 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 
 
+FOLDED = {
+    "folds": (("budget_id", "cost_basis", "span", *NAMES), ""),
+    "folds_by_name": (
+        ("budget_id", "cost_basis", "grouping", "span", "name"),
+        " JOIN (SELECT 0 AS which UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3)",
+    ),
+}
+"""Tables with their keys, and what cells are multiplied by, beside what `FOLD` says."""
+SAID = {
+    "cost_basis": "iif(based, told.cost_basis, '')",
+    "span": "substr(hour, 1, width)",
+    "grouping": "CASE which WHEN 0 THEN 'component' WHEN 1 THEN 'provider' WHEN 2 THEN 'model' ELSE 'task_type' END",
+    "name": "CASE which WHEN 0 THEN component WHEN 1 THEN provider WHEN 2 THEN model ELSE task_type END",
+}
+FOLD = """
+INSERT INTO {table} SELECT {key}, {sums}
+FROM (
+  SELECT '' AS budget_id, rollups.* FROM rollups
+  UNION ALL
+  SELECT budget_sets.budget_id, rollups.* FROM rollups JOIN budget_sets ON budget_sets.set_id = rollups.set_id
+) AS told
+JOIN (SELECT 0 AS based UNION ALL SELECT 1)
+JOIN (SELECT 4 AS width UNION ALL SELECT 7 UNION ALL SELECT 9 UNION ALL SELECT 10 UNION ALL SELECT 12){more}
+WHERE hour >= ? AND hour < ? || 'U'
+GROUP BY {numbers}
+ON CONFLICT DO UPDATE SET {added}
+"""
+LAST = """
+SELECT hour, component, provider, model, task_type, cost_basis, set_id FROM rollups WHERE hour < ?
+ORDER BY hour DESC, component DESC, provider DESC, model DESC, task_type DESC, cost_basis DESC, set_id DESC LIMIT 1
+"""
+
+
 def upgrade() -> None:
-    """Make the tables anew, and fill the first of them."""
+    """Make the tables anew, and fill them."""
     bind = op.get_bind()
     days = [day for (day,) in bind.exec_driver_sql("SELECT DISTINCT substr(hour, 1, 10) FROM rollups ORDER BY 1")]
-    for name in ("rollups", "folds", "folds_by_name", "folded_until"):
+    for name in ("rollups", *FOLDED, "folded_until"):
         op.drop_table(name)
     op.create_table(
         "budget_sets",
@@ -63,11 +97,14 @@ def upgrade() -> None:
     )
     op.create_index("budget_sets_of", "budget_sets", ["budget_id", "set_id"])
     _create("rollups", KEY, MEASURES)
-    _create("folds", ("budget_id", "cost_basis", "span", *NAMES), MEASURES)
-    _create("folds_by_name", ("budget_id", "cost_basis", "grouping", "span", "name"), MEASURES)
+    for name, (key, _) in FOLDED.items():
+        _create(name, key, MEASURES)
     until = _create("folded_until", KEY)
-    op.bulk_insert(until, [dict.fromkeys(KEY, "") | {"set_id": 0}])
-    _fill(bind, days)
+    clock = SystemClock()
+    today = clock.now().date().isoformat()
+    _fill(bind, days, today, clock)
+    found = bind.exec_driver_sql(LAST, (today,)).first() or ("",) * SET + (0,)
+    op.bulk_insert(until, [dict(zip(KEY, found, strict=True))])
 
 
 def _create(name: str, key: Sequence[str], measures: Sequence[str] = ()) -> sa.Table:
@@ -82,19 +119,33 @@ def _create(name: str, key: Sequence[str], measures: Sequence[str] = ()) -> sa.T
     )
 
 
-def _fill(bind: sa.Connection, days: Sequence[str]) -> None:
-    """Add up the records of some days."""
-    clock = SystemClock()
+def _fill(bind: sa.Connection, days: Sequence[str], today: str, clock: Clock) -> None:
+    """Add up the records of some days, and fold those that are over."""
     sets = {"[]": 0}
     into = f"INSERT INTO rollups VALUES ({', '.join('?' * (len(KEY) + len(MEASURES)))})"  # noqa: S608
     said = clock.monotonic()
     for done, day in enumerate(days):
         rows = bind.exec_driver_sql(OF_A_DAY, (day, day)).all()
-        found = [(*row[:SET], sets.setdefault(row[SET], len(sets)), *row[SET + 1 :]) for row in rows]
-        bind.exec_driver_sql(into, found)
+        for members in {row[SET] for row in rows} - sets.keys():
+            number = sets[members] = len(sets)
+            its = [(number, budget_id) for budget_id in json.loads(members)]
+            bind.exec_driver_sql("INSERT INTO budget_sets VALUES (?, ?)", its)
+        bind.exec_driver_sql(into, [(*row[:SET], sets[row[SET]], *row[SET + 1 :]) for row in rows])
+        if day < today:
+            for name in FOLDED:
+                bind.exec_driver_sql(_folding(name), (day, day))
         if clock.monotonic() > said + SAY_S:
             said = clock.monotonic()
             log.info("adding the ledger up by basis and budget, once: %d of %d days", done + 1, len(days))
-    members = [(number, name) for names, number in sets.items() for name in json.loads(names)]
-    if members:
-        bind.exec_driver_sql("INSERT INTO budget_sets VALUES (?, ?)", members)
+
+
+def _folding(name: str) -> str:
+    key, more = FOLDED[name]
+    return FOLD.format(
+        table=name,
+        key=", ".join(SAID.get(column, column) for column in key),
+        sums=", ".join(f"sum({measure})" for measure in MEASURES),
+        more=more,
+        numbers=", ".join(str(at + 1) for at in range(len(key))),
+        added=", ".join(f"{measure} = {measure} + excluded.{measure}" for measure in MEASURES),
+    )
