@@ -24,7 +24,7 @@ INSERT INTO usage_records (seq, record_id, budget_id, component, provider, model
   cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, total_tokens, input_cost_nanos, cost_nanos,
   cost_basis, streamed, status, timestamp, tags, usage, metadata)
 SELECT n, 'r_' || lower(hex(randomblob(16))), :budget_id, 'c' || (n % 1000), iif(n % 10, 'openai', 'anthropic'),
-  iif(n % 10, 'gpt-4o-mini', 'claude-sonnet-4-5'), iif(n % 2, 'chat', NULL), 'r_' || n, 12, 0, 0,
+  iif(n % 10 AND n % 99991, 'gpt-4o-mini', 'claude-sonnet-4-5'), iif(n % 2, 'chat', NULL), 'r_' || n, 12, 0, 0,
   60, 0, 72, 1800, 37800, iif(n / 1000 % 20, 'reported', 'partial'), 0, 'ok',
   strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || (:records - n) || ' seconds'),
   '{}', '{"input":12,"output":60}', '{}'

@@ -99,10 +99,23 @@ def questions(client: Client) -> Iterator[tuple[str, str, Any]]:
         "budget_id": f"budget_id={BUDGET_ID}",
         "dates": f"start_date=2000-01-01&end_date={day}",
         "nothing matches": "component=nobody",
+        "component and cost_basis": "component=c7&cost_basis=partial",
+        "component and model": "component=c7&model=gpt-4o-mini",
+        "provider and task_type": "provider=openai&task_type=chat",
+        "budget_id and component": f"budget_id={BUDGET_ID}&component=c7",
+        "budget_id and cost_basis": f"budget_id={BUDGET_ID}&cost_basis=partial",
+        "provider and model, seldom together": "provider=openai&model=claude-sonnet-4-5",
+        "component and model, never together": "component=c7&model=claude-sonnet-4-5",
+        "provider, model and dates": f"provider=openai&model=claude-sonnet-4-5&end_date={day}",
     }.items():
         yield f"records, {name}", f"{RECORDS}?{query}", None
     yield "records, deep by cursor", f"{RECORDS}?cursor={_deep(client)}", None
     yield "records, deep by cursor, provider", f"{RECORDS}?provider=openai&cursor={_deep(client)}", None
+    for name, query in {
+        "provider and model, seldom together": "provider=openai&model=claude-sonnet-4-5",
+        "model and cost_basis": "model=gpt-4o-mini&cost_basis=partial",
+    }.items():
+        yield f"records, deep by cursor, {name}", f"{RECORDS}?{query}&cursor={_deep(client)}", None
 
 
 def _deep(client: Client) -> str:

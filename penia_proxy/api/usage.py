@@ -39,7 +39,9 @@ class Records(Page[RecordShown]):
     """Records, newest first."""
 
     total_exact: Annotated[bool, Field(description="False: there are more than `total`, the most that is counted.")]
-    top_usage: list[TopUsage]
+    top_usage: Annotated[
+        list[TopUsage], Field(description="Of the newest 2,000 that match; of all, where several things are named.")
+    ]
     next_cursor: Annotated[str | None, Field(description="Ask with it for what follows; null: nothing does.")]
 
 
@@ -88,7 +90,7 @@ async def list_records(call: Call[RecordsQuery, Nothing]) -> dict[str, Any]:
     asked = filter_of(query, Span(query.start_date, query.end_date))
     await ledger.caught_up()
     try:
-        page = await ledger.queries.records(asked, page=query.page, limit=query.limit, cursor=query.cursor)
+        page = await ledger.lists.records(asked, page=query.page, limit=query.limit, cursor=query.cursor)
     except OverflowError:  # a cursor that names a number no database has
         raise InvalidRequest("cursor: not one that a list answered with") from None
     top = await ledger.summaries.top_usage(asked, TOP_USAGE)

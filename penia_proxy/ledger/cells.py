@@ -84,7 +84,7 @@ class Cells:
             return []
         if only is None or not self.by_name:
             names = (folds.c[name] for name in GROUPINGS)
-            return [_of_folds(folds, self._asked, names, units, by_day=by_day).where(*_chosen(self._asked, folds.c))]
+            return [_of_folds(folds, self._asked, names, units, by_day=by_day)]
         columns = folds_by_name.c
         named = _of_folds(folds_by_name, self._asked, [columns.name.label(only)], units, by_day=by_day)
         return [named.where(columns.grouping == only)]
@@ -112,11 +112,7 @@ def _of_folds(
         literal(UNTOLD).label("hour"),
         *names,
         *(table.c[name] for name in MEASURES),
-    ).where(
-        table.c.budget_id == (asked.budget_id or ANY),
-        table.c.cost_basis.in_(asked.cost_bases or (ANY,)),
-        table.c.span.in_(units_of(units, by_day=by_day)),
-    )
+    ).where(*in_folds(asked, table.c), table.c.span.in_(units_of(units, by_day=by_day)))
 
 
 def _of_rollups(asked: RecordFilter, span: Span, *, since: ColumnElement[bool] | None = None) -> Select[Any]:
@@ -128,21 +124,28 @@ def _of_rollups(asked: RecordFilter, span: Span, *, since: ColumnElement[bool] |
     ).where(
         hour >= iso(span.start) if since is None else since,
         hour < iso(span.end),
-        *_chosen(asked, rollups.c),
-        *_told(asked),
+        *in_rollups(asked),
     )
 
 
-def _chosen(asked: RecordFilter, columns: Any) -> list[ColumnElement[bool]]:
-    return [columns[grouping].in_(values) for grouping in GROUPINGS if (values := asked.among(grouping))]
+def in_folds(asked: RecordFilter, columns: Any) -> Iterator[ColumnElement[bool]]:
+    """Return which rows of a table of folds are of what is asked for; names where the table tells them apart."""
+    yield columns.budget_id == (asked.budget_id or ANY)
+    yield columns.cost_basis.in_(asked.cost_bases or (ANY,))
+    yield from _named(asked, columns)
 
 
-def _told(asked: RecordFilter) -> Iterator[ColumnElement[bool]]:
-    """Return which rollups are of a basis and of a budget."""
+def in_rollups(asked: RecordFilter) -> Iterator[ColumnElement[bool]]:
+    """Return which rollups are of what is asked for."""
+    yield from _named(asked, rollups.c)
     if asked.cost_bases:
         yield rollups.c.cost_basis.in_(asked.cost_bases)
     if asked.budget_id is not None:
         yield rollups.c.set_id.in_(select(budget_sets.c.set_id).where(budget_sets.c.budget_id == asked.budget_id))
+
+
+def _named(asked: RecordFilter, columns: Any) -> Iterator[ColumnElement[bool]]:
+    return (columns[grouping].in_(values) for grouping in GROUPINGS if (values := asked.among(grouping)))
 
 
 def _of_records(asked: RecordFilter, start: datetime | None, end: datetime | None) -> Select[Any]:

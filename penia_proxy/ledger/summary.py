@@ -210,18 +210,14 @@ class Summaries:
             return {name: nanos for name, _, nanos in rows}
 
     async def top_usage(self, asked: RecordFilter, limit: int) -> list[TopUsage]:
-        """Return the models that cost most, then used most, among the newest TOP_OF matches."""
-        cells = newest_of(asked, TOP_OF)
-        requests, cost = func.sum(cells.c.request_count), func.sum(cells.c.cost_nanos)
-        tokens = func.sum(cells.c.input_tokens + cells.c.output_tokens)
-        statement = (
-            select(cells.c.model, cells.c.provider, requests, tokens, cost)
-            .group_by(cells.c.provider, cells.c.model)
-            .order_by(cost.desc(), tokens.desc(), cells.c.provider, cells.c.model)
-            .limit(limit)
-        )
+        """
+        Return the models that cost most, then used most, among the newest TOP_OF matches.
+
+        Of what names several things: among all matches. The newest of these may be far apart.
+        """
         async with self.engine.connect() as connection:
-            return [TopUsage(*row) for row in await connection.execute(statement)]
+            extent = await extent_of(connection) if len(asked.kinds) > 1 else None
+            return [TopUsage(*row) for row in await connection.execute(topping(asked, extent, limit))]
 
 
 def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
@@ -262,6 +258,23 @@ def capturing(asked: RecordFilter, extent: Extent) -> Select[Any]:
     """Return the statement of figures by day and model."""
     cells = Cells(asked, extent)
     return _added([*cells.unfolded(), *cells.folded(by_day=True)], "day", "model").order_by("day", "model")
+
+
+def topping(asked: RecordFilter, extent: Extent | None, limit: int) -> Select[Any]:
+    """Return the statement of a list's ranking; ``extent``: of all that match."""
+    if extent is None:
+        cells = newest_of(asked, TOP_OF)
+    else:
+        every = Cells(asked, extent)
+        cells = _added([*every.unfolded(), *every.folded(by_day=False)], "provider", "model").subquery("cells")
+    requests, cost = func.sum(cells.c.request_count), func.sum(cells.c.cost_nanos)
+    tokens = func.sum(cells.c.input_tokens + cells.c.output_tokens)
+    return (
+        select(cells.c.model, cells.c.provider, requests, tokens, cost)
+        .group_by(cells.c.provider, cells.c.model)
+        .order_by(cost.desc(), tokens.desc(), cells.c.provider, cells.c.model)
+        .limit(limit)
+    )
 
 
 def _component_hours(*which: ColumnElement[bool]) -> Select[Any]:

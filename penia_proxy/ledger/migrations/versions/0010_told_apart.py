@@ -50,33 +50,33 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 
 
-FOLDED = {
-    "folds": (("budget_id", "cost_basis", "span", *NAMES), ""),
-    "folds_by_name": (
-        ("budget_id", "cost_basis", "grouping", "span", "name"),
-        " JOIN (SELECT 0 AS which UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3)",
-    ),
-}
-"""Tables with their keys, and what cells are multiplied by, beside what `FOLD` says."""
-SAID = {
-    "cost_basis": "iif(based, told.cost_basis, '')",
-    "span": "substr(hour, 1, width)",
-    "grouping": "CASE which WHEN 0 THEN 'component' WHEN 1 THEN 'provider' WHEN 2 THEN 'model' ELSE 'task_type' END",
-    "name": "CASE which WHEN 0 THEN component WHEN 1 THEN provider WHEN 2 THEN model ELSE task_type END",
-}
-FOLD = """
-INSERT INTO {table} SELECT {key}, {sums}
+TOLD = """
+CREATE TEMP TABLE told AS
+SELECT budget_id, iif(based, cost_basis, '') AS cost_basis, substr(hour, 1, 12) AS hours, component, provider, model,
+  task_type, {sums}
 FROM (
   SELECT '' AS budget_id, rollups.* FROM rollups
   UNION ALL
   SELECT budget_sets.budget_id, rollups.* FROM rollups JOIN budget_sets ON budget_sets.set_id = rollups.set_id
-) AS told
+)
 JOIN (SELECT 0 AS based UNION ALL SELECT 1)
-JOIN (SELECT 4 AS width UNION ALL SELECT 7 UNION ALL SELECT 9 UNION ALL SELECT 10 UNION ALL SELECT 12){more}
 WHERE hour >= ? AND hour < ? || 'U'
+GROUP BY 1, 2, 3, 4, 5, 6, 7
+"""
+"""A day's, by ten hours: of those many are alike, so that what is longer is made of them."""
+FOLD = """
+INSERT INTO {table} SELECT {key}, {sums}
+FROM told
+JOIN (SELECT 4 AS width UNION ALL SELECT 7 UNION ALL SELECT 9 UNION ALL SELECT 10 UNION ALL SELECT 12)
+WHERE true
 GROUP BY {numbers}
 ON CONFLICT DO UPDATE SET {added}
 """
+SPAN = "substr(hours, 1, width)"
+FOLDED = {
+    "folds": ("budget_id", "cost_basis", "span", *NAMES),
+    "folds_by_name": ("budget_id", "cost_basis", "grouping", "span", "name"),
+}
 LAST = """
 SELECT hour, component, provider, model, task_type, cost_basis, set_id FROM rollups WHERE hour < ?
 ORDER BY hour DESC, component DESC, provider DESC, model DESC, task_type DESC, cost_basis DESC, set_id DESC LIMIT 1
@@ -97,7 +97,7 @@ def upgrade() -> None:
     )
     op.create_index("budget_sets_of", "budget_sets", ["budget_id", "set_id"])
     _create("rollups", KEY, MEASURES)
-    for name, (key, _) in FOLDED.items():
+    for name, key in FOLDED.items():
         _create(name, key, MEASURES)
     until = _create("folded_until", KEY)
     clock = SystemClock()
@@ -132,20 +132,21 @@ def _fill(bind: sa.Connection, days: Sequence[str], today: str, clock: Clock) ->
             bind.exec_driver_sql("INSERT INTO budget_sets VALUES (?, ?)", its)
         bind.exec_driver_sql(into, [(*row[:SET], sets[row[SET]], *row[SET + 1 :]) for row in rows])
         if day < today:
-            for name in FOLDED:
-                bind.exec_driver_sql(_folding(name), (day, day))
+            _fold(bind, day)
         if clock.monotonic() > said + SAY_S:
             said = clock.monotonic()
             log.info("adding the ledger up by basis and budget, once: %d of %d days", done + 1, len(days))
 
 
-def _folding(name: str) -> str:
-    key, more = FOLDED[name]
-    return FOLD.format(
-        table=name,
-        key=", ".join(SAID.get(column, column) for column in key),
-        sums=", ".join(f"sum({measure})" for measure in MEASURES),
-        more=more,
-        numbers=", ".join(str(at + 1) for at in range(len(key))),
-        added=", ".join(f"{measure} = {measure} + excluded.{measure}" for measure in MEASURES),
-    )
+def _fold(bind: sa.Connection, day: str) -> None:
+    """Add a day of rollups to the folds."""
+    sums = ", ".join(f"sum({measure}) AS {measure}" for measure in MEASURES)
+    added = ", ".join(f"{measure} = {measure} + excluded.{measure}" for measure in MEASURES)
+    bind.exec_driver_sql(TOLD.format(sums=sums), (day, day))
+    keys: list[tuple[str, tuple[str, ...]]] = [("folds", ("budget_id", "cost_basis", SPAN, *NAMES))]
+    keys += [("folds_by_name", ("budget_id", "cost_basis", f"'{name}'", SPAN, name)) for name in NAMES]
+    for table, key in keys:
+        numbers = ", ".join(str(at + 1) for at in range(len(key)))
+        fold = FOLD.format(table=table, key=", ".join(key), sums=sums, numbers=numbers, added=added)
+        bind.exec_driver_sql(fold)
+    bind.exec_driver_sql("DROP TABLE told")
