@@ -33,6 +33,7 @@ from penia_proxy.gateway.door import Door, Visit
 from penia_proxy.gateway.downstream import BEGUN, Downstream
 from penia_proxy.gateway.drains import Drains
 from penia_proxy.gateway.holding import Books, Holding
+from penia_proxy.gateway.naming import Naming
 from penia_proxy.gateway.pricing import Pricing
 from penia_proxy.gateway.providers import Upstream
 from penia_proxy.gateway.refusal import respond
@@ -79,7 +80,8 @@ class Proxy:
     ) -> None:
         self._books = books
         self._drains = Drains()
-        self._works = Works(books)
+        self._naming = Naming()
+        self._works = Works(books, self._naming)
         self._deadlines = Deadlines(asyncio.get_running_loop())
         self._door = Door(server)
         self._sockets = Sockets(books.clock)
@@ -88,6 +90,7 @@ class Proxy:
     def take(self, upstreams: Mapping[str, Upstream], prices: PriceBook, server: ServerConfig) -> None:
         """Take a configuration, in one step; calls under way keep what they began with."""
         self._upstreams = upstreams
+        self._naming.take(upstreams)
         self._pricing = Pricing(self._books, prices)
         self._server = self._door.limits = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)
