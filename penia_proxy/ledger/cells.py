@@ -62,8 +62,11 @@ class Cells:
         # Within the days there are, so that a span since 1970 is not made of all of them.
         span = Span(max(asked.start or extent.start, extent.start), min(asked.end or extent.end, extent.end))
         self._parts = hours_of(span) if by_hour else parted(span)
-        self.by_name = not any(asked.among(grouping) for grouping in GROUPINGS)
+        self._named = named = [grouping for grouping in GROUPINGS if asked.among(grouping)]
+        self.by_name = not named
         """Whether it is of all names, so that it need not be known which of them go together."""
+        self.fewest: Grouping = named[0] if len(named) == 1 else "provider"
+        """What to tell apart where nothing need be: the names of one grouping that are asked for, or some."""
 
     def unfolded(self) -> list[Select[Any]]:
         """Return day, hour, groupings and measures of what is not read from folds: at least one statement."""
@@ -77,17 +80,19 @@ class Cells:
         """
         Return the same of the rest; UNTOLD are hours, and days where these are not asked for.
 
-        ``only``: no other grouping is told apart, if it is `by_name`; that is less to read.
+        ``only``: no other grouping is told apart, if none is asked for either; that is less to read.
         """
         units = self._parts.units
         if units is None:
             return []
-        if only is None or not self.by_name:
+        if only is None or self._named not in ([], [only]):
             names = (folds.c[name] for name in GROUPINGS)
             return [_of_folds(folds, self._asked, names, units, by_day=by_day)]
         columns = folds_by_name.c
-        named = _of_folds(folds_by_name, self._asked, [columns.name.label(only)], units, by_day=by_day)
-        return [named.where(columns.grouping == only)]
+        any_name = RecordFilter(cost_bases=self._asked.cost_bases, budget_id=self._asked.budget_id)
+        named = _of_folds(folds_by_name, any_name, [columns.name.label(only)], units, by_day=by_day)
+        values = self._asked.among(only)
+        return [named.where(columns.grouping == only, *([columns.name.in_(values)] if values else ()))]
 
     def _behind(self, units: Span) -> Select[Any]:
         """Return the cells of whole units that are not folded yet."""

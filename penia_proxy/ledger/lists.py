@@ -90,10 +90,11 @@ async def _together(
     connection: AsyncConnection, asked: RecordFilter, extent: Extent, *, offset: int, limit: int, cursor: str | None
 ) -> list[RowMapping]:
     """Return a page's rows, and one more, of records that have several names."""
-    bounds = Bounds.of(asked, None if cursor is None else position_of(cursor)[0])
+    position = None if cursor is None else position_of(cursor)
+    bounds = Bounds.of(asked, position and position[0])
     hours = await newest(connection, asked, extent, bounds, offset + limit + 1)
     kind = await connection.scalar(rarest(asked, extent))
-    ever = listing(replace(asked, start=None, end=None), cursor=cursor, kind=kind)
+    ever = listing(replace(asked, start=None, end=None), kind=kind)
     if offset:
         for hour in (hour for hour in hours if not bounds.contain(hour)):
             matches = between(ever, kind, _within(asked, _span(hour))).subquery()
@@ -101,7 +102,7 @@ async def _together(
     rows: list[RowMapping] = []
     left, spans = _spans(hours, offset)
     for span in spans:
-        some = between(ever, kind, _within(asked, span))
+        some = between(ever, kind, _within(asked, span), position)
         rows += await _rows(connection, some.offset(left).limit(limit + 1 - len(rows)))
         if len(rows) > limit:
             break
@@ -133,13 +134,17 @@ def _within(asked: RecordFilter, span: Span) -> Span:
     return Span(max(asked.start or span.start, span.start), min(asked.end or span.end, span.end))
 
 
-def between(listed: Select[Any], kind: str | None, span: Span) -> Select[Any]:
-    """Return the statement of what of a list lies in a span."""
+def between(listed: Select[Any], kind: str | None, span: Span, position: tuple[str, int] | None = None) -> Select[Any]:
+    """Return the statement of what of a list lies in a span, and behind a position."""
     moment = charges.c.timestamp if kind == "budget_id" else usage_records.c.timestamp
-    return listed.where(moment >= iso(span.start), moment < iso(span.end))
+    seq = charges.c.record_seq if kind == "budget_id" else usage_records.c.seq
+    # One end only: of two, SQLite might walk from the position to a span that lies far behind it.
+    if position is None or iso(span.end) <= position[0]:
+        return listed.where(moment >= iso(span.start), moment < iso(span.end))
+    return listed.where(moment >= iso(span.start), tuple_(moment, seq) < tuple_(*position))
 
 
-def listing(asked: RecordFilter, *, cursor: str | None, kind: str | None = None) -> Select[Any]:
+def listing(asked: RecordFilter, *, cursor: str | None = None, kind: str | None = None) -> Select[Any]:
     """Return the statement of a list, from a cursor on; ``kind``: of what it names, whose index is read."""
     by, moment, seq, which = _by(asked, kind)
     statement = select(usage_records).select_from(by).where(*which)
@@ -186,6 +191,6 @@ def counting(asked: RecordFilter) -> Select[Any]:
 def totalling(asked: RecordFilter, extent: Extent) -> Select[Any]:
     """Return the statement of the number of matches, by the sums that there are."""
     cells = Cells(asked, extent)
-    parts = [one.subquery() for one in (*cells.unfolded(), *cells.folded(by_day=False, only="provider"))]
+    parts = [one.subquery() for one in (*cells.unfolded(), *cells.folded(by_day=False, only=cells.fewest))]
     each = union_all(*(select(part.c.record_count) for part in parts)).subquery("cells")
     return select(func.sum(each.c.record_count))

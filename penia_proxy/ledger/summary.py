@@ -232,7 +232,7 @@ def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
         rest = cells.folded(by_day=False, only=grouping) if cells.by_name else []
         said.append(_added([known.select(), *rest], grouping, kind=grouping))
     told = known.select().where(known.c.day != UNTOLD)
-    return union_all(*said, _added([told, *cells.folded(by_day=True, only="provider")], "day", kind="day"))
+    return union_all(*said, _added([told, *cells.folded(by_day=True, only=cells.fewest)], "day", kind="day"))
 
 
 def bucketing(
@@ -240,7 +240,7 @@ def bucketing(
 ) -> Select[Any]:
     """Return the statement of figures over time: (of some names of a grouping: name,) bucket and figures."""
     cells = Cells(asked, extent, by_hour=bucket == "hour")
-    by = grouping or "provider"  # of which there are few
+    by = grouping or cells.fewest
     parts = [*cells.unfolded(), *cells.folded(by_day=True, only=by)]
     if grouping is None:
         return _added(parts, bucket)

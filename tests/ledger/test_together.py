@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import Select
 
 from penia_proxy.budget.record import UsageRecord
+from penia_proxy.clock import iso
 from penia_proxy.ledger import together
 from penia_proxy.ledger.cells import extent_of
 from penia_proxy.ledger.days import Span
@@ -32,6 +34,7 @@ NAMES = {
     "budget": {"budget_id": "b_other"},
 }
 PARTLY = STATES["some is folded"]
+SPAN = Span(NOON, NOON + 60 * MINUTE)
 PAIRS = {f"{one} and {other}": NAMES[one] | NAMES[other] for one, other in combinations(NAMES, 2)}
 TIMES = {
     "ever": {},
@@ -95,9 +98,9 @@ async def test_only_hours_with_some_are_read(
         pass
     spans: list[Span] = []
 
-    def watched(listed: Select[Any], kind: str | None, span: Span) -> Select[Any]:
+    def watched(listed: Select[Any], kind: str | None, span: Span, *rest: Any) -> Select[Any]:
         spans.append(span)
-        return between(listed, kind, span)
+        return between(listed, kind, span, *rest)
 
     monkeypatch.setattr("penia_proxy.ledger.lists.between", watched)
     page = await ledger.lists.records(RecordFilter(components=("a",), models=("large",)))
@@ -105,6 +108,26 @@ async def test_only_hours_with_some_are_read(
     assert [one.record_id for one in page.records] == ["r_20a", "r_41a"]
     hours = [NOON - timedelta(days=number * 11) for number in (20, 41)]
     assert spans == [(hour, hour + timedelta(hours=1)) for hour in hours]
+
+
+async def test_hours_far_behind_a_cursor_are_not_walked_to(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour behind that of a cursor is read between its own ends, and the cursor's from there on."""
+    for number in (0, 1, 900):
+        await ledger.settle(record(f"r_{number}", timestamp=NOON - number * MINUTE))
+    asked = RecordFilter(components=("rhetor",), models=("gpt-4o",))
+    cursor = (await ledger.lists.records(asked, limit=1)).next_cursor
+    statements: list[str] = []
+
+    def watched(*said: Any) -> Select[Any]:
+        statement = between(*said)
+        statements.append(str(statement))
+        return statement
+
+    monkeypatch.setattr("penia_proxy.ledger.lists.between", watched)
+    page = await ledger.lists.records(asked, cursor=cursor)
+
+    assert [one.record_id for one in page.records] == ["r_1", "r_900"]
+    assert ["(usage_records.timestamp, usage_records.seq) <" in one for one in statements] == [True, False]
 
 
 @pytest.mark.parametrize("filled", [PARTLY], indirect=True)
@@ -115,9 +138,9 @@ async def test_hours_that_adjoin_are_read_at_once(filled: Ledger, monkeypatch: p
         await filled.settle(record(f"r_dense_{number}", timestamp=at, component="apollo", model="dense"))
     spans: list[Span] = []
 
-    def watched(listed: Select[Any], kind: str | None, span: Span) -> Select[Any]:
+    def watched(listed: Select[Any], kind: str | None, span: Span, *rest: Any) -> Select[Any]:
         spans.append(span)
-        return between(listed, kind, span)
+        return between(listed, kind, span, *rest)
 
     monkeypatch.setattr("penia_proxy.ledger.lists.between", watched)
     page = await filled.lists.records(RecordFilter(components=("apollo",), models=("dense",)), limit=5)
@@ -148,9 +171,15 @@ async def test_what_is_together_is_found_by_keys(
     for statement in walked:
         tables = {"usage_records", "charges", "rollups", "folds", "folds_by_name", "budget_sets"}
         assert not {step.split()[1] for step in scans(await plan(filled, statement))} & tables
-    hour = RecordFilter(**names, start=NOON, end=NOON + 60 * MINUTE)  # type: ignore[arg-type]
+    hour = replace(asked, start=SPAN.start, end=SPAN.end)
     for kind in hour.kinds:
-        first, *rest = await plan(filled, listing(hour, cursor=None, kind=kind).limit(21))
         index = "charges_newest" if kind == "budget_id" else f"usage_records_{kind}"
-        assert f"INDEX {index} ({kind}" in first
-        assert not [step for step in rest if "TEMP B-TREE" in step]
+        for statement in (
+            listing(hour, kind=kind),
+            between(listing(asked, kind=kind), kind, SPAN),
+            between(listing(asked, kind=kind), kind, SPAN, (iso(NOON + 59 * MINUTE), 7)),
+            between(listing(asked, kind=kind), kind, SPAN, (iso(NOON + 61 * MINUTE), 7)),
+        ):
+            first, *rest = await plan(filled, statement.limit(21))
+            assert f"INDEX {index} ({kind}=? AND " in first
+            assert not [step for step in rest if "TEMP B-TREE" in step]
