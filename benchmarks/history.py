@@ -24,9 +24,9 @@ INSERT INTO usage_records (seq, record_id, budget_id, component, provider, model
   cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, total_tokens, input_cost_nanos, cost_nanos,
   cost_basis, streamed, status, timestamp, tags, usage, metadata)
 SELECT n, 'r_' || lower(hex(randomblob(16))), :budget_id, 'c' || (n % 1000), iif(n % 10, 'openai', 'anthropic'),
-  iif(n % 10, 'gpt-4o-mini', 'claude-sonnet-4-5'), iif(n % 2, 'chat', NULL), 'r_' || n, 12, 0, 0,
+  iif(n % 10 AND n % 99991, 'gpt-4o-mini', 'claude-sonnet-4-5'), iif(n % 2, 'chat', NULL), 'r_' || n, 12, 0, 0,
   60, 0, 72, 1800, iif(n % 10, 1800, 900000) + (abs(random()) % 1000) * (abs(random()) % 1000),
-  iif(n % 20, 'reported', 'partial'), 0, 'ok',
+  iif(n / 1000 % 20, 'reported', 'partial'), 0, 'ok',
   strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || (:records - n) || ' seconds'),
   '{}', '{"input":12,"output":60}', '{}'
 FROM number
@@ -38,11 +38,14 @@ INSERT INTO charges (record_seq, budget_id, timestamp, position)
 SELECT seq, budget_id, timestamp, 0 FROM usage_records
 """,
     """
-INSERT INTO rollups (hour, component, provider, model, task_type, request_count, input_tokens, cache_read_tokens,
-  cache_write_tokens, output_tokens, reasoning_tokens, cost_nanos, unpriced_count)
-SELECT substr(timestamp, 1, 13) || ':00:00.000000Z', component, provider, model, coalesce(task_type, ''), count(*),
-  sum(input_tokens), 0, 0, sum(output_tokens), 0, sum(cost_nanos), 0
-FROM usage_records GROUP BY 1, 2, 3, 4, 5
+INSERT INTO budget_sets SELECT 1, budget_id FROM budgets
+""",
+    """
+INSERT INTO rollups (hour, component, provider, model, task_type, cost_basis, set_id, record_count, request_count,
+  input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nanos, unpriced_count)
+SELECT substr(timestamp, 1, 13) || ':00:00.000000Z', component, provider, model, coalesce(task_type, ''), cost_basis, 1,
+  count(*), count(*), sum(input_tokens), 0, 0, sum(output_tokens), 0, sum(cost_nanos), 0
+FROM usage_records GROUP BY 1, 2, 3, 4, 5, 6
 """,
     *(
         f"""

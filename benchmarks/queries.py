@@ -73,10 +73,19 @@ def questions(client: Client) -> Iterator[tuple[str, str, Any]]:
         "30 days of one component": {"days": 30, "component": "c7"},
         "30 days of one provider": {"days": 30, "provider": "openai"},
         "30 days from midnight in Kathmandu": {"start_time": elsewhere.isoformat()},
+        "30 days of a budget": {"days": 30, "budget_id": BUDGET_ID},
+        "all time of a budget": {"period": "total", "budget_id": BUDGET_ID},
+        "30 days of a cost basis": {"days": 30, "cost_basis": "reported"},
+        "30 days of a budget's cost basis": {"days": 30, "budget_id": BUDGET_ID, "cost_basis": "partial"},
     }.items():
         yield f"usage summary, {name}", "/api/v1/usage/summary", body
     yield "usage by day, 30 days", "/api/v1/usage/timeseries", None
     yield "usage by day and component, 30 days", "/api/v1/usage/timeseries?group_by=component", None
+    for name, query in {"a budget": f"budget_id={BUDGET_ID}", "a cost basis": "cost_basis=reported"}.items():
+        for bucket in ("day", "hour"):
+            series = f"/api/v1/usage/timeseries?bucket={bucket}&{query}"
+            yield f"usage of {name} by {bucket}", series, None
+            yield f"usage of {name} by {bucket} and model", f"{series}&group_by=model", None
     yield "budget summary", f"/api/v1/budgets/{BUDGET_ID}/summary", None
     yield "records, no filter", RECORDS, None
     day = (datetime.now(UTC) - timedelta(days=3)).date()
@@ -90,6 +99,14 @@ def questions(client: Client) -> Iterator[tuple[str, str, Any]]:
         "budget_id": f"budget_id={BUDGET_ID}",
         "dates": f"start_date=2000-01-01&end_date={day}",
         "nothing matches": "component=nobody",
+        "component and cost_basis": "component=c7&cost_basis=partial",
+        "component and model": "component=c7&model=gpt-4o-mini",
+        "provider and task_type": "provider=openai&task_type=chat",
+        "budget_id and component": f"budget_id={BUDGET_ID}&component=c7",
+        "budget_id and cost_basis": f"budget_id={BUDGET_ID}&cost_basis=partial",
+        "provider and model, seldom together": "provider=openai&model=claude-sonnet-4-5",
+        "component and model, never together": "component=c7&model=claude-sonnet-4-5",
+        "provider, model and dates": f"provider=openai&model=claude-sonnet-4-5&end_date={day}",
     }.items():
         yield f"records, {name}", f"{RECORDS}?{query}", None
     yield "records, deep by cursor", f"{RECORDS}?cursor={_deep(client)}", None
@@ -110,6 +127,11 @@ def questions(client: Client) -> Iterator[tuple[str, str, Any]]:
             asked = f"sort={sort}{query}"
             yield f"by {sort}, {name}", f"{RECORDS}?{asked}", None
             yield f"by {sort}, {name}, deep", f"{RECORDS}?{asked}&cursor={_deep(client, asked)}", None
+    for name, query in {
+        "provider and model, seldom together": "provider=openai&model=claude-sonnet-4-5",
+        "model and cost_basis": "model=gpt-4o-mini&cost_basis=partial",
+    }.items():
+        yield f"records, deep by cursor, {name}", f"{RECORDS}?{query}&cursor={_deep(client)}", None
 
 
 def _deep(client: Client, asked: str = "") -> str:

@@ -58,4 +58,4 @@ async def test_questions_are_measured_over_right_figures() -> None:
     _, table, complaints = await measured("benchmarks.queries", "3000")
 
     assert "3,000 records, 0 differences" in table, complaints
-    assert table.count("| met |") + table.count("| missed |") == 61
+    assert table.count("| met |") + table.count("| missed |") == 83

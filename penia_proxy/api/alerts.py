@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 
+from penia_proxy.api.advice import Warned
 from penia_proxy.api.endpoint import Call, Endpoint, violation
 from penia_proxy.api.fields import Filter, Nothing, Page, Paged, Sent, Shown
 from penia_proxy.api.services import Services
@@ -23,7 +24,7 @@ from penia_proxy.config import AlertsConfig
 from penia_proxy.errors import Conflict, NotFound, StoreUnavailable
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.alerts import AlertFilter, Notification, NotificationState
-from penia_proxy.watch.settings import NAME, alert_settings, with_changes
+from penia_proxy.watch.settings import NAME, InForce, in_force, with_changes
 from penia_proxy.watch.shapes import alert_json
 
 HIDDEN = "/…"
@@ -107,6 +108,7 @@ class SettingsShown(Shown):
     log: bool
     email: EmailShown | None
     webhooks: list[WebhookShown]
+    warnings: Annotated[list[Warned], Field(description="What was changed by an earlier version, and is refused now.")]
 
 
 class WebhookBody(Sent):
@@ -139,6 +141,7 @@ class SettingsBody(Sent):
     log: bool | None = None
     email: EmailBody | None = None
     webhooks: list[WebhookBody] | None = None
+    warnings: Annotated[list[Any] | None, Field(description="As they were shown; they change nothing.")] = None
 
 
 class TrialShown(Shown):
@@ -198,7 +201,8 @@ async def _named(services: Services, path: Mapping[str, str]) -> Alert:
 
 async def get_settings(call: Call[Nothing, Nothing]) -> dict[str, Any]:
     """Show which alerts there are, and who is told."""
-    return _settings_json(await alert_settings(call.services.ledger, call.services.config.alerts))
+    changed = await call.services.ledger.alerts.setting(NAME) or {}
+    return _settings_json(in_force(call.services.config.alerts, changed))
 
 
 async def change_settings(call: Call[Nothing, SettingsBody]) -> dict[str, Any]:
@@ -206,24 +210,24 @@ async def change_settings(call: Call[Nothing, SettingsBody]) -> dict[str, Any]:
     return _settings_json(await call.services.unbroken(_change(call.services, call.body)))
 
 
-async def _change(services: Services, body: SettingsBody) -> AlertsConfig:
+async def _change(services: Services, body: SettingsBody) -> InForce:
     async with services.budget_edits:
-        present = await alert_settings(services.ledger, services.config.alerts)
-        earlier = await services.ledger.alerts.setting(NAME) or {}
-        changes = {**earlier, **_changes(body, present)}
+        config, earlier = services.config.alerts, await services.ledger.alerts.setting(NAME) or {}
+        present = in_force(config, earlier)
+        changes = _changes(body, present.settings)
         try:
-            settings = with_changes(services.config.alerts, changes)
+            settings = with_changes(config, {**present.changed, **changes})
         except ValidationError as error:
             raise violation(error, what="settings") from None
-        await services.ledger.save_setting(NAME, changes)
+        await services.ledger.save_setting(NAME, {**earlier, **changes})
         services.alerts.take(settings)
         services.notifier.take(settings)
-        return settings
+        return in_force(config, {**earlier, **changes})
 
 
 def _changes(body: SettingsBody, present: AlertsConfig) -> dict[str, Any]:
     """Return what is to be kept of a body: what it names, with what it leaves to the present put in."""
-    named = body.model_dump(exclude_unset=True, by_alias=True)
+    named = body.model_dump(exclude_unset=True, exclude={"warnings"}, by_alias=True)
     if isinstance(named.get("email"), dict):
         named["email"] = {name: value for name, value in named["email"].items() if value is not None}
     if named.get("webhooks") is not None:
@@ -240,8 +244,8 @@ def _changes(body: SettingsBody, present: AlertsConfig) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None or name == "email"}
 
 
-def _settings_json(settings: AlertsConfig) -> dict[str, Any]:
-    mail = settings.email
+def _settings_json(found: InForce) -> dict[str, Any]:
+    settings, mail = found.settings, found.settings.email
     return {
         "thresholds": list(settings.thresholds),
         "forecast": settings.forecast,
@@ -260,6 +264,7 @@ def _settings_json(settings: AlertsConfig) -> dict[str, Any]:
             }
             for webhook in settings.webhooks
         ],
+        "warnings": found.refused,
     }
 
 

@@ -3,7 +3,8 @@ Top a budget up.
 
 Its one job: `/api/v1/budgets/{id}/grants`: give the present window of a budget more, and list what was given.
 Rules: a grant is in force when, and only when, the ledger has it: the book takes it in the step after the
-acknowledgement. It is never taken back; one that should end sooner than its window says when.
+acknowledgement. It is never taken back; one that should end sooner than its window says when. A `grant_id` counts once,
+as a `record_id` does in `posting`.
 """
 
 from dataclasses import replace
@@ -14,8 +15,8 @@ from pydantic import Field, StringConstraints
 
 from penia_proxy.api.budgets import ACTOR, budget_named, in_force
 from penia_proxy.api.closing import answered, answered_by
-from penia_proxy.api.endpoint import Call, Endpoint, wrong_field
-from penia_proxy.api.fields import Instant, Line, Nothing, Page, Paged, PeriodName, Sent, Shown
+from penia_proxy.api.endpoint import Call, Endpoint, Reply, wrong_field
+from penia_proxy.api.fields import Instant, Line, Nothing, Page, Paged, PeriodName, RecordId, Sent, Shown
 from penia_proxy.api.services import Services
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.grants import Grant
@@ -39,6 +40,7 @@ class GrantBody(Sent):
     amount: Granted
     reason: Reason
     expires_at: Annotated[Instant | None, Field(description="From then on it no longer counts.")] = None
+    grant_id: Annotated[RecordId | None, Field(description="The grant's: the same again counts once.")] = None
 
 
 class GrantShown(Shown):
@@ -71,16 +73,25 @@ async def list_grants(call: Call[Paged, Nothing]) -> dict[str, Any]:
     }
 
 
-async def give_grant(call: Call[Nothing, GrantBody]) -> dict[str, Any]:
+async def give_grant(call: Call[Nothing, GrantBody]) -> Reply:
     """Top the present window of a budget up."""
-    return await call.services.unbroken(_give(call.services, budget_named(call.services, call.path), call.body))
+    budget = budget_named(call.services, call.path)
+    grant, created = await call.services.unbroken(_give(call.services, budget, call.body))
+    return Reply(grant_json(grant, budget, call.services.clock.now()), 201 if created else 200)
 
 
-async def _give(services: Services, named: Budget, body: GrantBody) -> dict[str, Any]:
+async def _give(services: Services, named: Budget, body: GrantBody) -> tuple[Grant, bool]:
+    """Return the grant, and whether it was given now."""
     async with services.budget_edits:
+        if body.grant_id is not None and (known := await services.ledger.rulings.grant(body.grant_id)) is not None:
+            asked = (named.budget_id, body.period, nanos_of_usd(body.amount), body.reason, body.expires_at)
+            if asked != (known.budget_id, known.period, known.amount_nanos, known.reason, known.expires_at):
+                raise Conflict(f"The grant id {body.grant_id!r} was used before, for another grant.")
+            return known, False
         budget = services.book.get(named.budget_id) or named  # as it is now that nobody else changes it
         now = services.clock.now()
         grant = grant_of(budget, body.period, nanos_of_usd(body.amount), now, body.reason, body.expires_at)
+        grant = replace(grant, grant_id=body.grant_id or grant.grant_id)
         approval = await answered_by(services, budget, grant.period, grant.amount_nanos, now)
         if approval is None:
             await services.ledger.give(grant, ACTOR)
@@ -91,7 +102,7 @@ async def _give(services: Services, named: Budget, body: GrantBody) -> dict[str,
         in_force(services, budget.ruled(grant, now))
         if approval is not None:
             answered(services, approval)
-    return grant_json(grant, budget, now)
+    return grant, True
 
 
 def grant_of(
@@ -156,6 +167,7 @@ ENDPOINTS = (
         body=GrantBody,
         response=GrantShown,
         status=201,
+        also=(200,),
         errors=(Conflict, StoreUnavailable),
     ),
 )

@@ -40,7 +40,9 @@ class Records(Page[RecordShown]):
     """Records, in the order asked for."""
 
     total_exact: Annotated[bool, Field(description="False: there are more than `total`, the most that is counted.")]
-    top_usage: list[TopUsage]
+    top_usage: Annotated[
+        list[TopUsage], Field(description="Of the newest 2,000 that match; of all, where several things are named.")
+    ]
     next_cursor: Annotated[str | None, Field(description="Ask with it for what follows; null: nothing does.")]
 
 
@@ -95,7 +97,7 @@ async def list_records(call: Call[RecordsQuery, Nothing]) -> dict[str, Any]:
     asked = filter_of(query, Span(query.start_date, query.end_date))
     await ledger.caught_up()
     order = ORDERS[query.sort]
-    page = await ledger.queries.records(asked, order=order, page=query.page, limit=query.limit, cursor=query.cursor)
+    page = await ledger.lists.records(asked, order=order, page=query.page, limit=query.limit, cursor=query.cursor)
     top = await ledger.summaries.top_usage(asked, TOP_USAGE)
     return {
         "items": [record_json(record) for record in page.records],

@@ -29,6 +29,7 @@ from penia_proxy.gateway.downstream import Downstream
 from penia_proxy.gateway.drains import Drains
 from penia_proxy.gateway.holding import Books, Holding
 from penia_proxy.gateway.incoming import Incoming
+from penia_proxy.gateway.naming import Naming
 from penia_proxy.gateway.planning import Plan, dialect_of, plan_of, upstream_of
 from penia_proxy.gateway.pricing import Pricing
 from penia_proxy.gateway.providers import Upstream
@@ -90,7 +91,8 @@ class Proxy:
     ) -> None:
         self._books = books
         self._drains = Drains()
-        self._works = Works(books)
+        self._naming = Naming()
+        self._works = Works(books, self._naming)
         self._deadlines = Deadlines(asyncio.get_running_loop())
         self._door = Door(server)
         self._sockets = Sockets(books.clock)
@@ -99,6 +101,7 @@ class Proxy:
     def take(self, upstreams: Mapping[str, Upstream], prices: PriceBook, server: ServerConfig) -> None:
         """Take a configuration, in one step; calls under way keep what they began with."""
         self._upstreams = upstreams
+        self._naming.take(upstreams)
         self._pricing = Pricing(self._books, prices)
         self._server = self._door.limits = server
         self._body_bytes_max = int(server.max_body_mb * MEGABYTE)

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from penia_proxy.budget.bill import Bill
+from penia_proxy.budget.record import UsageRecord
 from penia_proxy.errors import PeniaError
 from penia_proxy.gateway.booking import Claim, stated
 from penia_proxy.gateway.charging import Payer, charge, correct, give_way
 from penia_proxy.gateway.holding import Books, Holding
+from penia_proxy.gateway.naming import Naming
 from penia_proxy.gateway.upstream import ReachedError
 from penia_proxy.wire.call import Noted, Reading, Work
 
@@ -81,8 +83,11 @@ class _Void:
 class Works:
     """All work of one gateway that has a name at its provider."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, naming: Naming) -> None:
         self._books = books
+        self.key = naming.key
+        """Of a provider and a name."""
+        self._keys = naming.keys
         self._waiting: dict[str, _Waiting] = {}
         self._billed: OrderedDict[str, float] = OrderedDict()
         """When another answer stated each bill, on the monotonic clock; 0 where its call's own did."""
@@ -101,15 +106,15 @@ class Works:
     def note(self, provider: str, noted: Mapping[str, Noted]) -> None:
         """Remember what an answer said."""
         for name, said in noted.items():
-            _keep(self._noted, _key(provider, name), said, NOTED_MAX)
+            _keep(self._noted, self.key(provider, name), said, NOTED_MAX)
 
     def noted(self, provider: str) -> Callable[[str], Noted | None]:
         """Return where to look up what answers of a provider said."""
-        return lambda name: self._noted.get(_key(provider, name))
+        return lambda name: self._noted.get(self.key(provider, name))
 
     def is_booking(self, provider: str, work: Work) -> bool:
         """Whether another answer has stated the bill, and it is not written yet."""
-        return _key(provider, work.name) in self._booking
+        return self.key(provider, work.name) in self._booking
 
     async def claim(self, provider: str, work: Work, hold: Holding, *, exact: bool) -> Claim:
         """
@@ -118,7 +123,7 @@ class Works:
         Waits only for a bill of the same name that is being written. One that is not ``exact`` leaves its key to be
         claimed by the answer that states it.
         """
-        key = _key(provider, work.name)
+        key = self.key(provider, work.name)
         while (other := self._booking.get(key)) is not None:
             await asyncio.wait({other})
         if self._told_since(key, hold):
@@ -131,7 +136,7 @@ class Works:
 
     async def wait(self, provider: str, work: Work, hold: Holding, payer: Payer, ask: Ask | None) -> None:
         """Keep the hold until a later answer states the bill; ``ask`` gets that answer where nobody else does."""
-        key = _key(provider, work.name)
+        key = self.key(provider, work.name)
         void = self._void.get(key)
         if self._told_since(key, hold):
             await hold.release()
@@ -151,13 +156,13 @@ class Works:
     async def told(self, payer: Payer, reading: Reading) -> None:
         """Book what an answer says of work that was asked for before. Raises StoreUnavailable."""
         for name, said in reading.noted.items():
-            if said.work and self._noted.get(_key(payer.provider, name)) != said:
+            if said.work and self._noted.get(self.key(payer.provider, name)) != said:
                 await self._named(payer, name, said.work)
         self.note(payer.provider, reading.noted)
         work = reading.work
         if work is None:
             return
-        waits_as = _key(payer.provider, work.waits_as or work.name)
+        waits_as = self.key(payer.provider, work.waits_as or work.name)
         if reading.complete:
             await self._billed_now(payer, work, waits_as, reading)
         elif reading.finished:
@@ -182,25 +187,25 @@ class Works:
         What a file without a known owner was billed is a record of its own. Now that the owner is known, what is held
         or was guessed for it gives way to that.
         """
-        key, waits_as = _key(payer.provider, file), _key(payer.provider, work)
+        key, waits_as = self.key(payer.provider, file), self.key(payer.provider, work)
         ledger = self._books.ledger
         await ledger.save_name(key, waits_as)
         async with self._alone(key):
-            billed = await ledger.billed(key)
+            billed = await self._recorded(key)
             if billed is None:
                 return
             self._remember(self._books.clock.monotonic(), waits_as)
             if (hold := self._taken(waits_as)) is not None:
                 await hold.release()
-            guess = await ledger.billed(waits_as)  # also of a hold that has just been given up
+            guess = await self._recorded(waits_as)  # also of a hold that has just been given up
             if guess is not None and guess.is_guess and billed.corrects != guess.record_id:
                 await give_way(self._books, guess, billed)
 
     async def _billed_now(self, payer: Payer, work: Work, waits_as: str, reading: Reading) -> None:
-        key = _key(payer.provider, work.name)
+        key = self.key(payer.provider, work.name)
         async with self._alone(key):
             if waits_as == key and key not in self._waiting and key not in self._billed:
-                waits_as = await self._books.ledger.queries.once_key_of(key) or key
+                waits_as = await self._owner_of(key) or key
             waiting = self._waiting.get(waits_as)
             if waiting is not None and not self._told_since(key, waiting.hold):
                 bill = await _priced(lambda: waiting.hold.bill(reading.parts, "reported"), reading)
@@ -217,15 +222,29 @@ class Works:
                 await late.release()
 
     async def _charge(self, payer: Payer, key: str, waits_as: str, reading: Reading) -> None:
-        earlier = await self._books.ledger.billed(key)
+        earlier = await self._recorded(key)
         if earlier is None and waits_as != key:
-            earlier = await self._books.ledger.billed(waits_as)
+            earlier = await self._recorded(waits_as)
         asked = reading.model or (earlier.model if earlier is not None else "")
         bill = await _priced(lambda: payer.bill(reading.parts, asked), reading)
         if earlier is None:
             earlier = await charge(self._books, payer, bill, once_key=key)
         if earlier is not None and earlier.is_guess:
             await correct(self._books, earlier, bill, key)
+
+    async def _recorded(self, key: str) -> UsageRecord | None:
+        """Return the record that has the bill of a key, or of what was the key before."""
+        for one in self._keys(key):
+            if (found := await self._books.ledger.billed(one)) is not None:
+                return found
+        return None
+
+    async def _owner_of(self, key: str) -> str | None:
+        """Return whose bill has this other name; what was its key before is looked for where that is."""
+        for one in self._keys(key):
+            if (found := await self._books.ledger.queries.once_key_of(one)) is not None:
+                return found
+        return None
 
     @asynccontextmanager
     async def _alone(self, key: str) -> AsyncIterator[None]:
@@ -314,7 +333,7 @@ class CallWorks:
 
     def key(self, reading: Reading) -> str | None:
         """Return the once-key of a bill without a hold, which the ledger has once."""
-        return None if reading.work is None else _key(self._payer.provider, reading.work.name)
+        return None if reading.work is None else self._works.key(self._payer.provider, reading.work.name)
 
 
 def _keep(kept: OrderedDict[str, T], key: str, value: T, most: int) -> None:
@@ -328,7 +347,3 @@ async def _priced(price: Callable[[], Bill], reading: Reading) -> Bill:
     """Return the bill of a reading; that of a batch's thousands of answers is reckoned beside the event loop."""
     bill = await asyncio.to_thread(price) if len(reading.parts) > PARTS_INLINE_MAX else price()
     return stated(bill, reading.cost_usd)
-
-
-def _key(provider: str, name: str) -> str:
-    return f"{provider}:{name}"

@@ -4,8 +4,8 @@ Say where figures are read from.
 Its one job: the statements that yield the cells (day, hour, groupings and measures) of what a filter asks for, exact
 to its instants.
 Rules: whole units are read from `folds`, as few as they are, so that a summary grows neither with hours nor with calls;
-what is not folded yet and the hours at both ends from `rollups`; broken hours, and what none of these tells apart (a
-budget, a cost basis), from the records. Each cell is read once: it is folded, or behind `folded_until`.
+what is not folded yet and the hours at both ends from `rollups`, and broken hours from the records. Each cell is read
+once: it is folded, or behind `folded_until`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,15 +18,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penia_proxy.budget.usage import UNPRICED_COUNTS
 from penia_proxy.clock import from_iso, iso
-from penia_proxy.ledger.days import DAY, UNITS, Parts, Span, hours_of, parted, units_of
+from penia_proxy.ledger.days import DAY, UNITS, Span, hours_of, parted, units_of
 from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
 from penia_proxy.ledger.rows import MEASURES, RollupKey
-from penia_proxy.ledger.schema import folded_until, folds, folds_by_name, rollups, usage_records
+from penia_proxy.ledger.schema import budget_sets, folded_until, folds, folds_by_name, rollups, usage_records
 
 KEY = tuple(rollups.primary_key)
 _DAY = UNITS["day"]
 _HOUR = len("2026-11-23T10")
 UNTOLD = ""
+ANY = ""
 _NOWHEN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -60,12 +61,12 @@ class Cells:
         self._folded = extent.folded
         # Within the days there are, so that a span since 1970 is not made of all of them.
         span = Span(max(asked.start or extent.start, extent.start), min(asked.end or extent.end, extent.end))
-        if asked.budget_id is not None or asked.cost_bases:
-            self._parts = Parts(None, (), (span,))
-        else:
-            self._parts = hours_of(span) if by_hour else parted(span)
-        self.by_name = not any(asked.among(grouping) for grouping in GROUPINGS)
+        self._parts = hours_of(span) if by_hour else parted(span)
+        self._named = named = [grouping for grouping in GROUPINGS if asked.among(grouping)]
+        self.by_name = not named
         """Whether it is of all names, so that it need not be known which of them go together."""
+        self.fewest: Grouping = named[0] if len(named) == 1 else "provider"
+        """What to tell apart where nothing need be: the names of one grouping that are asked for, or some."""
 
     def unfolded(self) -> list[Select[Any]]:
         """Return day, hour, groupings and measures of what is not read from folds: at least one statement."""
@@ -79,17 +80,19 @@ class Cells:
         """
         Return the same of the rest; UNTOLD are hours, and days where these are not asked for.
 
-        ``only``: no other grouping is told apart, if it is `by_name`; that is less to read.
+        ``only``: no other grouping is told apart, if none is asked for either; that is less to read.
         """
         units = self._parts.units
         if units is None:
             return []
-        if only is None or not self.by_name:
+        if only is None or self._named not in ([], [only]):
             names = (folds.c[name] for name in GROUPINGS)
-            return [_of_folds(folds, names, units, by_day=by_day).where(*_chosen(self._asked, folds.c))]
+            return [_of_folds(folds, self._asked, names, units, by_day=by_day)]
         columns = folds_by_name.c
-        named = _of_folds(folds_by_name, [columns.name.label(only)], units, by_day=by_day)
-        return [named.where(columns.grouping == only)]
+        any_name = RecordFilter(cost_bases=self._asked.cost_bases, budget_id=self._asked.budget_id)
+        named = _of_folds(folds_by_name, any_name, [columns.name.label(only)], units, by_day=by_day)
+        values = self._asked.among(only)
+        return [named.where(columns.grouping == only, *([columns.name.in_(values)] if values else ()))]
 
     def _behind(self, units: Span) -> Select[Any]:
         """Return the cells of whole units that are not folded yet."""
@@ -106,13 +109,15 @@ def newest_of(asked: RecordFilter, number: int) -> Subquery:
     return matches.order_by(moment.desc(), seq.desc()).limit(number).subquery("cells")
 
 
-def _of_folds(table: Table, names: Iterable[ColumnElement[str]], units: Span, *, by_day: bool) -> Select[Any]:
+def _of_folds(
+    table: Table, asked: RecordFilter, names: Iterable[ColumnElement[str]], units: Span, *, by_day: bool
+) -> Select[Any]:
     return select(
         (func.substr(table.c.span, 1, _DAY) if by_day else literal(UNTOLD)).label("day"),
         literal(UNTOLD).label("hour"),
         *names,
         *(table.c[name] for name in MEASURES),
-    ).where(table.c.span.in_(units_of(units, by_day=by_day)))
+    ).where(*in_folds(asked, table.c), table.c.span.in_(units_of(units, by_day=by_day)))
 
 
 def _of_rollups(asked: RecordFilter, span: Span, *, since: ColumnElement[bool] | None = None) -> Select[Any]:
@@ -121,11 +126,31 @@ def _of_rollups(asked: RecordFilter, span: Span, *, since: ColumnElement[bool] |
         func.substr(hour, 1, _DAY).label("day"),
         func.substr(hour, 1, _HOUR).label("hour"),
         *(rollups.c[name] for name in (*GROUPINGS, *MEASURES)),
-    ).where(hour >= iso(span.start) if since is None else since, hour < iso(span.end), *_chosen(asked, rollups.c))
+    ).where(
+        hour >= iso(span.start) if since is None else since,
+        hour < iso(span.end),
+        *in_rollups(asked),
+    )
 
 
-def _chosen(asked: RecordFilter, columns: Any) -> list[ColumnElement[bool]]:
-    return [columns[grouping].in_(values) for grouping in GROUPINGS if (values := asked.among(grouping))]
+def in_folds(asked: RecordFilter, columns: Any) -> Iterator[ColumnElement[bool]]:
+    """Return which rows of a table of folds are of what is asked for; names where the table tells them apart."""
+    yield columns.budget_id == (asked.budget_id or ANY)
+    yield columns.cost_basis.in_(asked.cost_bases or (ANY,))
+    yield from _named(asked, columns)
+
+
+def in_rollups(asked: RecordFilter) -> Iterator[ColumnElement[bool]]:
+    """Return which rollups are of what is asked for."""
+    yield from _named(asked, rollups.c)
+    if asked.cost_bases:
+        yield rollups.c.cost_basis.in_(asked.cost_bases)
+    if asked.budget_id is not None:
+        yield rollups.c.set_id.in_(select(budget_sets.c.set_id).where(budget_sets.c.budget_id == asked.budget_id))
+
+
+def _named(asked: RecordFilter, columns: Any) -> Iterator[ColumnElement[bool]]:
+    return (columns[grouping].in_(values) for grouping in GROUPINGS if (values := asked.among(grouping)))
 
 
 def _of_records(asked: RecordFilter, start: datetime | None, end: datetime | None) -> Select[Any]:
@@ -146,6 +171,7 @@ def measures_of_records() -> Iterator[ColumnElement[Any]]:
     """Return what one record adds to each of MEASURES; `rows.measures_of` says the same in Python."""
     columns = usage_records.c
     special: dict[str, ColumnElement[Any]] = {
+        "record_count": literal(1),
         "request_count": case((columns.corrects.is_(None), literal(1)), else_=literal(0)),
         "cost_nanos": func.coalesce(columns.cost_nanos, 0),
         "unpriced_count": case(UNPRICED_COUNTS, value=columns.cost_basis, else_=literal(0)),

@@ -31,6 +31,7 @@ from penia_proxy.ledger.file import FileLock, open_for_writing
 from penia_proxy.ledger.folding import GRACE
 from penia_proxy.ledger.gauges import Gauges
 from penia_proxy.ledger.history import History
+from penia_proxy.ledger.lists import Lists
 from penia_proxy.ledger.moves import (
     Append,
     Barrier,
@@ -88,6 +89,7 @@ class Ledger:
         self.correcting = asyncio.Lock()
         """Held from reading what a call has come to, to the acknowledged correction of it."""
         self.queries = Queries(engine)
+        self.lists = Lists(engine)
         self.summaries = Summaries(engine)
         self.rulings = Rulings(engine)
         self.history = History(engine)

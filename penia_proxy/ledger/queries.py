@@ -1,18 +1,18 @@
 """
 Read the ledger.
 
-Its one job: budgets, tallies and usage records, each answer from one snapshot.
-Rules: reads are read-only connections of their own and never wait for the writer. Lists are in one of `orders`; every
-filter has an index in the order of time, and `dearest` lists by cost.
+Its one job: budgets, tallies and single usage records, each answer from one snapshot; what a filter of records is.
+Rules: reads are read-only connections of their own and never wait for the writer. Every filter has an index in the
+order of time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import Column, ColumnElement, FromClause, RowMapping, Select, event, func, select, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, FromClause, RowMapping, Select, event, func, select, union_all
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
@@ -24,22 +24,12 @@ from penia_proxy.budget.usage import BATCH_TIER
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import Period
-from penia_proxy.errors import InvalidRequest
-from penia_proxy.ledger.dearest import Matching, Piece, by_cost
-from penia_proxy.ledger.orders import NEWEST_FIRST, Order
 from penia_proxy.ledger.rows import TALLIED, budget_from, record_of
 from penia_proxy.ledger.schema import budgets, charges, other_names, spend, usage_records
 
 READERS_MAX = 4
 WAIT_S = 10.0
 """How long a question waits for one of twice as many connections."""
-OFFSET_MAX = 10_000_000
-COUNTED_MAX = 10_000
-"""
-Matches of a filter that are counted: an index is walked so far in a few ms, and over ten million in a second. The
-number of all records is known without counting. Elasticsearch stops there by default, too:
-https://www.elastic.co/guide/en/elasticsearch/reference/7.1/search-request-track-total-hits.html
-"""
 _BEYOND = "\U0010ffff"
 """Sorts behind whatever a name goes on with."""
 
@@ -77,17 +67,12 @@ class RecordFilter:
             "task_type": self.task_types,
         }[grouping]
 
-
-class RecordPage(NamedTuple):
-    """One page of a list, in its order."""
-
-    records: list[UsageRecord]
-    total: int
-    """All matches, on whatever page; COUNTED_MAX where there are more."""
-    exact: bool
-    """Whether ``total`` is all of them."""
-    next_cursor: str | None
-    """What to ask with for the records after these; None at the end."""
+    @property
+    def kinds(self) -> list[str]:
+        """Return what it names, of ``budget_id``, ``cost_basis`` and the groupings."""
+        found: list[str] = [] if self.budget_id is None else ["budget_id"]
+        found += ["cost_basis"] if self.cost_bases else []
+        return [*found, *(grouping for grouping in GROUPINGS if self.among(grouping))]
 
 
 class PastCall(NamedTuple):
@@ -146,11 +131,11 @@ def source(asked: RecordFilter) -> tuple[FromClause, Column[Any], Column[Any]]:
 def conditions(
     asked: RecordFilter,
     moment: ColumnElement[str],
-    columns: ReadOnlyColumnCollection[str, Any] = usage_records.c,
+    columns: Mapping[str, ColumnElement[Any]] | ReadOnlyColumnCollection[str, Any] = usage_records.c,
 ) -> list[ColumnElement[bool]]:
     """Return what the records asked for have in common."""
     found = [_any_of(columns[grouping], asked.among(grouping)) for grouping in GROUPINGS]
-    found.append(_any_of(columns.cost_basis, asked.cost_bases))
+    found.append(_any_of(columns["cost_basis"], asked.cost_bases))
     if asked.budget_id is not None:
         found.append(charges.c.budget_id == asked.budget_id)
     if asked.start is not None:
@@ -171,40 +156,6 @@ class Queries:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-
-    async def records(
-        self,
-        asked: RecordFilter,
-        *,
-        order: Order = NEWEST_FIRST,
-        page: int = 1,
-        limit: int = 20,
-        cursor: str | None = None,
-    ) -> RecordPage:
-        """
-        Return one page.
-
-        A ``cursor`` (of an earlier page, in the same order) replaces ``page`` and costs the same however deep. Raises
-        InvalidRequest for one that is not ours.
-        """
-        if page * limit > OFFSET_MAX:
-            raise InvalidRequest("that page is too deep to count to: follow next_cursor")
-        after = None if cursor is None else order.position_of(cursor)
-        # One more than is shown tells whether another page follows.
-        piece = Piece(order, after, 0 if after else (page - 1) * limit, limit + 1)
-        async with self._engine.connect() as connection:
-            total = int(await connection.scalar(counting(asked)) or 0)
-            if order.column == "timestamp":
-                rows = (await connection.execute(listing(asked, piece))).mappings().all()
-            else:
-                rows = await by_cost(connection, matching(asked, few=total <= COUNTED_MAX), piece)
-            budget_ids = await charged(connection, [row["seq"] for row in rows])
-        records = [record_of(row, budget_ids.get(row["seq"], ())) for row in rows[:limit]]
-        last = rows[limit - 1] if len(rows) > limit else None
-        cursor = last and order.cursor_of(last)
-        if asked != RecordFilter() and total > COUNTED_MAX:
-            return RecordPage(records, COUNTED_MAX, exact=False, next_cursor=cursor)
-        return RecordPage(records, total, exact=True, next_cursor=cursor)
 
     async def record(self, record_id: str) -> UsageRecord | None:
         """Return one record."""
@@ -284,49 +235,6 @@ class Queries:
         )
         async with self._engine.connect() as connection:
             return [_past(row) for row in (await connection.execute(statement)).mappings()]
-
-
-def listing(asked: RecordFilter, piece: Piece) -> Select[Any]:
-    """Return the statement of a piece in an order of time."""
-    where, moment, seq = source(asked)
-    statement = select(usage_records).select_from(where).where(*conditions(asked, moment))
-    place, is_down = tuple_(moment, seq), piece.order.descending
-    if piece.after is not None:
-        after = tuple_(*piece.after)
-        statement = statement.where(place < after if is_down else place > after)
-    columns = (moment.desc(), seq.desc()) if is_down else (moment.asc(), seq.asc())
-    return statement.order_by(*columns).limit(piece.limit).offset(piece.offset)
-
-
-def matching(asked: RecordFilter, *, few: bool) -> Matching:
-    """Return what `dearest` is asked for."""
-    where, moment, seq = source(asked)
-    kinds = RecordFilter(providers=asked.providers, models=asked.models, cost_bases=asked.cost_bases)
-    return Matching(
-        where,
-        seq,
-        conditions(asked, moment),
-        (kinds.providers, kinds.models, kinds.cost_bases),
-        by_kind=asked == kinds,
-        few=few,
-    )
-
-
-def counting(asked: RecordFilter) -> Select[Any]:
-    """
-    Return the statement of the number of matches, which is not counted further than one past COUNTED_MAX.
-
-    Of all records it is known: their numbers have no gaps.
-    """
-    if asked == RecordFilter():
-        newest, oldest = (select(end(usage_records.c.seq)).scalar_subquery() for end in (func.max, func.min))
-        return select(func.coalesce(newest - oldest + 1, 0))
-    where, moment, _ = source(asked)
-    wanted = conditions(asked, moment)
-    if asked == RecordFilter(budget_id=asked.budget_id, start=asked.start, end=asked.end) and asked.budget_id:
-        where = charges  # which says all that is asked
-    matches = select(moment).select_from(where).where(*wanted).limit(COUNTED_MAX + 1).subquery()
-    return select(func.count()).select_from(matches)
 
 
 async def charged(connection: AsyncConnection, seqs: Sequence[int]) -> dict[int, list[str]]:

@@ -24,6 +24,7 @@ from penia_proxy.config import BudgetSpec
 Row = Mapping[str, Any] | RowMapping
 
 MEASURES = (
+    "record_count",
     "request_count",
     "input_tokens",
     "cache_read_tokens",
@@ -125,6 +126,7 @@ def record_of(row: Row, budget_ids: Sequence[str]) -> UsageRecord:
 def measures_of(row: Row) -> tuple[int, ...]:
     """Return what a row of `usage_records` adds to its rollup, in the order of MEASURES."""
     return (
+        1,
         int(row["corrects"] is None),
         row["input_tokens"],
         row["cache_read_tokens"],
@@ -149,12 +151,15 @@ HOUR_WIDTH = len("2026-11-23T10:")
 HOUR_REST = "00:00.000000Z"
 
 
-RollupKey = tuple[str, str, str, str, str]
+RollupKey = tuple[str, str, str, str, str, str, int]
+"""Hour, component, provider, model, task type, cost basis, and the number of the set of budgets that were charged."""
 
 
-def rollup_key(row: Row) -> RollupKey:
-    """Return hour, component, provider, model and task type of a row of `usage_records`."""
-    return hour_of(row["timestamp"]), row["component"], row["provider"], row["model"], row["task_type"] or ""
+def rollup_key(row: Row, set_id: int) -> RollupKey:
+    """Return it for a row of `usage_records`."""
+    hour = hour_of(row["timestamp"])
+    names = row["component"], row["provider"], row["model"], row["task_type"] or ""
+    return (hour, *names, row["cost_basis"], set_id)
 
 
 def hour_of(timestamp: str) -> str:

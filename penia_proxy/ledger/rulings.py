@@ -180,6 +180,11 @@ class Rulings:
         rows, total = await self._page(asked, (grants.c.granted_at.desc(), grants.c.grant_id), page, limit)
         return Listed([_grant(row) for row in rows], total)
 
+    async def grant(self, grant_id: str) -> Grant | None:
+        """Return one grant."""
+        rows = await self._rows(select(grants).where(grants.c.grant_id == grant_id))
+        return _grant(rows[0]) if rows else None
+
     async def approvals(self, state: ApprovalState | None, now: datetime, *, page: int, limit: int) -> Listed:
         """Return requests for approval."""
         asked = select(approvals)

@@ -9,6 +9,7 @@ append-only, by triggers that the migrations create.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -54,8 +55,8 @@ def _count(name: str) -> Column[int]:
 
 def _measures() -> Iterator[Column[int]]:
     """Return what rollups sum, as `rows.MEASURES` names them."""
-    names = ("request_count", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
-    return (_count(name) for name in (*names, "reasoning_tokens", "cost_nanos", "unpriced_count"))
+    names = ("record_count", "request_count", "input_tokens", "cache_read_tokens", "cache_write_tokens")
+    return (_count(name) for name in (*names, "output_tokens", "reasoning_tokens", "cost_nanos", "unpriced_count"))
 
 
 def _maybe(name: str, kind: TypeEngine[float] | TypeEngine[int]) -> Column[float] | Column[int]:
@@ -187,26 +188,42 @@ spend = Table(
     sqlite_with_rowid=False,
 )
 
-rollups = Table(
-    "rollups",
+budget_sets = Table(
+    "budget_sets",  # which budgets were charged together; 0 has none, and is not here
     metadata,
-    Column("hour", Text, primary_key=True),
-    Column("component", Text, primary_key=True),
-    Column("provider", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("task_type", Text, primary_key=True),  # '' for none
-    *_measures(),
+    Column("set_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("budget_id", Text, ForeignKey("budgets.budget_id"), primary_key=True),
+    Index("budget_sets_of", "budget_id", "set_id"),
     sqlite_with_rowid=False,
 )
+
+
+def _names() -> Iterator[Column[str]]:
+    """Return what sums are told apart by that a record says itself; a task type that it does not say is ''."""
+    return (Column(name, Text, primary_key=True) for name in ("component", "provider", "model", "task_type"))
+
+
+def _cell() -> Iterator[Column[Any]]:
+    """Return the key of `rollups`."""
+    yield Column("hour", Text, primary_key=True)
+    yield from _names()
+    yield Column("cost_basis", Text, primary_key=True)
+    yield Column("set_id", BigInteger, primary_key=True, autoincrement=False)
+
+
+def _of() -> Iterator[Column[str]]:
+    """Return of which records a fold is: of what a budget was charged for, and of which basis; '' is any."""
+    return (Column(name, Text, primary_key=True) for name in ("budget_id", "cost_basis"))
+
+
+rollups = Table("rollups", metadata, *_cell(), *_measures(), sqlite_with_rowid=False)
 
 folds = Table(
     "folds",  # the rollups of a year, a month, ten days and a day; as far as `folded_until` says
     metadata,
+    *_of(),
     Column("span", Text, primary_key=True),  # as in `ledger.days`
-    Column("component", Text, primary_key=True),
-    Column("provider", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("task_type", Text, primary_key=True),
+    *_names(),
     *_measures(),
     sqlite_with_rowid=False,
 )
@@ -214,6 +231,7 @@ folds = Table(
 folds_by_name = Table(
     "folds_by_name",  # the same by a name of one grouping: fewer where many go together
     metadata,
+    *_of(),
     Column("grouping", Text, primary_key=True),
     Column("span", Text, primary_key=True),
     Column("name", Text, primary_key=True),
@@ -224,7 +242,7 @@ folds_by_name = Table(
 folded_until = Table(
     "folded_until",  # one row: the key of the last of `rollups` that is folded, in their order; at first before all
     metadata,
-    *(Column(name, Text, primary_key=True) for name in ("hour", "component", "provider", "model", "task_type")),
+    *_cell(),
 )
 
 alerts = Table(

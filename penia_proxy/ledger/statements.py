@@ -32,10 +32,12 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement, and_
 
 from penia_proxy.ledger.days import UNITS
+from penia_proxy.ledger.queries import GROUPINGS
 from penia_proxy.ledger.rows import MEASURES, TALLIED
 from penia_proxy.ledger.schema import (
     alerts,
     audit_log,
+    budget_sets,
     budgets,
     charges,
     folded_until,
@@ -127,6 +129,8 @@ FIND_BILLED = text_of(select(usage_records.c.record_id).where(usage_records.c.on
 
 ADD_SPEND = _add(spend, TALLIED)
 ADD_ROLLUP = _add(rollups, MEASURES)
+INSERT_BUDGET_SETS = Rows(insert_into(budget_sets))
+BUDGET_SETS = text_of(select(budget_sets).order_by(budget_sets.c.set_id, budget_sets.c.budget_id))
 CLEAR_SPEND = text_of(delete(spend).where(spend.c.budget_id == bindparam("budget_id")))
 
 NEWEST = text_of(select(func.max(usage_records.c.seq).label("seq")))
@@ -193,7 +197,7 @@ def _bound(before: str) -> Any:
 def _fold(cells: FromClause) -> tuple[str, str]:
     """Return what adds cells of `rollups` to `folds` and to `folds_by_name`, in every unit."""
     widths = union_all(*(select(literal_column(str(width)).label("width")) for width in UNITS.values())).subquery()
-    names = [column.name for column in _CELL[1:]]
+    told = told_of(cells)
 
     def added(to: Table, of: FromClause, **key: ColumnElement[str]) -> Select[Any]:
         key["span"] = func.substr(of.c.hour, literal_column("1"), widths.c.width)
@@ -201,12 +205,27 @@ def _fold(cells: FromClause) -> tuple[str, str]:
         return select(*columns).select_from(of.join(widths, true()))
 
     by_name = []
-    for name in names:
-        told_apart = (cells.c.hour, cells.c[name].label("name"))
-        sums = (func.sum(cells.c[measure]).label(measure) for measure in MEASURES)
+    for name in GROUPINGS:
+        told_apart = (told.c.budget_id, told.c.cost_basis, told.c.hour, told.c[name].label("name"))
+        sums = (func.sum(told.c[measure]).label(measure) for measure in MEASURES)
         named = select(*told_apart, *sums).group_by(*told_apart).subquery()
         by_name.append(added(folds_by_name, named, grouping=literal_column(f"'{name}'")))
-    return _add_selected(folds, added(folds, cells)), _add_selected(folds_by_name, union_all(*by_name))
+    return _add_selected(folds, added(folds, told)), _add_selected(folds_by_name, union_all(*by_name))
+
+
+def told_of(cells: FromClause) -> FromClause:
+    """Return each cell as one of any budget and of each that was charged, and these of any basis and of its own."""
+    said = [column for column in cells.c if column.name not in ("cost_basis", "set_id")]
+    anybody: ColumnElement[str] = literal_column("''")
+    found = [
+        select(budget_id.label("budget_id"), basis.label("cost_basis"), *said).select_from(where)
+        for budget_id, where in (
+            (anybody, cells),
+            (budget_sets.c.budget_id, cells.join(budget_sets, budget_sets.c.set_id == cells.c.set_id)),
+        )
+        for basis in (anybody, cells.c.cost_basis)
+    ]
+    return union_all(*found).subquery()
 
 
 def _add_selected(table: Table, found: Select[Any] | CompoundSelect[Any]) -> str:

@@ -6,16 +6,14 @@ Rule: SQLite adds up, so that what Python is given is what is answered: a row fo
 days. Where the figures are read from is `ledger.cells`'s.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, Self
 
 import orjson
 from sqlalchemy import ColumnElement, CompoundSelect, Select, desc, func, literal, select, union_all
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from penia_proxy.budget.reconciliation import Captured
 from penia_proxy.clock import from_iso, iso
@@ -62,12 +60,6 @@ class Sums:
         self.unpriced_count -= other.unpriced_count
 
 
-SLOW_MAX = 2
-"""
-Sums of one budget, or of one cost basis, that are made at a time: they are read from the records, and must not take all
-the connections that lists and summaries are read by.
-"""
-
 _FIGURES = tuple(figure.name for figure in fields(Sums))
 
 
@@ -98,20 +90,11 @@ class Summaries:
     """The ledger's sums."""
 
     engine: AsyncEngine = field(repr=False)
-    _slow: asyncio.Semaphore = field(init=False, repr=False, default_factory=lambda: asyncio.Semaphore(SLOW_MAX))
-
-    @asynccontextmanager
-    async def _connected(self, asked: RecordFilter) -> AsyncIterator[AsyncConnection]:
-        """Connect for a question; one that reads record by record waits for the others of its kind."""
-        async with AsyncExitStack() as stack:
-            if asked.budget_id is not None or asked.cost_bases:
-                await stack.enter_async_context(self._slow)
-            yield await stack.enter_async_context(self.engine.connect())
 
     async def summary(self, asked: RecordFilter) -> Summary:
         """Sum up what the filter asks for, by every grouping and by day, from one snapshot."""
         groups: dict[Any, dict[str, Sums]] = {kind: {} for kind in (*GROUPINGS, "day")}
-        async with self._connected(asked) as connection:
+        async with self.engine.connect() as connection:
             for kind, name, *figures in await connection.execute(summing(asked, await extent_of(connection))):
                 groups[kind][name] = Sums(*figures)
         days = groups.pop("day")
@@ -122,7 +105,7 @@ class Summaries:
 
     async def series(self, asked: RecordFilter, bucket: Bucket) -> dict[datetime, Sums]:
         """Return what the filter asks for by bucket; empty ones are absent."""
-        async with self._connected(asked) as connection:
+        async with self.engine.connect() as connection:
             rows = await connection.execute(bucketing(asked, await extent_of(connection), bucket))
             return {from_iso(start): Sums(*figures) for start, *figures in rows}
 
@@ -130,7 +113,7 @@ class Summaries:
         self, asked: RecordFilter, bucket: Bucket, grouping: Grouping, most: int
     ) -> dict[str | None, dict[datetime, Sums]]:
         """Return the same of the groups that cost ``most``, the dearest first, and at last of all others as None."""
-        async with self._connected(asked) as connection:
+        async with self.engine.connect() as connection:
             extent = await extent_of(connection)
             dearest = [row[0] for row in await connection.execute(ranking(asked, extent, grouping, most + 1))]
             found: dict[str | None, dict[datetime, Sums]] = {name: {} for name in dearest[:most]}
@@ -184,7 +167,7 @@ class Summaries:
 
     async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
         """Return what the filter asks for by UTC day and model."""
-        async with self._connected(asked) as connection:
+        async with self.engine.connect() as connection:
             rows = await connection.execute(capturing(asked, await extent_of(connection)))
             return [
                 Captured(date.fromisoformat(day), model, sums.cost_nanos, sums.request_count, sums.unpriced_count)
@@ -227,18 +210,14 @@ class Summaries:
             return {name: nanos for name, _, nanos in rows}
 
     async def top_usage(self, asked: RecordFilter, limit: int) -> list[TopUsage]:
-        """Return the models that cost most, then used most, among the newest TOP_OF matches."""
-        cells = newest_of(asked, TOP_OF)
-        requests, cost = func.sum(cells.c.request_count), func.sum(cells.c.cost_nanos)
-        tokens = func.sum(cells.c.input_tokens + cells.c.output_tokens)
-        statement = (
-            select(cells.c.model, cells.c.provider, requests, tokens, cost)
-            .group_by(cells.c.provider, cells.c.model)
-            .order_by(cost.desc(), tokens.desc(), cells.c.provider, cells.c.model)
-            .limit(limit)
-        )
+        """
+        Return the models that cost most, then used most, among the newest TOP_OF matches.
+
+        Of what names several things: among all matches. The newest of these may be far apart.
+        """
         async with self.engine.connect() as connection:
-            return [TopUsage(*row) for row in await connection.execute(statement)]
+            extent = await extent_of(connection) if len(asked.kinds) > 1 else None
+            return [TopUsage(*row) for row in await connection.execute(topping(asked, extent, limit))]
 
 
 def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
@@ -253,7 +232,7 @@ def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
         rest = cells.folded(by_day=False, only=grouping) if cells.by_name else []
         said.append(_added([known.select(), *rest], grouping, kind=grouping))
     told = known.select().where(known.c.day != UNTOLD)
-    return union_all(*said, _added([told, *cells.folded(by_day=True, only="provider")], "day", kind="day"))
+    return union_all(*said, _added([told, *cells.folded(by_day=True, only=cells.fewest)], "day", kind="day"))
 
 
 def bucketing(
@@ -261,7 +240,7 @@ def bucketing(
 ) -> Select[Any]:
     """Return the statement of figures over time: (of some names of a grouping: name,) bucket and figures."""
     cells = Cells(asked, extent, by_hour=bucket == "hour")
-    by = grouping or "provider"  # of which there are few
+    by = grouping or cells.fewest
     parts = [*cells.unfolded(), *cells.folded(by_day=True, only=by)]
     if grouping is None:
         return _added(parts, bucket)
@@ -279,6 +258,23 @@ def capturing(asked: RecordFilter, extent: Extent) -> Select[Any]:
     """Return the statement of figures by day and model."""
     cells = Cells(asked, extent)
     return _added([*cells.unfolded(), *cells.folded(by_day=True)], "day", "model").order_by("day", "model")
+
+
+def topping(asked: RecordFilter, extent: Extent | None, limit: int) -> Select[Any]:
+    """Return the statement of a list's ranking; ``extent``: of all that match."""
+    if extent is None:
+        cells = newest_of(asked, TOP_OF)
+    else:
+        every = Cells(asked, extent)
+        cells = _added([*every.unfolded(), *every.folded(by_day=False)], "provider", "model").subquery("cells")
+    requests, cost = func.sum(cells.c.request_count), func.sum(cells.c.cost_nanos)
+    tokens = func.sum(cells.c.input_tokens + cells.c.output_tokens)
+    return (
+        select(cells.c.model, cells.c.provider, requests, tokens, cost)
+        .group_by(cells.c.provider, cells.c.model)
+        .order_by(cost.desc(), tokens.desc(), cells.c.provider, cells.c.model)
+        .limit(limit)
+    )
 
 
 def _component_hours(*which: ColumnElement[bool]) -> Select[Any]:

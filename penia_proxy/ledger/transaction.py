@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -37,6 +39,10 @@ from penia_proxy.ledger.rows import (
     record_row,
     rollup_key,
 )
+from penia_proxy.ledger.schema import rollups
+
+BudgetSet = tuple[str, ...]
+"""In the order of their ids, whichever was the most specific."""
 
 
 @dataclass(slots=True)
@@ -53,6 +59,8 @@ class Known:
     """What fingerprints are made with."""
     folded_until: RollupKey
     """The last of the rollups that are folded."""
+    sets: dict[BudgetSet, int]
+    """The numbers of the sets of budgets that were charged together."""
 
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> "Known":
@@ -64,6 +72,7 @@ class Known:
             next(_rows(connection, sql.NEWEST))["seq"] or 0,
             bytes.fromhex(next(_rows(connection, sql.FIND_SECRET, name="fingerprints"))["value"]),
             folding.folded_until(connection),
+            _sets(connection),
         )
 
 
@@ -82,6 +91,7 @@ class Transaction:
         """Of the records of this transaction."""
         self._once_keys: set[str] = set()
         """Likewise."""
+        self._sets: dict[BudgetSet, int] = {}
         self._fresh()
 
     def _fresh(self) -> None:
@@ -92,6 +102,7 @@ class Transaction:
         self._records: list[dict[str, Any]] = []
         self._charges: list[dict[str, Any]] = []
         self._spend: dict[WindowKey, Tally] = {}
+        self._new_sets: list[dict[str, Any]] = []
         self._rollups: dict[RollupKey, list[int]] = {}
 
     def reserve(self, hold: Hold, *, unique: bool) -> None:
@@ -199,6 +210,7 @@ class Transaction:
         self._known.calendars.update(self._calendars)
         self._known.newest = self._seq
         self._known.folded_until = self._folded_until
+        self._known.sets.update(self._sets)
 
     def _is_open(self, hold_id: str) -> bool:
         return hold_id in self._opened or (hold_id in self._known.holds and hold_id not in self._closed)
@@ -253,9 +265,19 @@ class Transaction:
             for window in its_windows:
                 key = WindowKey(budget_id, window.period, window.start)
                 self._spend.setdefault(key, Tally()).add(amounts)
-        sums = self._rollups.setdefault(rollup_key(row), [0] * len(MEASURES))
+        cell = rollup_key(row, self._set_id(tuple(sorted(windows))))
+        sums = self._rollups.setdefault(cell, [0] * len(MEASURES))
         for index, amount in enumerate(measures_of(row)):
             sums[index] += amount
+
+    def _set_id(self, budget_ids: BudgetSet) -> int:
+        """Return the number of a set of budgets, which is given to it when it is charged for the first time."""
+        number = self._known.sets.get(budget_ids, self._sets.get(budget_ids))
+        if number is None:
+            number = len(self._known.sets) + len(self._sets)
+            self._sets[budget_ids] = number
+            self._new_sets += [{"set_id": number, "budget_id": budget_id} for budget_id in budget_ids]
+        return number
 
     def _recount(self, budget: Budget) -> None:
         """Make a budget's counters anew from its charges: the windows of its new calendar begin and end elsewhere."""
@@ -279,6 +301,7 @@ class Transaction:
         sql.INSERT_RECORDS.write(to, self._records)
         sql.INSERT_CHARGES.write(to, self._charges)
         sql.ADD_SPEND.write(to, _spend_rows(self._spend))
+        sql.INSERT_BUDGET_SETS.write(to, self._new_sets)
         sql.ADD_ROLLUP.write(to, _rollup_rows(self._rollups))
         late = {key: sums for key, sums in self._rollups.items() if key <= self._folded_until}
         folding.fold_again(to, _rollup_rows(late))
@@ -286,6 +309,9 @@ class Transaction:
 
     def _rows(self, statement: str, **parameters: object) -> Iterator[Row]:
         return _rows(self._connection, statement, **parameters)
+
+
+_ROLLUP = tuple(column.name for column in rollups.columns)
 
 
 def _used_before(hold: Hold, fingerprint: str | None) -> CallerError:
@@ -315,9 +341,16 @@ def _spend_rows(tallies: Mapping[WindowKey, Tally]) -> list[dict[str, Any]]:
     ]
 
 
-def _rollup_rows(rollups: Mapping[RollupKey, list[int]]) -> list[dict[str, Any]]:
-    names = ("hour", "component", "provider", "model", "task_type", *MEASURES)
-    return [dict(zip(names, (*key, *sums), strict=True)) for key, sums in rollups.items()]
+def _rollup_rows(sums_of: Mapping[RollupKey, list[int]]) -> list[dict[str, Any]]:
+    return [dict(zip(_ROLLUP, (*key, *sums), strict=True)) for key, sums in sums_of.items()]
+
+
+def _sets(connection: sqlite3.Connection) -> dict[BudgetSet, int]:
+    """Return the numbers of the sets there are, from 0, which is no budget's."""
+    rows = _rows(connection, sql.BUDGET_SETS)
+    return {(): 0} | {
+        tuple(row["budget_id"] for row in its): number for number, its in groupby(rows, itemgetter("set_id"))
+    }
 
 
 def _audit_row(budget: Budget, before: Row | None, audit: Mapping[str, Any], at: datetime) -> dict[str, Any]:

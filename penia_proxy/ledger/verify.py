@@ -26,6 +26,7 @@ from penia_proxy.ledger.queries import GROUPINGS
 from penia_proxy.ledger.rows import HOUR_REST, HOUR_WIDTH, MEASURES, TALLIED, budget_from, count
 from penia_proxy.ledger.schema import (
     APPEND_ONLY,
+    budget_sets,
     budgets,
     charges,
     folded_until,
@@ -36,6 +37,7 @@ from penia_proxy.ledger.schema import (
     spend,
     usage_records,
 )
+from penia_proxy.ledger.statements import told_of
 
 ROWS_AT_ONCE = 1000
 
@@ -188,11 +190,23 @@ def _of_needless_spend(connection: Connection, budget: Budget) -> Iterator[Diffe
 
 
 def _of_rollups(connection: Connection) -> Iterator[Difference]:
-    """Compare the rollups with the records of their hours."""
+    """Compare the rollups with the records of their hours, and the budgets of their sets with the charges."""
+    charged = select(charges.c.budget_id).where(charges.c.record_seq == usage_records.c.seq)
+    charged = charged.order_by(charges.c.budget_id).correlate(usage_records)
     hour = func.substr(usage_records.c.timestamp, 1, HOUR_WIDTH) + HOUR_REST
     names = (func.coalesce(usage_records.c[name], "") for name in GROUPINGS)
-    recomputed = _summed([hour, *names], measures_of_records())
-    yield from _side_by_side(connection, "rollup", _stored(rollups, KEY), recomputed, len(KEY))
+    recomputed = _summed([hour, *names, usage_records.c.cost_basis, _listed(charged)], measures_of_records())
+    its = select(budget_sets.c.budget_id).where(budget_sets.c.set_id == rollups.c.set_id)
+    its = its.order_by(budget_sets.c.budget_id).correlate(rollups)
+    stored = _stored(rollups, [*KEY[:-1], _listed(its)])
+    yield from _side_by_side(connection, "rollup", stored, recomputed, len(KEY))
+
+
+def _listed(budget_ids: Select[Any]) -> ColumnElement[str]:
+    """Return them as one text; '' where there are none."""
+    each = budget_ids.subquery()
+    listed = select(func.group_concat(each.c.budget_id, " ")).select_from(each).scalar_subquery()
+    return func.coalesce(listed, "")
 
 
 def _of_folds(connection: Connection) -> Iterator[Difference]:
@@ -201,26 +215,27 @@ def _of_folds(connection: Connection) -> Iterator[Difference]:
     if len(until) != 1:
         yield Difference("fold", "folded_until", f"{len(until)} rows", "1 row")
         return
+    of = [folds.c.budget_id, folds.c.cost_basis]
     cells = [folds.c[name] for name in GROUPINGS]
     width = func.length(folds.c.span)
     sums = [folds.c[name] for name in MEASURES]
     *_, shortest = UNITS.values()
-    key = [func.substr(rollups.c.hour, 1, shortest), *(rollups.c[name] for name in GROUPINGS)]
-    folded = tuple_(*KEY) <= tuple_(*until[0])
-    made = {shortest: _summed(key, (rollups.c[name] for name in MEASURES)).where(folded)}
+    told = told_of(select(rollups).where(tuple_(*KEY) <= tuple_(*until[0])).subquery()).c
+    key = [told.budget_id, told.cost_basis, func.substr(told.hour, 1, shortest), *(told[name] for name in GROUPINGS)]
+    made = {shortest: _summed(key, (told[name] for name in MEASURES))}
     for longer, shorter in pairwise(UNITS.values()):
-        made[longer] = _summed([func.substr(folds.c.span, 1, longer), *cells], sums).where(width == shorter)
+        made[longer] = _summed([*of, func.substr(folds.c.span, 1, longer), *cells], sums).where(width == shorter)
     for its_width, recomputed in made.items():
-        stored = _stored(folds, [folds.c.span, *cells]).where(width == its_width)
-        yield from _side_by_side(connection, "fold", stored, recomputed, len(KEY))
-    key = [folds_by_name.c.span, folds_by_name.c.grouping, folds_by_name.c.name]
+        stored = _stored(folds, [*of, folds.c.span, *cells]).where(width == its_width)
+        yield from _side_by_side(connection, "fold", stored, recomputed, len(key))
+    key = [folds_by_name.c[name] for name in ("budget_id", "cost_basis", "span", "grouping", "name")]
     for grouping in GROUPINGS:
         stored = _stored(folds_by_name, key).where(folds_by_name.c.grouping == grouping)
-        recomputed = _summed([folds.c.span, literal(grouping), folds.c[grouping]], sums)
+        recomputed = _summed([*of, folds.c.span, literal(grouping), folds.c[grouping]], sums)
         yield from _side_by_side(connection, "fold", stored, recomputed, len(key))
     for row in _streamed(connection, _stored(folds_by_name, key).where(folds_by_name.c.grouping.not_in(GROUPINGS))):
         stored_sums = tuple(row[len(key) :])
-        yield _difference("fold", " ".join(row[: len(key)]), MEASURES, stored_sums, None)
+        yield _difference("fold", _shown(row[: len(key)]), MEASURES, stored_sums, None)
 
 
 def _stored(table: Table, key: Sequence[ColumnElement[str]]) -> Select[Any]:
@@ -240,7 +255,12 @@ def _side_by_side(
     left, right = (_keyed(_streamed(connection, statement), width) for statement in (stored, recomputed))
     for key, ours, meant in _joined(left, right):
         if ours != meant:
-            yield _difference(what, " ".join(key), MEASURES, ours, meant)
+            yield _difference(what, _shown(key), MEASURES, ours, meant)
+
+
+def _shown(key: Sequence[str]) -> str:
+    """Return a key for people; - is none, or any."""
+    return " ".join(part or "-" for part in key)
 
 
 def _keyed(rows: Iterable[Row[Any]], width: int) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:

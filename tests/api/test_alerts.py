@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from penia_proxy.watch.alerts import Alerts
+from penia_proxy.watch.settings import alert_settings
 from tests.api.client import NOON, Api
 from tests.told import SECRET, hook, mailbox
 
@@ -125,6 +126,45 @@ async def test_settings_are_changed_and_kept(api: Api) -> None:
     await api.record(cost=0.3)
     await api.services.alerts.look()
     assert [alert["threshold_percent"] for alert in await listed(api)] == [25]
+
+
+async def test_what_an_earlier_version_allowed_is_named(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """Of stored settings what can be counts, the rest is named, in the log too, and stays until it is changed."""
+    before = (await api.get("/alerts/settings")).body
+    good, bad = ({"name": "ops", "url": "https://x.example/"}, {"name": "old", "url": "gopher://x.example/a-key"})
+    stored = {"thresholds": [25, 0], "colour": "red", "log": False, "webhooks": [bad, good], "email": {"to": []}}
+    await api.services.ledger.save_setting("alerts", stored)
+    found = (await api.get("/alerts/settings")).body
+    settings = await alert_settings(api.services.ledger, api.services.config.alerts)
+
+    fields = [one["field"] for one in found["warnings"]]
+    assert sorted(fields) == ["colour", "email", "thresholds", "webhooks.old"]
+    assert (found["thresholds"], found["log"], found["email"]) == (before["thresholds"], False, None)
+    assert [one["name"] for one in found["webhooks"]] == [one.name for one in settings.webhooks] == ["ops"]
+    assert all(f"{field} of alerts" in caplog.text for field in fields)
+    assert "a-key" not in caplog.text + str(found)
+
+    other = await api.put("/alerts/settings", {"thresholds": [30]})
+    assert (other.status, other.body["thresholds"], other.body["log"]) == (200, [30], False)
+    assert sorted(one["field"] for one in other.body["warnings"]) == ["colour", "email", "webhooks.old"]
+    kept = await api.services.ledger.alerts.setting("alerts")
+    assert kept == {**stored, "thresholds": [30]}
+
+    whole = await api.put("/alerts/settings", other.body)
+    assert [one["field"] for one in whole.body["warnings"]] == ["colour"]
+
+
+@pytest.mark.parametrize(
+    "webhooks", ["none", [1, "x"], [{"name": "a"}] * 2, [{"name": "a", "url": "https://x"}] * 2, None]
+)
+async def test_stored_webhooks_of_any_shape_are_refused(api: Api, webhooks: Any) -> None:
+    """Whatever is stored, there are settings, and what else was changed counts."""
+    await api.services.ledger.save_setting("alerts", {"log": False, "webhooks": webhooks})
+    found = (await api.get("/alerts/settings")).body
+
+    assert (found["log"], found["webhooks"]) == (False, [])
+    assert all(one["field"].startswith("webhooks") for one in found["warnings"])
+    assert found["warnings"]
 
 
 @pytest.mark.parametrize(

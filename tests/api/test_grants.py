@@ -1,5 +1,6 @@
 """Top-ups of one window: in force when the ledger has them, gone with the window, audited."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -143,3 +144,36 @@ async def test_there_are_only_so_many_grants_to_add_up(api: Api) -> None:
 
     assert answers == [201] * 100 + [409]
     assert (await summary(api, budget_id))["limit"] == 101
+
+
+async def test_a_grant_id_counts_once(api: Api) -> None:
+    """Sent again, also at once, also when it is over, it is the first grant; nothing more is given."""
+    budget_id = await api.budget(daily_limit=1)
+    end = iso(NOON + timedelta(hours=1))
+    grant = {"period": "daily", "amount": 0.5, "reason": "a late run", "expires_at": end, "grant_id": "late-run:1"}
+    path = f"/budgets/{budget_id}/grants"
+
+    answers = await asyncio.gather(*(api.post(path, grant) for _ in range(20)))
+    assert sorted(one.status for one in answers) == [200] * 19 + [201]
+    assert {one.body["grant_id"] for one in answers} == {"late-run:1"}
+    assert len({one.body["granted_at"] for one in answers}) == 1
+    assert (await summary(api, budget_id))["limit"] == 1.5
+
+    api.clock.move(timedelta(hours=2))
+    again = await api.post(path, grant)
+    assert (again.status, again.body["counts"]) == (200, False)
+    assert (await api.get(path)).body["total"] == 1
+
+
+@pytest.mark.parametrize("other", [{"amount": 0.6}, {"reason": "no"}, {"period": "monthly"}, {"expires_at": None}])
+async def test_a_grant_id_of_something_else_is_refused(api: Api, other: dict[str, Any]) -> None:
+    """Another content, or another budget, under the same id is a mistake; nothing is given."""
+    budget_id, another = await api.budget(daily_limit=1, monthly_limit=9), await api.budget(daily_limit=1)
+    end = iso(NOON + timedelta(hours=1))
+    grant = {"period": "daily", "amount": 0.5, "reason": "a late run", "expires_at": end, "grant_id": "g1"}
+    await api.post(f"/budgets/{budget_id}/grants", grant)
+
+    for path, body in ((budget_id, {**grant, **other}), (another, grant)):
+        answer = await api.post(f"/budgets/{path}/grants", body)
+        assert (answer.status, answer.code) == (409, "conflict")
+    assert [(await summary(api, one))["limit"] for one in (budget_id, another)] == [1.5, 1]

@@ -50,9 +50,10 @@ async def asked(penia: Running) -> list[tuple[int, float]]:
 def folded(penia: Running) -> int:
     """Return how many calls the folded years have."""
     with closing(sqlite3.connect(path_of(penia.gateway.config.ledger.url))) as beside:
-        return int(
-            beside.execute("SELECT coalesce(sum(request_count), 0) FROM folds WHERE length(span) = 4").fetchone()[0]
+        years = beside.execute(
+            "SELECT request_count FROM folds WHERE length(span) = 4 AND budget_id || cost_basis = ''"
         )
+        return sum(count for (count,) in years)
 
 
 async def test_a_gateway_folds_what_is_over(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

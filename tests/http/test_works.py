@@ -801,3 +801,59 @@ async def test_a_stream_says_whose_it_is_before_it_ends(
     server.close()
 
     assert found == [(f"openai:{name}",)]
+
+
+TWICE = ("openai", "second")
+"""Two names of one provider."""
+
+
+async def twice(provider: Desk, start: Start, second: str) -> Running:
+    """Start a gateway that has two names for a desk; ``second`` is how the other writes its address."""
+    first = {"base_url": provider.url}
+    return await start(
+        providers={"openai": first, "second": {"base_url": second, "format": "openai", "prices": "openai"}}
+    )
+
+
+@pytest.mark.parametrize("order", [TWICE, TWICE[::-1]])
+async def test_a_provider_of_two_names_bills_once(provider: Desk, start: Start, order: tuple[str, str]) -> None:
+    """Whichever name made a response, and whichever asks for it, also after a restart."""
+    penia = await twice(provider, start, provider.url + "/")
+    provider.says("POST /v1/responses", response())
+    provider.says("GET /v1/responses/resp_1", response())
+    await call(penia, f"POST /{order[0]}/v1/responses", ASKED)
+    await call(penia, f"GET /{order[1]}/v1/responses/resp_1")
+    assert len(await penia.records()) == 1
+    await penia.gateway.stop()
+    later = await again(penia)
+    for name in order:
+        await call(later, f"GET /{name}/v1/responses/resp_1")
+    assert len(await later.records()) == 1
+    await later.gateway.stop()
+
+
+async def test_a_background_response_is_read_under_the_other_name(provider: Desk, start: Start) -> None:
+    """The hold of the one that made it waits for the bill that the other is told."""
+    penia = await twice(provider, start, provider.url)
+    provider.says("POST /v1/responses", response("queued", background=True))
+    provider.says("GET /v1/responses/resp_1", response())
+    await call(penia, "POST /second/v1/responses", ASKED | {"background": True}, X_Penia_Request_Id="made")
+    await call(penia, "GET /openai/v1/responses/resp_1")
+
+    (kept,) = await penia.records()
+    assert (kept["record_id"], kept["cost"]) == ("made", COST)
+
+
+async def test_a_bill_that_an_earlier_version_named_otherwise_is_known(provider: Desk, start: Start) -> None:
+    """Keys that a ledger has under either name are recognised; another address is another provider."""
+    penia = await twice(provider, start, provider.url)
+    provider.says("GET /v1/responses/resp_1", response())
+    await penia.gateway.ledger.append(record("r_1", budget_ids=(), once_key="second:resp_1"), "f")
+    for name in TWICE:
+        await call(penia, f"GET /{name}/v1/responses/resp_1")
+    assert len(await penia.records()) == 1
+
+    apart = await twice(provider, start, provider.url.replace("127.0.0.1", "localhost"))
+    for name in TWICE:
+        await call(apart, f"GET /{name}/v1/responses/resp_1")
+    assert len(await apart.records()) == 2

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import penia_proxy.ledger.dearest as ledger_dearest
-import penia_proxy.ledger.queries as ledger_queries
+import penia_proxy.ledger.lists as ledger_lists
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.orders import ORDERS, Sort
@@ -89,7 +89,7 @@ async def test_pages_are_the_whole_in_order(
 ) -> None:
     """By cursor and by number, pages one after the other are every match, once, in its order; equal costs included."""
     if way != "sorted":
-        monkeypatch.setattr(ledger_queries, "COUNTED_MAX", 0)
+        monkeypatch.setattr(ledger_lists, "COUNTED_MAX", 0)
     if way == "merged, then sorted":
         monkeypatch.setattr(ledger_dearest, "NEAREST_MAX", 10)
     if way == "too many kinds":
@@ -107,8 +107,8 @@ async def paged(ledger: Ledger, asked: RecordFilter, sort: Sort) -> tuple[list[s
     by_cursor, by_number, cursor, number = [], [], None, 0
     while number == 0 or cursor is not None:
         number += 1
-        page = await ledger.queries.records(asked, order=ORDERS[sort], limit=7, cursor=cursor)
-        counted = await ledger.queries.records(asked, order=ORDERS[sort], limit=7, page=number)
+        page = await ledger.lists.records(asked, order=ORDERS[sort], limit=7, cursor=cursor)
+        counted = await ledger.lists.records(asked, order=ORDERS[sort], limit=7, page=number)
         by_cursor += [one.record_id for one in page.records]
         by_number += [one.record_id for one in counted.records]
         cursor = page.next_cursor
@@ -120,8 +120,8 @@ async def test_only_the_nearest_are_looked_through(
     ledger: Ledger, mixed: list[UsageRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A filter that is none of kinds is answered out of the nearest where they fill the page, and nothing is sorted."""
-    monkeypatch.setattr(ledger_queries, "COUNTED_MAX", 0)
+    monkeypatch.setattr(ledger_lists, "COUNTED_MAX", 0)
     monkeypatch.setattr(ledger_dearest, "gathered", None)  # calling it would raise
-    page = await ledger.queries.records(RecordFilter(task_types=("chat",)), order=ORDERS["-cost"], limit=5)
+    page = await ledger.lists.records(RecordFilter(task_types=("chat",)), order=ORDERS["-cost"], limit=5)
 
     assert len(page.records) == 5

@@ -73,12 +73,12 @@ async def test_a_full_database_keeps_settlements_for_later(ledger: Ledger, writi
 
     assert not settled.done()
     assert ledger.queue_depth == 1
-    assert (await ledger.queries.records(RecordFilter())).total == 0
+    assert (await ledger.lists.records(RecordFilter())).total == 0
     writing.execute("PRAGMA max_page_count = 1000000")
     await settled
     assert ledger.healthy
     assert ledger.holds_open == 0
-    assert (await ledger.queries.records(RecordFilter())).total == 1
+    assert (await ledger.lists.records(RecordFilter())).total == 1
 
 
 @pytest.mark.fault("D3")
@@ -92,7 +92,7 @@ async def test_a_locked_database_refuses_and_recovers(
     settled, released = ledger.settle(record("r_1")), ledger.release("r_2")
     with pytest.raises(StoreUnavailable):
         await ledger.reserve(hold("r_3"))
-    await asyncio.wait_for(ledger.queries.records(RecordFilter()), 10)
+    await asyncio.wait_for(ledger.lists.records(RecordFilter()), 10)
 
     assert not settled.done()
     assert not released.done()
@@ -142,7 +142,7 @@ async def test_a_settlement_of_unknown_outcome_counts_once(ledger: Ledger, failu
     await ledger.settle(record("r_1"))
     await ledger.settle(record("r_2"))
 
-    assert (await ledger.queries.records(RecordFilter())).total == 2
+    assert (await ledger.lists.records(RecordFilter())).total == 2
     assert ledger.holds_open == 0
 
 
@@ -190,7 +190,7 @@ async def test_a_move_that_spoils_the_batch_is_found(ledger: Ledger, monkeypatch
     )
 
     assert [type(answer).__name__ for answer in answers].count("InvariantError") == 1
-    assert (await ledger.queries.records(RecordFilter())).total == 5
+    assert (await ledger.lists.records(RecordFilter())).total == 5
 
 
 async def test_a_flood_of_holds_is_refused_before_it_fills_memory(
@@ -204,7 +204,7 @@ async def test_a_flood_of_holds_is_refused_before_it_fills_memory(
     await asyncio.gather(*(ledger.settle(record(f"s_{number}")) for number in range(30)))
 
     assert sum(isinstance(answer, StoreUnavailable) for answer in answers) == 20
-    assert (await ledger.queries.records(RecordFilter())).total == 30
+    assert (await ledger.lists.records(RecordFilter())).total == 30
 
 
 @pytest.mark.fault("D2")

@@ -381,7 +381,7 @@ async def test_closing_writes_what_is_queued(config: LedgerConfig, clock: StillC
 
     assert all(done.done() and done.exception() is None for done in waiting)
     again = await Ledger.open(config, clock)
-    assert (await again.queries.records(RecordFilter())).total == 500
+    assert (await again.lists.records(RecordFilter())).total == 500
     await again.close()
 
 
@@ -391,7 +391,7 @@ async def test_caught_up_sees_what_was_written_before(ledger: Ledger) -> None:
         ledger.settle(record(f"r_{number}"))
     await ledger.caught_up()
 
-    assert (await ledger.queries.records(RecordFilter())).total == 20
+    assert (await ledger.lists.records(RecordFilter())).total == 20
 
 
 async def test_a_once_key_counts_once(ledger: Ledger) -> None:

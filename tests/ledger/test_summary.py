@@ -139,7 +139,12 @@ SPANS = {
     "groups": RecordFilter(components=("rhetor",), providers=("openai", "anthropic"), start=at("22T10:17")),
     "a task type": RecordFilter(task_types=("chat",), models=("large",), end=at("24T10:17")),
     "a budget": RecordFilter(budget_id="b_other", start=at("22T10:17")),
+    "a budget's months": RecordFilter(budget_id="b_other", start=datetime.fromisoformat("2025-11-30T00Z")),
+    "a budget's models": RecordFilter(budget_id=DEFAULT, models=("large",), end=at("24T10:17")),
+    "a budget's basis": RecordFilter(budget_id=DEFAULT, cost_bases=("estimated",), start=at("03T10:17")),
+    "a budget of nothing": RecordFilter(budget_id="b_nothing"),
     "a basis": RecordFilter(cost_bases=("reported", "unpriced")),
+    "a basis of a component": RecordFilter(cost_bases=("unpriced",), components=("apollo",), start=at("22T10:17")),
 }
 
 
@@ -158,7 +163,9 @@ def in_time(records: list[UsageRecord], bucket: str) -> dict[datetime, Sums]:
     return {start: summed(its) for start, its in starts.items()}
 
 
-@pytest.mark.parametrize("asked", [SPANS["days of another time zone"], SPANS["groups"], SPANS["a budget"]])
+@pytest.mark.parametrize(
+    "asked", [SPANS["days of another time zone"], SPANS["groups"], SPANS["a budget"], SPANS["a basis"]]
+)
 async def test_a_series_is_the_sum_of_its_records(filled: Ledger, asked: RecordFilter) -> None:
     """For every bucket: the records added up one by one; of groups the dearest, and all others as one."""
     records = [one for one in made() if wanted(one, asked)]

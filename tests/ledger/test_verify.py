@@ -50,6 +50,9 @@ async def test_a_true_ledger_has_no_difference(closed: str) -> None:
 SPEND_OF_TEAM = ["spend b_team (team)"] * 5
 SPEND_OF_DEFAULT = ["spend b_default (default)"] * 5
 HOUR = "2026-11-23T12:00:00.000000Z"
+NOBODY = (
+    f"INSERT INTO rollups VALUES ('{HOUR}', 'nobody', 'openai', 'gpt-4o', '', 'reported', 0, 1, 1, 0, 0, 0, 0, 0, 0, 0)"
+)
 
 PLANTED = {
     "a spend that is too low": (
@@ -69,24 +72,43 @@ PLANTED = {
         ["spend b_default (default) daily 2026-11-23T01:00:00.000000Z: stored spent_nanos 5"],
     ),
     "a rollup that is too high": (
-        "UPDATE rollups SET request_count = 3 WHERE task_type = ''",
-        [f"rollup {HOUR} rhetor openai gpt-4o : stored request_count 3, recomputed request_count 2"],
+        "UPDATE rollups SET request_count = 3 WHERE task_type = 'chat'",
+        [f"rollup {HOUR} rhetor openai gpt-4o chat reported -: stored request_count 3, recomputed request_count 1"],
     ),
     "a rollup that is missing": (
         "DELETE FROM rollups WHERE task_type = 'chat'",
-        [f"rollup {HOUR} rhetor openai gpt-4o chat: stored nothing, recomputed request_count 1"],
+        [f"rollup {HOUR} rhetor openai gpt-4o chat reported -: stored nothing, recomputed record_count 1, request_co"],
+    ),
+    "a rollup of other budgets": (
+        "UPDATE rollups SET set_id = 0 WHERE set_id = 1",
+        [
+            f"rollup {HOUR} rhetor openai gpt-4o - reported -: stored record_count 1",
+            f"rollup {HOUR} rhetor openai gpt-4o - reported b_default: stored nothing, recomputed record_count 1",
+        ],
+    ),
+    "a set that lost a budget": (
+        "DELETE FROM budget_sets WHERE set_id = 2 AND budget_id = 'b_team'",
+        [
+            f"rollup {HOUR} rhetor openai gpt-4o - reported b_default: stored record_count 1",
+            f"rollup {HOUR} rhetor openai gpt-4o - reported b_default b_team: stored nothing, recomputed record_count",
+        ],
     ),
     "a rollup of nothing": (
-        f"INSERT INTO rollups VALUES ('{HOUR}', 'nobody', 'openai', 'gpt-4o', '', 1, 0, 0, 0, 0, 0, 0, 0)",
-        [f"rollup {HOUR} nobody openai gpt-4o : stored request_count 1"],
+        NOBODY,
+        [f"rollup {HOUR} nobody openai gpt-4o - reported -: stored record_count 1, request_count 1"],
     ),
     "a first charge that is missing": (
         "DELETE FROM charges WHERE record_seq = 2 AND position = 0",
-        ["charge of record r_2: stored None, recomputed b_team", *SPEND_OF_TEAM],
+        [
+            "charge of record r_2: stored None, recomputed b_team",
+            *SPEND_OF_TEAM,
+            f"rollup {HOUR} rhetor openai gpt-4o - reported b_default: stored record_count 1",
+            f"rollup {HOUR} rhetor openai gpt-4o - reported b_default b_team: stored record_count 1",
+        ],
     ),
     "a further charge that is missing": (
         "DELETE FROM charges WHERE record_seq = 2 AND position = 1",
-        SPEND_OF_DEFAULT,
+        [*SPEND_OF_DEFAULT, f"rollup {HOUR} rhetor", f"rollup {HOUR} rhetor"],
     ),
     "a charge at another instant": (
         "UPDATE charges SET timestamp = '2026-11-23T12:00:01.000000Z' WHERE record_seq = 1",
@@ -130,51 +152,76 @@ async def folded(closed: str, config: LedgerConfig, clock: StillClock) -> str:
     return closed
 
 
+OF_ALL = "budget_id = '' AND cost_basis = ''"
+
 UNDONE = {
     "a day that is too high": (
-        "UPDATE folds SET request_count = 3 WHERE span = '2026-11-23' AND task_type = ''",
+        f"UPDATE folds SET request_count = 3 WHERE span = '2026-11-23' AND task_type = '' AND {OF_ALL}",
         [
-            "fold 2026-11-2 rhetor openai gpt-4o : stored request_count 2, recomputed request_count 3",
-            "fold 2026-11-23 rhetor openai gpt-4o : stored request_count 3, recomputed request_count 2",
-            "fold 2026-11-23 component rhetor: stored request_count 3, recomputed request_count 4",
-            "fold 2026-11-23 provider openai: stored request_count 3, recomputed request_count 4",
-            "fold 2026-11-23 model gpt-4o: stored request_count 3, recomputed request_count 4",
-            "fold 2026-11-23 task_type : stored request_count 2, recomputed request_count 3",
+            "fold - - 2026-11-2 rhetor openai gpt-4o -: stored request_count 2, recomputed request_count 3",
+            "fold - - 2026-11-23 rhetor openai gpt-4o -: stored request_count 3, recomputed request_count 2",
+            "fold - - 2026-11-23 component rhetor: stored request_count 3, recomputed request_count 4",
+            "fold - - 2026-11-23 provider openai: stored request_count 3, recomputed request_count 4",
+            "fold - - 2026-11-23 model gpt-4o: stored request_count 3, recomputed request_count 4",
+            "fold - - 2026-11-23 task_type -: stored request_count 2, recomputed request_count 3",
         ],
     ),
     "a year that is missing": (
-        "DELETE FROM folds WHERE span = '2026' AND task_type = 'chat'",
+        f"DELETE FROM folds WHERE span = '2026' AND task_type = 'chat' AND {OF_ALL}",
         [
-            "fold 2026 rhetor openai gpt-4o chat: stored nothing, recomputed request_count 1",
-            *["fold 2026 component", "fold 2026 provider", "fold 2026 model", "fold 2026 task_type chat"],
+            "fold - - 2026 rhetor openai gpt-4o chat: stored nothing, recomputed record_count 1",
+            *[
+                "fold - - 2026 component",
+                "fold - - 2026 provider",
+                "fold - - 2026 model",
+                "fold - - 2026 task_type chat",
+            ],
+        ],
+    ),
+    "a budget's day that is too high": (
+        "UPDATE folds_by_name SET request_count = 9 WHERE span || name || budget_id = '2026-11-23gpt-4ob_team'",
+        [
+            "fold b_team - 2026-11-23 model gpt-4o: stored request_count 9, recomputed request_count 1",
+            "fold b_team reported 2026-11-23 model gpt-4o: stored request_count 9, recomputed request_count 1",
         ],
     ),
     "a month of nothing": (
-        "INSERT INTO folds VALUES ('2025-11', 'nobody', 'openai', 'gpt-4o', '', 1, 0, 0, 0, 0, 0, 0, 0)",
+        "INSERT INTO folds VALUES ('', '', '2025-11', 'nobody', 'openai', 'gpt-4o', '', 1, 1, 0, 0, 0, 0, 0, 0, 0)",
         [
-            "fold 2025 nobody openai gpt-4o : stored nothing, recomputed request_count 1",
-            "fold 2025-11 nobody openai gpt-4o : stored request_count 1",
-            *["fold 2025-11 component", "fold 2025-11 provider", "fold 2025-11 model", "fold 2025-11 task_type"],
+            "fold - - 2025 nobody openai gpt-4o -: stored nothing, recomputed record_count 1",
+            "fold - - 2025-11 nobody openai gpt-4o -: stored record_count 1",
+            *[
+                "fold - - 2025-11 component",
+                "fold - - 2025-11 provider",
+                "fold - - 2025-11 model",
+                "fold - - 2025-11 task_type",
+            ],
         ],
     ),
     "a name's sum that is too low": (
-        "UPDATE folds_by_name SET cost_nanos = 1 WHERE span = '2026-11' AND grouping = 'model'",
-        ["fold 2026-11 model gpt-4o: stored cost_nanos 1, recomputed cost_nanos 2700"],
+        f"UPDATE folds_by_name SET cost_nanos = 1 WHERE span = '2026-11' AND grouping = 'model' AND {OF_ALL}",
+        ["fold - - 2026-11 model gpt-4o: stored cost_nanos 1, recomputed cost_nanos 2700"],
     ),
     "a name of a grouping that there is not": (
-        "INSERT INTO folds_by_name VALUES ('colour', '2026-11', 'red', 1, 0, 0, 0, 0, 0, 5, 0)",
-        ["fold 2026-11 colour red: stored request_count 1"],
+        "INSERT INTO folds_by_name VALUES ('', '', 'colour', '2026-11', 'red', 1, 1, 0, 0, 0, 0, 0, 5, 0)",
+        ["fold - - 2026-11 colour red: stored record_count 1"],
     ),
     "a rollup that was not folded, and is said to be": (
-        f"INSERT INTO rollups VALUES ('{HOUR}', 'nobody', 'openai', 'gpt-4o', '', 1, 0, 0, 0, 0, 0, 0, 0)",
+        NOBODY,
         [
             f"rollup {HOUR} nobody",
-            "fold 2026-11-23T1 nobody openai gpt-4o : stored nothing, recomputed request_count 1",
+            "fold - - 2026-11-23T1 nobody openai gpt-4o -: stored nothing, recomputed record_count 1",
+            "fold - reported 2026-11-23T1 nobody openai gpt-4o -: stored nothing, recomputed record_count 1",
         ],
     ),
     "rollups that are folded, and are said not to be": (
         "UPDATE folded_until SET hour = ''",
-        ["fold 2026-11-23T1 rhetor openai gpt-4o : stored", "fold 2026-11-23T1 rhetor openai gpt-4o chat: stored"],
+        [
+            f"fold {of} 2026-11-23T1 rhetor openai gpt-4o {task}: stored"
+            for of in ("- -", "- reported", "b_default -", "b_default reported", "b_team -", "b_team reported")
+            for task in ("-", "chat")
+            if task == "-" or of.startswith("-")
+        ],
     ),
     "nothing that says how far": ("DELETE FROM folded_until", ["fold folded_until: stored 0 rows, recomputed 1 row"]),
 }

@@ -40,7 +40,7 @@ async def test_a_walk_is_the_list_backwards(
     """Whatever the filter and the size of a page, it has what the list has, oldest first."""
     await filled(ledger)
     asked = RecordFilter(**said)
-    listed = (await ledger.queries.records(asked, limit=100)).records
+    listed = (await ledger.lists.records(asked, limit=100)).records
 
     assert listed
     assert walked(config, asked, size) == listed[::-1]

@@ -344,7 +344,9 @@ async def test_settings_are_shown_changed_and_tried(serve: Start, page: Page) ->
     """Health and providers are shown, thresholds are saved, and a trial says what became of it."""
     penia = await serve()
     await penia.chat()
+    await penia.gateway.ledger.save_setting("alerts", {"thresholds": [0]})  # as an earlier version may have
     await opened(page, penia.url, "settings")
+    await expect(page.get_by_text("thresholds was changed, and does not count")).to_be_visible()
     await expect(page.get_by_text("healthy")).to_be_visible()
     await expect(page.get_by_role("row", name="openai ok 0 of 1 0 of 1 none since start")).to_be_visible()
     thresholds = page.get_by_label("Thresholds, % of a limit")
@@ -355,6 +357,7 @@ async def test_settings_are_shown_changed_and_tried(serve: Start, page: Page) ->
     await thresholds.fill("30, 60")
     await page.get_by_role("button", name="Save").click()
     await expect(page.locator("#said")).to_have_text("The settings are saved.")
+    await expect(page.get_by_text("does not count")).to_have_count(0)
     _, settings = await penia.api("GET", "/api/v1/alerts/settings")
     assert settings["thresholds"] == [30.0, 60.0]
     await page.get_by_role("button", name="Send a trial").click()

@@ -48,7 +48,8 @@ function form(settings, panel) {
   );
   const mail = settings.email && mailFields(settings.email);
   const hooks = hookFields(settings.webhooks);
-  const problem = h("p", { class: "form-wrong", role: "alert" });
+  const refused = settings.warnings.map((one) => `${one.field} was changed, and does not count: ${one.message}.`);
+  const problem = h("p", { class: "form-wrong", role: "alert" }, refused.join(" "));
   const button = h("button", { type: "submit", class: "first" }, "Save");
 
   function read() {
