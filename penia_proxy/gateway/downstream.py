@@ -122,7 +122,7 @@ class Downstream:
     def cut(self) -> None:
         """End the connection without the ending of a whole answer: nobody must take a part for the whole."""
         self.flush()
-        self._line.transport.close()
+        self._line.end()
 
 
 def whole(incoming: Incoming, status: int, reason: str, fields: Fields, body: bytes) -> tuple[bytes, bytes]:

@@ -34,6 +34,11 @@ _LIKE_A_REQUEST = re.compile(rb"[\r\n]*[A-Z]")
 
 
 AGAIN_S = 0.001
+AGAIN_S_MAX = 0.05
+"""Twice as long each time."""
+
+ENDING_S = 30.0
+"""How long a caller may take to read the last of what was sent to it."""
 
 
 def canned(status: str, code: str, sentence: str, *headers: str) -> bytes:
@@ -60,8 +65,11 @@ LARGE = canned("431 Request Header Fields Too Large", "header_too_large", "The r
 MALFORMED = canned("400 Bad Request", "malformed_request", "The request is no HTTP that can be read in one way only.")
 
 
-Wait = Literal["head", "request", "rest"]
-"""What a connection waits for: the rest of a head, a next request, the rest of a body that was refused."""
+Wait = Literal["head", "request", "rest", "taken"]
+"""
+What a connection waits for: the rest of a head, a next request, the rest of a body that was refused, or that what was
+sent is taken.
+"""
 
 
 class Port(Protocol):
@@ -183,6 +191,8 @@ class Inbound(asyncio.Protocol):
     async def drained(self) -> None:
         """Wait until enough has been taken. Raises ConnectionResetError where the caller has left."""
         while self.is_full:
+            if self.transport.is_closing():
+                raise ConnectionResetError
             self._drain = self._loop.create_future()
             try:
                 await self._drain
@@ -192,7 +202,13 @@ class Inbound(asyncio.Protocol):
     def rest(self) -> None:
         """Close, unless something is under way."""
         if self._incoming is None and not (self._control is not None and self._control.is_busy):
+            self.end()
+
+    def end(self) -> None:
+        """Close once the caller has taken what was sent, or has had its time to."""
+        if not self.transport.is_closing():
             self.transport.close()
+            self._wait("taken", ENDING_S)
 
     def expire(self) -> None:
         """End what has waited too long."""
@@ -200,8 +216,10 @@ class Inbound(asyncio.Protocol):
             self._refuse(SLOW)
         elif self._waits_for == "request" and self._control is not None and self._control.is_busy:
             self._wait("request", self._port.limits.keepalive_s)  # nobody tells us when it has answered
+        elif self._waits_for == "taken":
+            self.transport.abort()
         else:
-            self.transport.close()
+            self.end()
 
     def _wait(self, what: Wait, seconds: float) -> None:
         self._waits_for = what
@@ -213,7 +231,7 @@ class Inbound(asyncio.Protocol):
 
     def _refuse(self, said: bytes) -> None:
         self.transport.write(dated(said, self._port.clock))
-        self.transport.close()
+        self.end()
 
     def _look(self) -> None:
         """See whether a head is whole, and whose it is."""
@@ -230,7 +248,9 @@ class Inbound(asyncio.Protocol):
         if end < 4:
             if b"\n\n" in buffer:
                 self._malformed("lines without CR")
-            elif self._waits_for != "head":  # the first bytes after a rest
+                return
+            self.go_on()
+            if self._waits_for != "head":  # the first bytes after a rest
                 self._wait("head", limits.header_timeout_s)
             return
         raw, self._buffer = buffer[:end], buffer[end:]
@@ -261,6 +281,9 @@ class Inbound(asyncio.Protocol):
         is_whole = False
         try:
             await self._port.answer(incoming)
+            if self.is_full:  # whoever asks and does not read is not asked what else it wants
+                self._wait("taken", self._port.limits.keepalive_s)
+                await self.drained()
             is_whole = True
         except ConnectionResetError:
             pass  # the caller has left
@@ -279,12 +302,17 @@ class Inbound(asyncio.Protocol):
             return
         self._forget(incoming)
         if not is_whole or not incoming.keeps:
-            self.transport.close()
+            self.end()
         elif not self.transport.is_closing():
-            self.go_on()
             self._wait("request", self._port.limits.keepalive_s)
-            if self._buffer:
-                self._look()
+            self._next()
+
+    def _next(self) -> None:
+        """Look at what has come; read on only when little of it is left."""
+        if len(self._buffer) <= EARLY_BYTES_MAX:
+            self.go_on()
+        if self._buffer:
+            self._look()
 
     def _forget(self, incoming: Incoming) -> None:
         self._incoming = None
@@ -300,7 +328,7 @@ class Inbound(asyncio.Protocol):
         if incoming.task.done():  # it was refused
             incoming.discard()
             if incoming.is_over:
-                self.transport.close()
+                self.end()
 
     def _hand_over(self, head: Head, length: int | None, raw: bytes) -> None:
         """Give a request to aiohttp: exactly that, or the connection with it, where its end is not known."""
@@ -327,16 +355,16 @@ class Inbound(asyncio.Protocol):
             if early:
                 self._buffer += early
                 self.hold_back()
-                self._loop.call_later(AGAIN_S, self._again, control)
+                self._loop.call_later(AGAIN_S, self._again, control, AGAIN_S)
         if data:
             control.data_received(data)
 
-    def _again(self, control: Control) -> None:
+    def _again(self, control: Control, waited: float) -> None:
         """Look at what came before aiohttp was done, which tells nobody when it is."""
         if self.transport.is_closing():
             return
         if control.is_busy:
-            self._loop.call_later(AGAIN_S, self._again, control)
+            pause = min(2 * waited, AGAIN_S_MAX)
+            self._loop.call_later(pause, self._again, control, pause)
         else:
-            self.go_on()
-            self._look()
+            self._next()

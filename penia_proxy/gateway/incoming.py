@@ -43,6 +43,10 @@ class Line(Protocol):
         """Read again."""
         ...
 
+    def end(self) -> None:
+        """Close, once what was written has been taken."""
+        ...
+
     async def drained(self) -> None:
         """Wait until what was written has been taken, as far as it must."""
         ...

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -237,3 +237,54 @@ async def test_a_stream_leaves_in_pieces_as_it_comes(start: Start) -> None:
 
     assert len(pieces) >= 4
     assert [b"[DONE]" in piece for piece in pieces].index(True) == len(pieces) - 1
+
+
+REFUSED = CALL.replace(b"/openai/", b"/nobody/")
+
+
+async def test_who_asks_and_reads_nothing_is_not_answered_for_ever(start: Start) -> None:
+    """Also where each answer is short and at once: answers and requests wait at their sender, not here."""
+    penia = await start()
+    async with connected(penia) as line:
+        line.writer.transport.pause_reading()
+        (inbound,) = penia.gateway._listener._lines
+        quiet = 0
+        before = -1
+        while quiet < 50:
+            line.writer.write(REFUSED * 100)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await line.writer.drain()
+            now = inbound.transport.get_write_buffer_size()
+            assert now < 1_000_000
+            assert len(inbound._buffer) < 1_000_000
+            quiet = quiet + 1 if 0 < now == before else 0
+            before = now
+        line.writer.transport.abort()
+
+
+async def test_who_reads_nothing_does_not_keep_a_connection(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is closed has a while to take what was sent, and is gone then."""
+    monkeypatch.setattr("penia_proxy.gateway.inbound.ENDING_S", 0.2)
+    penia = await start(server={"keepalive_s": 0.2})
+    async with connected(penia) as line:
+        line.writer.transport.pause_reading()
+        while penia.gateway._listener.connections:
+            with suppress(ConnectionError, TimeoutError):
+                line.writer.write(REFUSED * 100)
+                async with asyncio.timeout(0.01):
+                    await line.writer.drain()
+            await asyncio.sleep(0.01)
+        line.writer.transport.abort()
+
+
+async def test_requests_sent_early_are_all_answered(start: Start) -> None:
+    """However many: reading is held back and taken up again, also where a head or a body is only half there."""
+    penia = await start()
+    padded = TALK[:-1] + b" " * 5_000 + b"}"
+    call = CHAT + b"Content-Length: %d\r\n\r\n%b" % (len(padded), padded)
+    async with connected(penia) as line:
+        for _ in range(100):
+            line.writer.write(call + READY)
+        for _ in range(200):
+            assert (await line.hear())[0] == 200

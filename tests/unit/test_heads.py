@@ -144,3 +144,21 @@ def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert len(known._known) == 3
     assert not any(b"X: 0" in raw or b"aaa" in raw for raw in known._known)
+
+
+def test_a_length_that_is_none_is_not_remembered_as_one() -> None:
+    """Whatever came before: how a request is framed depends on its own bytes alone."""
+    known = Heads()
+    known.read(POST + b"Content-Length: 5\r\n\r\n", LIMITS)
+    for said in (b"", b" ", b"0x0", b"+0", b"1234567890123456789012"):
+        with pytest.raises(MalformedError):
+            known.read(POST + b"Content-Length: " + said + b"\r\n\r\n", LIMITS)
+
+
+def test_a_length_is_no_header_of_the_next_request() -> None:
+    """What is remembered says nothing of one request's body."""
+    known = Heads()
+    for size in (5, 7):
+        head, length = known.read(POST + b"Content-Length: %d\r\n\r\n" % size, LIMITS)
+        assert length == size
+        assert "Content-Length" not in head.headers
