@@ -242,6 +242,23 @@ async def test_calls_are_filtered_sorted_paged_and_explained(serve: Start, page:
     await expect(dialog).to_have_count(0)
 
 
+async def test_a_call_of_an_address_leaves_the_filters(serve: Start, page: Page) -> None:
+    """Closing a call that the address names keeps what else the address says, so that a reload asks for the same."""
+    penia = await serve(budgets=(DEFAULT,))
+    for number in range(4):
+        await penia.chat({"X-Penia-Component": f"part-{number % 2}"})
+    _, listed = await penia.api("GET", "/api/v1/usage/records")
+    await opened(page, penia.url, f"usage/{listed['items'][0]['record_id']}?component=part-1&span=all&sort=-cost")
+    rows, dialog = page.locator("main tbody tr"), page.get_by_role("dialog")
+    await expect(dialog).to_be_visible()
+    await dialog.get_by_role("button", name="Close").click()
+    await expect(dialog).to_have_count(0)
+    await expect(page).to_have_url(f"{penia.url}/#/usage?component=part-1&span=all&sort=-cost")
+    await page.reload()
+    await expect(page.get_by_label("Component", exact=True)).to_have_value("part-1")
+    await expect(rows).to_have_count(2)
+
+
 async def costs(page: Page) -> list[float]:
     """Return what the list says that its calls cost, exactly."""
     texts = await page.locator("main tbody td:nth-child(8) span").evaluate_all("all => all.map(one => one.title)")

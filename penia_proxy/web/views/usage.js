@@ -9,7 +9,7 @@ import { h } from "../dom.js";
 import { feed } from "../feed.js";
 import { figure } from "../figure.js";
 import { count, exact, money, plural, short } from "../format.js";
-import { here, keep } from "../router.js";
+import { keep, to } from "../router.js";
 import { throttled } from "../timing.js";
 import { openRecord } from "./record.js";
 import { recordTable } from "./record_table.js";
@@ -72,7 +72,8 @@ export function view({ route, signal }) {
     openRecord({
       id: route.parts[0],
       signal,
-      onClose: () => here().name === "usage" && history.replaceState(null, "", "#/usage"),
+      // Where the view has ended with it, the address is another's.
+      onClose: () => !signal.aborted && history.replaceState(null, "", to("usage", [], addressOf(chosen))),
     });
   }
   return { title: "Usage", elements: [head, filters, sums.element, list.element] };
