@@ -6,13 +6,25 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
 from penia_proxy.budget.money import nanos_of
 from penia_proxy.sandbox.faults import Behaviour
 from tests.gateways import Running, Start
-from tests.http.test_sessions import BLOCK, LIVE, REALTIME, RESPONSES, create, opened, records_of, released, tell, until
+from tests.http.test_sessions import (
+    BLOCK,
+    LIVE,
+    REALTIME,
+    RESPONSES,
+    create,
+    opened,
+    records_of,
+    released,
+    tell,
+    until,
+)
 from tests.peers import speaking
 
 TRUNCATE = {**BLOCK, "overrun": "truncate"}
@@ -203,3 +215,60 @@ async def test_the_hold_of_a_live_answer_grows_and_nothing_ends_it(start: Start)
         assert (await socket.receive()).type is WSMsgType.CLOSE
         assert socket.close_code == 1008
     assert strict.sandbox.calls == []
+
+
+async def test_sound_that_is_billed_by_the_second_is_held_as_it_passes(start: Start) -> None:
+    """Both ways, at xAI; and nothing there can be ended early, since what is heard costs as much as what is said."""
+
+    async def speak(socket: web.WebSocketResponse) -> None:
+        await socket.receive()
+        await socket.send_str(json.dumps({"type": "response.created", "response": {"id": "resp_1"}}))
+        for _ in range(120):
+            delta = {"type": "response.output_audio.delta", "response_id": "resp_1", "delta": A_SECOND}
+            await socket.send_str(json.dumps(delta))
+        await socket.receive()
+
+    path = "/x-ai/v1/realtime?model=grok-voice-latest"
+    async with speaking(speak) as peer:
+        penia = await start(providers={"x-ai": {"base_url": peer.url}}, budgets=(BLOCK,))
+        async with opened(penia, path) as socket:
+            first = covered(penia)
+            await tell(socket, "input_audio_buffer.append", audio=A_SECOND)
+            for seconds in range(1, 121):
+                await until(socket, "response.output_audio.delta")
+                assert covered(penia) * 30 >= (seconds + 1) * first * 0.9
+        (record,) = await records_of(penia, 1)
+        assert nanos_of(Decimal(repr(record["cost"]))) > 3 * first
+        strict = await start(providers={"x-ai": {"base_url": peer.url}}, budgets=(TRUNCATE,))
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+            await opened(strict, path)
+        assert refusal.value.status == 402
+    await released(penia)
+
+
+async def test_what_is_only_written_down_is_held_as_it_is_heard(start: Start) -> None:
+    """A transcript is as long as what was said, which nobody knows before; nothing ends one early."""
+    path = "/openai/v1/realtime?intent=transcription"
+    update = {"type": "transcription", "input_audio_transcription": {"model": "whisper-1"}}
+
+    async def speak(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            if json.loads(message.data)["type"] == "input_audio_buffer.commit":
+                await socket.send_str(json.dumps({"type": "input_audio_buffer.committed", "item_id": "item_1"}))
+
+    async with speaking(speak) as peer:
+        penia = await start(providers={"openai": {"base_url": peer.url}}, budgets=(BLOCK,))
+        async with opened(penia, path) as socket:
+            await tell(socket, "session.update", session=update)
+            for _ in range(120):
+                await tell(socket, "input_audio_buffer.append", audio=A_SECOND)
+            await tell(socket, "input_audio_buffer.commit")
+            await until(socket, "input_audio_buffer.committed")
+            assert covered(penia) >= 120 * 100_000
+        (record,) = await records_of(penia, 1)
+        assert record["cost"] == pytest.approx(120 * 0.0001)
+        strict = await start(providers={"openai": {"base_url": peer.url}}, budgets=(TRUNCATE,))
+        async with opened(strict, path) as socket:
+            await tell(socket, "session.update", session=update)
+            assert (await until(socket, "error"))["error"]["code"] == "unbounded_call"
+    await released(penia)
