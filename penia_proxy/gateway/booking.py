@@ -22,8 +22,8 @@ from penia_proxy.wire.call import Call, Reading
 CUT_OUTPUT_FACTOR = 1.1
 """Headroom on the counted output of a cut stream: tokens made but not passed (wire_formats.md §1.7)."""
 
-End = Literal["ok", "cut", "timeout", "disconnected"]
-"""How the exchange ended: whole, broken off, stalled, or left by the caller."""
+End = Literal["ok", "cut", "timeout", "disconnected", "truncated"]
+"""How the exchange ended: whole, broken off, stalled, left by the caller, or ended by a budget without room."""
 
 
 class Claim(NamedTuple):

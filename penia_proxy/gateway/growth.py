@@ -1,21 +1,24 @@
 """
 Let what is held grow with a running answer.
 
-Its one job: to know, as a stream passes, whether what it has cost is held, to hold more in steps, and to say when a
-budget that truncates has no room for the next one.
+Its one job: to know, as a stream or a session's turn passes, whether what it has cost is held, to hold more in steps,
+and to say when a budget that truncates has no room for the next one.
 Rules: counting is done a step at a time and never per chunk: no tokenizer makes more tokens than bytes, so nothing is
 looked at before as many bytes have passed as tokens are held. What is on its way when a stream is cut is held as well.
+A turn is looked at once when it begins, too: what it reads was not all said when it was held.
 """
 
 import math
 from dataclasses import replace
+from typing import Protocol
 
 from penia_proxy.budget.estimate import STEP_TOKENS
 from penia_proxy.budget.output_ratio import Written
 from penia_proxy.budget.usage import Usage
 from penia_proxy.gateway.counting import tokens_of
 from penia_proxy.gateway.holding import Holding
-from penia_proxy.wire.call import Call, Meter
+from penia_proxy.wire.call import Call, Reading, Running
+from penia_proxy.wire.session import Turn
 
 IN_FLIGHT_TOKENS = 4
 """Made by the provider between the last bytes that came and its noticing that we hung up."""
@@ -29,10 +32,23 @@ NEVER = 2**63
 Part = tuple[str | None, Usage]
 
 
+class Followed(Protocol):
+    """What is read of an answer as it passes."""
+
+    @property
+    def growing(self) -> Running | None:
+        """The answer, where it can be followed."""
+        ...
+
+    def reading(self) -> Reading:
+        """Return what has been read so far."""
+        ...
+
+
 class Growth:
     """One running stream and its hold."""
 
-    def __init__(self, hold: Holding, call: Call, meter: Meter) -> None:
+    def __init__(self, hold: Holding, call: Call, meter: Followed) -> None:
         self._hold = hold
         self._call = call
         self._meter = meter
@@ -41,6 +57,8 @@ class Growth:
         """Tokens of the words that are whole."""
         self._tail = ""
         self._tail_tokens = 0
+        self._output_tokens = 0
+        """What has passed, in the provider's tokens."""
         self._pieces = 0
         self._largest_bytes = 0
         """Of what came at once."""
@@ -61,8 +79,7 @@ class Growth:
             self._next_bytes = NEVER
             return True
         await self._count()
-        tokens = self._output_tokens + IN_FLIGHT_TOKENS
-        needed, next_step = await self._cost(tokens), await self._cost(tokens + STEP_TOKENS)
+        needed, next_step = await self._cost(IN_FLIGHT_TOKENS), await self._cost(IN_FLIGHT_TOKENS + STEP_TOKENS)
         if needed is None or next_step is None:
             self._next_bytes = NEVER
             return True
@@ -72,8 +89,8 @@ class Growth:
             return True
         each = -(-(next_step - needed) // STEP_TOKENS)
         # What comes next comes at once, and is billed before it can be looked at.
-        next_tokens = max(1, -(-self._largest_bytes * tokens // growing.passed.bytes))
-        steps = max(STEP_TOKENS, next_tokens, tokens // 4)
+        next_tokens = max(1, self._at_once)
+        steps = max(STEP_TOKENS, next_tokens, self._made // 4)
         while held < needed + each * next_tokens:
             if await self._hold.extend(needed + each * steps):
                 held = needed + each * steps
@@ -81,8 +98,12 @@ class Growth:
                 return False
             else:
                 steps = max(steps // 2, next_tokens)
-        self._next_bytes = growing.passed.bytes + (held - needed) // each - next_tokens
+        self._next_bytes = self._passed + (held - needed) // each - next_tokens
         return True
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._next_bytes = NEVER
 
     async def used(self) -> Part:
         """Return what a stream that is cut here has used: what passed and what was on its way."""
@@ -97,9 +118,31 @@ class Growth:
             await self._count()
             self._hold.learn_output(self._written, reported=reading.parts[0][1].output)
 
-    async def _cost(self, output_tokens: int) -> int | None:
+    async def _cost(self, more: int) -> int | None:
+        """Return what has passed costs, with so many tokens more."""
         model, usage = await self._known()
-        return self._hold.bill(((model, replace(usage, output=output_tokens)),), "partial").cost_nanos
+        used = self._with(replace(usage, output=max(self._output_tokens, usage.output)), more)
+        return self._hold.bill(((model, used),), "partial").cost_nanos
+
+    def _with(self, usage: Usage, more: int) -> Usage:
+        return replace(usage, output=usage.output + more)
+
+    @property
+    def _passed(self) -> int:
+        """What has passed: no less than its tokens."""
+        growing = self._meter.growing
+        return 0 if growing is None else growing.passed.bytes
+
+    @property
+    def _made(self) -> int:
+        """The tokens that have passed."""
+        return self._output_tokens + IN_FLIGHT_TOKENS
+
+    @property
+    def _at_once(self) -> int:
+        """The most tokens that have come at once."""
+        growing = self._meter.growing
+        return -(-self._largest_bytes * self._made // growing.passed.bytes) if growing and growing.passed.bytes else 0
 
     async def _known(self) -> Part:
         """Return the input, as the provider has stated it or as we count it."""
@@ -127,11 +170,7 @@ class Growth:
         self._counted += await tokens_of(text[:at], self._call.model)
         self._tail = text[at:]
         self._tail_tokens = await tokens_of(self._tail, self._call.model)
-
-    @property
-    def _output_tokens(self) -> int:
-        """What has passed, in the provider's tokens."""
-        return self._hold.output_tokens(self._written)
+        self._output_tokens = self._hold.output_tokens(self._written)
 
     @property
     def _written(self) -> Written:
@@ -144,3 +183,37 @@ class Growth:
         if passed.bytes != passed.kept_bytes:
             counted = math.ceil(counted * passed.bytes / max(passed.kept_bytes, 1))
         return Written(counted, passed.pieces)
+
+
+class TurnGrowth(Growth):
+    """One turn of a session and its hold: text, and sound that is counted by its length."""
+
+    def __init__(self, hold: Holding, turn: Turn) -> None:
+        super().__init__(hold, turn.call, turn)
+        self._turn = turn
+        self._next_bytes = -1
+
+    @property
+    def due(self) -> bool:
+        turn = self._turn
+        return turn.passed.bytes + turn.sound > self._next_bytes and turn.begun
+
+    async def _known(self) -> Part:
+        """Return what was said before it and what sound has passed since, where its session counts them."""
+        parts = self._turn.reading().parts
+        return parts[0] if parts else await super()._known()
+
+    def _with(self, usage: Usage, more: int) -> Usage:
+        return self._turn.further(usage, more)
+
+    @property
+    def _passed(self) -> int:
+        return self._turn.passed.bytes + self._turn.sound
+
+    @property
+    def _made(self) -> int:
+        return super()._made + self._turn.sound
+
+    @property
+    def _at_once(self) -> int:
+        return super()._at_once + self._turn.sound_at_once

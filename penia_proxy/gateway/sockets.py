@@ -20,7 +20,15 @@ import aiohttp
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from penia_proxy.clock import Clock
-from penia_proxy.errors import CallerError, InvalidRequest, PeniaError, ShuttingDown, StoreUnavailable, TooManyClients
+from penia_proxy.errors import (
+    BudgetExceeded,
+    CallerError,
+    InvalidRequest,
+    PeniaError,
+    ShuttingDown,
+    StoreUnavailable,
+    TooManyClients,
+)
 from penia_proxy.gateway.answer import through_cancellation
 from penia_proxy.gateway.booking import End
 from penia_proxy.gateway.dialing import (
@@ -258,6 +266,8 @@ class _Carried:
             self._data_at = self._heard_at["provider"]
             async with self._step:
                 refused = await self._answered(self._session.heard(message.data))
+                if self._turns.due and (farewell := await self._cut()):
+                    return farewell
             farewell = await self._send("caller", self._here.send_frame(message.data, message.type))
             if farewell is None and refused is not None:
                 farewell = await self._object(refused, None) or _turned_away(refused)
@@ -278,6 +288,15 @@ class _Carried:
         except (CallerError, StoreUnavailable) as error:
             return error
         self._turns.begin()
+        return None
+
+    async def _cut(self) -> Farewell | None:
+        """End, at the provider, the answers that a budget has no room for more of; the caller is told why."""
+        for frame in await self._turns.cuts(self._session.cancelling):
+            full = BudgetExceeded("A budget has no room for more of this answer, so that it was cancelled.")
+            farewell = await self._send("provider", self._there.send_frame(frame, WSMsgType.TEXT))
+            if farewell := farewell or await self._object(full, None):
+                return farewell
         return None
 
     async def _object(self, error: PeniaError, frame: bytes | None) -> Farewell | None:

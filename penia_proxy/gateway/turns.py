@@ -24,6 +24,7 @@ from penia_proxy.gateway.answer import through_cancellation
 from penia_proxy.gateway.booking import Claim, End, book, stated
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.charging import Payer, charge
+from penia_proxy.gateway.growth import TurnGrowth
 from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.works import CallWorks
 from penia_proxy.ids import new_id
@@ -40,10 +41,13 @@ OWED_MAX = 1_000
 class _Open:
     hold: Holding
     ending: AsyncExitStack
+    growth: TurnGrowth
     began: float | None = None
     """The monotonic instant at which its provider may have begun it."""
     named: bool = False
     """Whether the ledger knows under which key other answers state its bill."""
+    cut: bool = False
+    """Whether its provider has been told to end it."""
 
 
 class Turns:
@@ -92,7 +96,7 @@ class Turns:
             if unasked and turn.begun:
                 self._unheld.append(turn)
             raise
-        self._open[turn] = _Open(hold, ending)
+        self._open[turn] = _Open(hold, ending, TurnGrowth(hold, turn))
         return hold.verdict
 
     def capped(self, turn: Turn, frame: bytes) -> bytes:
@@ -113,6 +117,29 @@ class Turns:
                 held.named = True
         self._note_idle()
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to look at what a turn has come to."""
+        return any(held.growth.due for held in self._open.values())
+
+    async def cuts(self, cancelling: Callable[[Turn], bytes | None]) -> list[bytes]:
+        """
+        Hold what the turns have come to; return the frames that end those for which a budget has no room.
+
+        What cannot be ended goes on, and is booked in full.
+        """
+        frames = []
+        for turn, held in list(self._open.items()):
+            if not held.growth.due or await held.growth.covers():
+                continue
+            frame = cancelling(turn) if turn.call.cuttable else None
+            if frame is not None:
+                held.cut = True
+                frames.append(frame)
+            if frame is not None or not turn.call.cuttable:
+                held.growth.stop()
+        return frames
+
     async def end(self, turn: Turn, end: End) -> None:
         """Book a turn, or release it if it never began."""
         self.begin()
@@ -124,6 +151,8 @@ class Turns:
             return
         self._note_idle()
         async with held.ending:
+            if end == "ok" and not held.cut:
+                await held.growth.learn()
             self._works.note(reading)
             if held.began is None:
                 await held.hold.release()
@@ -132,7 +161,8 @@ class Turns:
             async def claim(_bill: Bill) -> Claim:
                 return await self._works.claim(reading, held.hold)
 
-            await book(held.hold, turn.call, reading, end, is_stream=True, metadata=self._said(), claim=claim)
+            ended = "truncated" if held.cut else end
+            await book(held.hold, turn.call, reading, ended, is_stream=True, metadata=self._said(), claim=claim)
 
     async def aside(self, aside: Aside) -> None:
         """Book what another model billed beside the turns."""

@@ -54,6 +54,9 @@ class Realtime:
         self._sound_bytes = 0
         self._heard_ms = 0
         self._running: asyncio.Task[None] | None = None
+        """The conversation's answer."""
+        self._answers: dict[str, asyncio.Task[None]] = {}
+        """All of them, by name."""
 
     async def open(self) -> None:
         await self._event("session.created", session=self._session)
@@ -69,8 +72,7 @@ class Realtime:
             case "response.create":
                 await self._asked(message)
             case "response.cancel":
-                if self._running is not None:
-                    self._running.cancel()
+                await self._cancel(message)
             case kind:
                 await self._fail("unknown_event", f"Unknown event {str(kind)[:64]!r}.", message)
 
@@ -131,16 +133,28 @@ class Realtime:
             )
             return
         turn = self._line.turn("openai", self._session["model"], message)
-        running = self._line.answer(turn, partial(self._say, turn, apart=apart))
+        response_id = identifier("resp_", turn.seed, 21)
+        running = self._line.answer(turn, partial(self._say, turn, response_id, apart=apart))
+        self._answers[response_id] = running
+        running.add_done_callback(lambda _: self._answers.pop(response_id))
         if not apart:
             self._running = running
 
-    async def _say(self, turn: Turn, *, apart: bool) -> None:
+    async def _cancel(self, message: Mapping[str, Any]) -> None:
+        named = message.get("response_id")
+        running = self._running if named is None else self._answers.get(named)
+        if running is None or running.done():
+            await self._fail("response_cancel_not_active", "Cancellation failed: no active response found.", message)
+        else:
+            running.cancel()
+
+    async def _say(self, turn: Turn, response_id: str, *, apart: bool) -> None:
         spoken = "audio" in self._session["output_modalities"]
         response: dict[str, Any] = {
             "object": "realtime.response",
-            "id": identifier("resp_", turn.seed, 21),
+            "id": response_id,
             "status": "in_progress",
+            "status_details": None,
             "output": [],
             "conversation_id": None if apart else self._conversation,
             "output_modalities": self._session["output_modalities"],
@@ -161,9 +175,9 @@ class Realtime:
                     await self._event("response.output_audio.delta", **where, delta=PIECE_OF_SOUND)
                 kind = "response.output_audio_transcript.delta" if spoken else "response.output_text.delta"
                 await self._event(kind, **where, delta=piece)
-            status = "completed"
+            status, details = "completed", None
         except asyncio.CancelledError:
-            status = "cancelled"
+            status, details = "cancelled", {"type": "cancelled", "reason": "client_cancelled"}
         tokens = Tokens(input=given + sound - cached, cache_read=cached, output=made * (1 + spoken))
         turn.call.report(tokens)
         if not apart:
@@ -173,7 +187,8 @@ class Realtime:
             self._cached = (given + made) // CACHED_IN_STEPS_OF * CACHED_IN_STEPS_OF
         usage = usage_said(turn, _usage(given, sound, cached, made, made * spoken))
         if not turn.behaviour.no_end:
-            await self._event("response.done", response={**response, "status": status, "usage": usage})
+            last = {**response, "status": status, "status_details": details, "usage": usage}
+            await self._event("response.done", response=last)
 
     async def _event(self, kind: str, **members: Any) -> None:
         await self._line.send({"type": kind, "event_id": identifier("event_", self._line.seed("event"), 21), **members})

@@ -149,10 +149,14 @@ class Reading:
         return self.passed_bytes > 0
 
 
-class Growing(Protocol):
+class Running(Protocol):
     """An answer that is followed as it comes."""
 
     passed: Passed
+
+
+class Growing(Running, Protocol):
+    """One that can be ended early as well."""
 
     def closing(self, usage: Usage) -> bytes:
         """Return the end of an answer that is cut off here, with what it has used, as the provider would say it."""

@@ -5,7 +5,8 @@ Its one job: what a session's setup asks for, and which message has the bill of 
 Rules: the first message of a client is the setup, which names the model; until it is held nothing is passed on. From
 then on the model may answer at any moment, so the next turn is always held. Each ``usageMetadata`` is the bill of one
 turn (wire_formats.md §1.3): it counts everything that the session has heard. Messages are JSON, in text or binary
-frames, and fields have two spellings. A refusal has no message of its own: the connection is closed with it. Sources:
+frames, and fields have two spellings. A refusal has no message of its own: the connection is closed with it. Nor is
+there one that ends an answer: what interrupts it is said in the conversation, and answered. Sources:
 google-genai 3.6.1's live.py and types; recorded sessions.
 """
 
@@ -22,8 +23,8 @@ from penia_proxy.wire.call import Call, Reading
 from penia_proxy.wire.content import dicts
 from penia_proxy.wire.conversation import GEMINI_PACE, Conversation, sound_ms
 from penia_proxy.wire.google_content import ContentReader, member
-from penia_proxy.wire.reported import Passed, json_of
-from penia_proxy.wire.session import NOTHING, Heard, Turn
+from penia_proxy.wire.reported import json_of
+from penia_proxy.wire.session import NOTHING, Heard, Turn, in_sound, in_writing
 
 HEARD_BYTES_PER_MS = 32
 """Of sound that is sent: 16,000 samples of 16 bits a second (ai.google.dev/gemini-api/docs/live)."""
@@ -53,11 +54,15 @@ class _Answer:
     def __init__(self, call: Call, conversation: Conversation) -> None:
         self._reader = ContentReader(call.model)
         self._conversation = conversation
-        self._transcript = Passed()
         self.spoken_ms = 0.0
         self.over = False
         """Whether the model has said that it is: its usage comes with that, or after it, or never."""
-        self.turn = Turn(call, self.reading)
+        self.turn = Turn(
+            call,
+            self.reading,
+            passed=self._reader.passed,
+            further=in_sound if call.size.presumed_output == "output_audio" else in_writing,
+        )
 
     def take(self, made: "_Made") -> None:
         """Take what the model says, and what it cost, in the words of `ContentReader`."""
@@ -65,7 +70,8 @@ class _Answer:
             inline = member(part, "inlineData")
             if isinstance(inline, dict):
                 self.spoken_ms += sound_ms(inline.get("data"))
-        self._transcript.add(made.transcript)
+        self.turn.sounded(self._conversation.spoken(self.spoken_ms))
+        self._reader.passed.add(made.transcript)
         self.over = self.over or made.over
         self._reader.document(
             {
@@ -83,8 +89,6 @@ class _Answer:
             read,
             parts=((None, self._conversation.input().plus(made)),),
             finished=self.over,
-            passed_text=read.passed_text + self._transcript.text,
-            passed_bytes=read.passed_bytes + self._transcript.bytes,
         )
 
 
@@ -145,6 +149,9 @@ class LiveSession:
         self._conversation.answered(reading.parts[0][1])
         self._answer = self._next()
         return Heard(ended=(*ended, answer.turn), needed=self._answer.turn)
+
+    def cancelling(self, turn: Turn) -> bytes | None:  # noqa: ARG002 - what interrupts is content
+        return None
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], frame: bytes | None) -> bytes | None:  # noqa: ARG002
         return None

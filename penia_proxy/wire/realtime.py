@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+import orjson
+
 from penia_proxy.budget.estimate import Size
 from penia_proxy.budget.tokens import image_tokens_max
 from penia_proxy.budget.usage import Usage
@@ -30,7 +32,7 @@ from penia_proxy.wire.openai_usage import realtime_usage_of
 from penia_proxy.wire.realtime_settings import Settings
 from penia_proxy.wire.reported import Passed, json_of
 from penia_proxy.wire.responses_socket import UNNAMED
-from penia_proxy.wire.session import NOTHING, Aside, Heard, Turn
+from penia_proxy.wire.session import NOTHING, Aside, Heard, Turn, in_sound, in_writing
 
 OPEN_MAX = 64
 """Answers of one session that run at a time; beyond it a client's are refused, and a provider's not followed."""
@@ -49,8 +51,9 @@ class _Answer:
         self._session = session
         self.apart = apart
         """Whether it is no part of the conversation."""
-        self.turn = Turn(session.call(), self.reading)
         self.passed = Passed()
+        text = Passed() if session.by_sound or session.settings.transcribes else self.passed
+        self.turn = Turn(session.call(), self.reading, passed=text, further=self._further)
         self.spoken_ms = 0.0
         self.heard_ms = 0.0
         self.messages = 0
@@ -84,6 +87,21 @@ class _Answer:
         seconds = math.ceil((self.heard_ms + self.spoken_ms + carried_ms) / 1000)
         units = {"audio_seconds": seconds, "input_text_messages": self.messages}
         return Usage(units={name: count for name, count in units.items() if count})
+
+    def sounded(self) -> None:
+        """Note how much sound has passed, in what it is billed by."""
+        if self._session.settings.transcribes or self._session.by_sound:
+            self.turn.sounded(math.ceil((self.heard_ms + self.spoken_ms) / 1000))
+        else:
+            self.turn.sounded(self._session.conversation.spoken(self.spoken_ms))
+
+    def _further(self, usage: Usage, more: int) -> Usage:
+        settings = self._session.settings
+        if settings.transcribes:
+            return usage.plus(presumed_of(more, settings.transcriber or settings.model or ""))
+        if self._session.by_sound:
+            return usage.plus(Usage(units={"audio_seconds": more}))
+        return (in_sound if settings.speaks or self.spoken_ms else in_writing)(usage, more)
 
     def _made(self) -> Usage:
         conversation = self._session.conversation
@@ -143,6 +161,8 @@ class RealtimeSession:
             ),
             body=b"",
             text=str,
+            # What is heard costs where sound is billed by the second, and a transcript cannot be cancelled.
+            cuttable=answers,
         )
 
     def asked(self, frame: bytes) -> Turn | None:
@@ -191,6 +211,14 @@ class RealtimeSession:
                 self._passed(kind, event)
         return NOTHING
 
+    def cancelling(self, turn: Turn) -> bytes | None:
+        for response_id, answer in self._running.items():
+            if answer.turn is turn:
+                # Named, so that an error about it is taken for nobody else's.
+                named = {"event_id": new_id("event"), "response_id": response_id}
+                return orjson.dumps({"type": "response.cancel", **named})
+        return None
+
     def refusal(self, error: PeniaError, penia: Mapping[str, object], frame: bytes | None) -> bytes | None:
         members = json_of(frame or b"")
         asked_as = members.get("event_id") if isinstance(members, dict) else None
@@ -230,6 +258,7 @@ class RealtimeSession:
             answer = self._current()
             if sound:
                 answer.heard_ms += sound
+                answer.sounded()
             else:
                 answer.messages += 1
             answer.turn.begun = True
@@ -239,10 +268,11 @@ class RealtimeSession:
         if self.by_sound and duration_ms:
             answer = self._current()
             answer.heard_ms += duration_ms
+            answer.sounded()
             answer.turn.begun = True
 
     def _current(self) -> _Answer:
-        """Return the answer that what passes now belongs to."""
+        """Return the answer of what passes now."""
         return next(iter(self._running.values()), None) or self._next or _Answer(self)
 
     def _listened(self, kind: str, event: Mapping[str, Any]) -> None:
@@ -259,6 +289,7 @@ class RealtimeSession:
             self.conversation.add(sound_ms=self._said_ms)
             if self.settings.transcribes and self._next is not None:
                 self._next.heard_ms += self._said_ms
+                self._next.sounded()
                 self._next.turn.begun = True
             self._unwritten_ms = 0
 
@@ -315,6 +346,7 @@ class RealtimeSession:
             answer.spoken_ms += (
                 sound_ms(event.get("delta"), self.settings.spoken_bytes_per_ms) if told is None else told
             )
+            answer.sounded()
         else:
             answer.passed.add(event.get("delta"))
 

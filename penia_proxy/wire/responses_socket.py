@@ -4,7 +4,8 @@ Read OpenAI's responses over a WebSocket, and xAI's.
 Its one job: which frame asks for a response, and which ends it.
 Rules: each ``response.create`` is a call of its own, with the fields of one over HTTP. What has the same ``stream_id``
 is answered in the order in which it was asked, and its events name it; other lanes run at the same time. Anything else
-a client says is refused: ``response.steer`` begins a response that nobody asked for in so many words. Sources:
+a client says is refused: ``response.steer`` begins a response that nobody asked for in so many words. No event ends a
+response early (ResponsesClientEvent has two, create and steer), so it is capped before it is asked for. Sources:
 wire_formats.md §1.1; openai-python 3.57.0's types (ResponsesClientEvent, ResponsesServerEvent); OpenAI's guide to
 WebSocket mode (developers.openai.com/api/docs/guides/websocket-mode).
 """
@@ -107,6 +108,9 @@ class ResponsesSession:
             heard = replace(heard, ended=(*heard.ended, answer.turn))
         return heard
 
+    def cancelling(self, turn: Turn) -> bytes | None:  # noqa: ARG002 - a response can only be capped
+        return None
+
     def refusal(self, error: PeniaError, penia: Mapping[str, object], frame: bytes | None) -> bytes | None:
         members = json_of(frame or b"")
         lane = members.get("stream_id") if isinstance(members, dict) else None
@@ -114,7 +118,7 @@ class ResponsesSession:
 
     def _answer(self, call: Call, lane: str | None) -> _Answer:
         reader = ResponseReader(family=self._family)
-        return _Answer(Turn(call, reader.reading), reader, lane)
+        return _Answer(Turn(call, reader.reading, passed=reader.passed), reader, lane)
 
     def _running_as(self, response_id: str) -> _Answer | None:
         return next((answer for answer in self._running if answer.response_id == response_id), None)
@@ -174,7 +178,7 @@ def _call(frame: bytes, members: dict[str, Any], family: Family) -> Call:
     if members.get("generate") is not None and not flag(members, "generate"):
         # It prepares what a later response begins from, and writes nothing.
         call = replace(call, size=replace(call.size, no_output=True))
-    return replace(call, stream=True)
+    return replace(call, stream=True, cuttable=False)
 
 
 def _unasked(model: str) -> Call:

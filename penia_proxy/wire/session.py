@@ -9,12 +9,23 @@ counts, the text of an answer that runs, and names of models.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from penia_proxy.budget.usage import Usage
 from penia_proxy.errors import PeniaError
 from penia_proxy.wire.call import Call, Reading
+from penia_proxy.wire.reported import Passed
+
+
+def in_writing(usage: Usage, tokens: int) -> Usage:
+    """Return a usage with so many more tokens of text."""
+    return replace(usage, output=usage.output + tokens)
+
+
+def in_sound(usage: Usage, tokens: int) -> Usage:
+    """Return a usage with so many more tokens of sound, which are dearer than those of text."""
+    return replace(usage, output_audio=usage.output_audio + tokens)
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +37,24 @@ class Turn:
     """Return what is known of it; may be asked at any time, also of an answer that was cut."""
     begun: bool = False
     """Whether the provider may be at work on it. A turn that never began costs nothing."""
+    passed: Passed = field(default_factory=Passed)
+    """The text of its answer, where that has a price."""
+    sound: int = 0
+    """What has passed of sound, in what it is billed by: tokens or seconds."""
+    sound_at_once: int = 0
+    """The most of it that came at once."""
+    further: Callable[[Usage, int], Usage] = in_writing
+    """Return a usage with so much more of the dearest that can come: tokens, or seconds of sound."""
+
+    @property
+    def growing(self) -> "Turn":
+        """The turn itself: it is followed as it passes."""
+        return self
+
+    def sounded(self, sound: int) -> None:
+        """Take how much sound has passed in all."""
+        self.sound_at_once = max(self.sound_at_once, sound - self.sound)
+        self.sound = sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +104,10 @@ class Session(Protocol):
 
     def heard(self, frame: bytes) -> Heard:
         """Take a provider's frame."""
+        ...
+
+    def cancelling(self, turn: Turn) -> bytes | None:
+        """Return the frame that ends a turn at its provider; None where there is none, or it has not begun there."""
         ...
 
     def refusal(self, error: PeniaError, penia: Mapping[str, object], frame: bytes | None) -> bytes | None:

@@ -53,6 +53,23 @@ async def test_a_lane_is_answered_in_order(sandbox: Sandbox, openai_sdk: openai.
     assert seen.index(("response.created", "b")) < seen.index(("response.completed", "a"))
 
 
+async def test_a_realtime_answer_is_cancelled_by_its_name(sandbox: Sandbox, openai_sdk: openai.AsyncOpenAI) -> None:
+    """What was made until then is what is reported and booked; what does not run cannot be cancelled."""
+    long = as_headers(Behaviour(output_tokens=20_000, chunk_delay_s=0.002))
+    async with openai_sdk.realtime.connect(model="gpt-realtime", extra_headers=long) as connection:
+        await connection.response.create(response={"conversation": "none"})
+        begun = (await events_until(connection, "response.created"))[-1].response
+        await events_until(connection, "response.output_audio.delta")
+        await connection.response.cancel(response_id=begun.id)
+        answer = (await events_until(connection, "response.done"))[-1].response
+        assert (answer.id, answer.status, answer.status_details.reason) == (begun.id, "cancelled", "client_cancelled")
+        await connection.response.cancel(response_id=begun.id)
+        error = (await events_until(connection, "error"))[-1].error
+        assert error.code == "response_cancel_not_active"
+    (call,) = sandbox.calls
+    assert 0 < call.output_tokens == answer.usage.output_tokens < 20_000
+
+
 async def test_realtime_hears_and_answers(sandbox: Sandbox, openai_sdk: openai.AsyncOpenAI) -> None:
     """A second of sound is an utterance, written down and answered; what was read before comes from a cache."""
     async with openai_sdk.realtime.connect(model="gpt-realtime") as connection:
