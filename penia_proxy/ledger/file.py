@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from penia_proxy.config import LedgerConfig
-from penia_proxy.errors import ConfigError
+from penia_proxy.errors import ConfigError, InvariantError
 from penia_proxy.ledger.schema import REVISION
 
 log = logging.getLogger(__name__)
@@ -161,14 +161,21 @@ def open_for_reading(url: str) -> Iterator[Connection]:
     engine = create_engine("sqlite://", creator=lambda: _reader(path), poolclass=NullPool)
     try:
         with explained(path), engine.connect() as connection:
-            file = connection.connection.driver_connection
-            if not isinstance(file, sqlite3.Connection) or revision_of(file) != REVISION:
+            if revision_of(driver_of(connection)) != REVISION:
                 raise ConfigError(
                     f"{path} is of another version of Penia: start this version's gateway once to migrate it"
                 )
             yield connection
     finally:
         engine.dispose()
+
+
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    """Return what SQLAlchemy's connection is made of."""
+    file = connection.connection.driver_connection
+    if not isinstance(file, sqlite3.Connection):
+        raise InvariantError("the ledger is read by another driver than sqlite3")
+    return file
 
 
 def _reader(path: Path) -> sqlite3.Connection:

@@ -8,27 +8,27 @@ and then by the order of writing, and every filter has an index in that order.
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import Column, ColumnElement, FromClause, RowMapping, Select, event, func, select, tuple_, union_all
+from sqlalchemy import Column, ColumnElement, FromClause, Select, event, func, select, tuple_, union_all
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from penia_proxy.budget.budget import Budget
-from penia_proxy.budget.calibration import Outcome
 from penia_proxy.budget.record import Tally, UsageRecord
-from penia_proxy.budget.usage import BATCH_TIER
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import Period
 from penia_proxy.errors import InvalidRequest
+from penia_proxy.ledger.archives import Archive, Files, archives_of, newest_record
+from penia_proxy.ledger.merging import Ask, Found, Order, Part, Questions, T, asked_of, first_of, parts_of, place_of
 from penia_proxy.ledger.rows import TALLIED, budget_from, record_of
-from penia_proxy.ledger.schema import budgets, charges, other_names, spend, usage_records
+from penia_proxy.ledger.schema import archived, archives, budgets, charges, other_names, spend, usage_records
 
 READERS_MAX = 4
 WAIT_S = 10.0
@@ -40,6 +40,7 @@ Matches of a filter that are counted: an index is walked so far in a few ms, and
 number of all records is known without counting. Elasticsearch stops there by default, too:
 https://www.elastic.co/guide/en/elasticsearch/reference/7.1/search-request-track-total-hits.html
 """
+NEWEST_FIRST = Order()
 _BEYOND = "\U0010ffff"
 """Sorts behind whatever a name goes on with."""
 
@@ -67,6 +68,8 @@ class RecordFilter:
     """Any budget that was charged, not only the record's most specific."""
     start: datetime | None = None
     end: datetime | None = None
+    until_seq: int | None = None
+    """Of those written so far: what an archive has in a snapshot, or what there was when somebody began to walk."""
 
     def among(self, grouping: Grouping) -> tuple[str, ...]:
         """Return the values asked for."""
@@ -88,33 +91,6 @@ class RecordPage(NamedTuple):
     """Whether ``total`` is all of them."""
     next_cursor: str | None
     """What to ask with for the records after these; None at the end."""
-
-
-class PastCall(NamedTuple):
-    """What a record says about calls like it."""
-
-    component: str
-    provider: str
-    model: str
-    """As asked for."""
-    output_tokens: int
-    outcome: Outcome | None
-    """What was estimated, and what it came to; None where the record does not say."""
-
-
-_NOT_READ = ("estimated", "unconfirmed", "client")
-"""Bases of counts that no answer through the gateway reported."""
-
-
-def _past(row: RowMapping) -> PastCall:
-    metadata = row["metadata"]
-    return PastCall(
-        component=row["component"],
-        provider=row["provider"],
-        model=metadata.get("model_requested") or row["model"],
-        output_tokens=row["output_tokens"],
-        outcome=Outcome.from_record(metadata, input_tokens=row["input_tokens"], cost_nanos=row["cost_nanos"]),
-    )
 
 
 def reading(path: Path) -> AsyncEngine:
@@ -157,6 +133,8 @@ def conditions(
         found.append(moment >= iso(asked.start))
     if asked.end is not None:
         found.append(moment < iso(asked.end))
+    if asked.until_seq is not None:
+        found.append((columns.seq if asked.budget_id is None else charges.c.record_seq) <= asked.until_seq)
     return [condition for condition in found if condition is not None]
 
 
@@ -169,8 +147,13 @@ def _any_of(column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[
 class Queries:
     """The ledger's reads."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, files: Files) -> None:
         self._engine = engine
+        self._files = files
+
+    async def _answer(self, questions: Questions[T]) -> T:
+        async with self._engine.connect() as connection:
+            return await asked_of(connection, self._files, questions)
 
     async def records(
         self, asked: RecordFilter, *, page: int = 1, limit: int = 20, cursor: str | None = None
@@ -179,29 +162,19 @@ class Queries:
         Return one page, newest first.
 
         A ``cursor`` (of an earlier page) replaces ``page`` and costs the same however deep. Raises InvalidRequest for
-        one that is not ours.
+        one that is not ours, ArchiveUnavailable.
         """
         if page * limit > OFFSET_MAX:
             raise InvalidRequest("that page is too deep to count to: follow next_cursor")
-        statement = listing(asked, page=page, limit=limit, cursor=cursor)
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(statement)).mappings().all()
-            total = int(await connection.scalar(counting(asked)) or 0)
-            budget_ids = await charged(connection, [row["seq"] for row in rows])
-        records = [record_of(row, budget_ids.get(row["seq"], ())) for row in rows[:limit]]
-        last = rows[limit - 1] if len(rows) > limit else None
-        cursor = last and cursor_of(last["timestamp"], last["seq"])
-        if asked != RecordFilter() and total > COUNTED_MAX:
-            return RecordPage(records, COUNTED_MAX, exact=False, next_cursor=cursor)
-        return RecordPage(records, total, exact=True, next_cursor=cursor)
+        return await self._answer(_page(asked, page, limit, cursor))
 
     async def record(self, record_id: str) -> UsageRecord | None:
         """Return one record."""
-        return await self._one(usage_records.c.record_id == record_id)
+        return await self._answer(_one("record_id", record_id))
 
     async def billed(self, once_key: str) -> UsageRecord | None:
         """Return the record with a once-key."""
-        return await self._one(usage_records.c.once_key == once_key)
+        return await self._answer(_one("once_key", once_key))
 
     async def once_key_of(self, name: str) -> str | None:
         """Return the once-key whose bill has this other name."""
@@ -212,31 +185,20 @@ class Queries:
 
     async def oldest(self) -> datetime | None:
         """Return the instant of the oldest record."""
+        firsts = [select(func.min(one)).scalar_subquery() for one in (usage_records.c.timestamp, archives.c.first_at)]
         async with self._engine.connect() as connection:
-            found = await connection.scalar(select(func.min(usage_records.c.timestamp)))
-        return None if found is None else from_iso(found)
+            found = [first for first in (await connection.execute(select(*firsts))).one() if first is not None]
+        return from_iso(min(found)) if found else None
 
     async def corrections(self, record_id: str) -> list[UsageRecord]:
         """Return the corrections of a record, in the order of writing."""
-        return await self._those(usage_records.c.corrects == record_id)
-
-    async def _one(self, which: ColumnElement[bool]) -> UsageRecord | None:
-        found = await self._those(which)
-        return found[0] if found else None
-
-    async def _those(self, which: ColumnElement[bool]) -> list[UsageRecord]:
-        statement = select(usage_records).where(which).order_by(usage_records.c.seq)
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(statement)).mappings().all()
-            budget_ids = await charged(connection, [row["seq"] for row in rows])
-        return [record_of(row, budget_ids.get(row["seq"], ())) for row in rows]
+        return await self._answer(_corrections(record_id))
 
     async def seen(self, kind: str, beginning: str, *, exact: bool = False) -> bool:
         """Return whether a record has such a name of a `Grouping`, or one that begins so; found by its index."""
         column = usage_records.c[kind]
         which = column == beginning if exact else (column >= beginning) & (column < beginning + _BEYOND)
-        async with self._engine.connect() as connection:
-            return (await connection.execute(select(usage_records.c.seq).where(which).limit(1))).first() is not None
+        return await self._answer(_seen(which))
 
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""
@@ -256,73 +218,128 @@ class Queries:
             for row in rows
         }
 
-    async def recent_calls(self, limit: int) -> list[PastCall]:
-        """Return what the newest calls teach whose answers the gateway read to the end, newest first; no batches."""
-        columns = usage_records.c
-        names = ("component", "provider", "model", "input_tokens", "output_tokens", "cost_nanos", "metadata")
-        statement = (
-            select(*(columns[name] for name in names))
-            .where(
-                columns.corrects.is_(None),
-                columns.status == "ok",
-                columns.cost_basis.not_in(_NOT_READ),
-                columns.usage["service_tier"].as_string().is_distinct_from(BATCH_TIER),
-            )
-            .order_by(columns.seq.desc())
-            .limit(limit)
-        )
-        async with self._engine.connect() as connection:
-            return [_past(row) for row in (await connection.execute(statement)).mappings()]
 
-
-def listing(asked: RecordFilter, *, page: int, limit: int, cursor: str | None) -> Select[Any]:
-    """Return the statement of one page, and one row more that tells whether another follows."""
+def listing(asked: RecordFilter, cursor: str | None = None) -> Select[Any]:
+    """Return the statement of the records asked for, newest first, those behind a cursor's only."""
     where, moment, seq = source(asked)
     statement = select(usage_records).select_from(where).where(*conditions(asked, moment))
-    if cursor is None:
-        statement = statement.offset((page - 1) * limit)
-    else:
+    if cursor is not None:
         statement = statement.where(tuple_(moment, seq) < tuple_(*position_of(cursor)))
-    return statement.order_by(moment.desc(), seq.desc()).limit(limit + 1)
+    return statement.order_by(moment.desc(), seq.desc())
+
+
+def _page(asked: RecordFilter, page: int, limit: int, cursor: str | None) -> Questions[RecordPage]:
+    parts = yield from parts_of(asked, NEWEST_FIRST)
+    if cursor is None and len(parts) == 1:
+        rows = yield Ask(listing(asked).offset((page - 1) * limit).limit(limit + 1))
+        found = [Found(row, None) for row in rows]
+    else:
+        found = yield from _behind(parts, (page - 1) * limit, limit, cursor)
+    total = yield from _counted(parts, asked)
+    records = yield from records_of(found[:limit])
+    last = found[limit - 1].row if len(found) > limit else None
+    cursor = None if last is None else cursor_of(last["timestamp"], last["seq"])
+    if not is_everything(asked) and total > COUNTED_MAX:
+        return RecordPage(records, COUNTED_MAX, exact=False, next_cursor=cursor)
+    return RecordPage(records, total, exact=True, next_cursor=cursor)
+
+
+def _behind(parts: list[Part], skipped: int, limit: int, cursor: str | None) -> Questions[list[Found]]:
+    """Return the rows of a page, and one more that tells whether another follows."""
+    if cursor is None and skipped:
+        last = yield from place_of(parts, NEWEST_FIRST, lambda part: listing(part.asked), skipped - 1)
+        if last is None:
+            return []
+        cursor = cursor_of(last["timestamp"], last["seq"])
+    if cursor is not None:
+        newest, _ = position_of(cursor)
+        parts = [one for one in parts if one.archive is None or one.archive.start <= newest]
+    return (yield from first_of(parts, NEWEST_FIRST, lambda part: listing(part.asked, cursor), limit + 1))
+
+
+def _counted(parts: list[Part], asked: RecordFilter) -> Questions[int]:
+    total = 0
+    for part in parts[:1] if is_everything(asked) else parts:
+        if total <= COUNTED_MAX:
+            total += (yield Ask(counting(part.asked), part.archive))[0]["number"]
+    return total
+
+
+def is_everything(asked: RecordFilter) -> bool:
+    """Whether a filter asks for all records."""
+    return asked == RecordFilter()
+
+
+def _one(name: Literal["record_id", "once_key"], value: str) -> Questions[UsageRecord | None]:
+    archive = yield from _archive_of(archived.c[name] == value)
+    for its in dict.fromkeys((None, archive)):
+        rows = yield Ask(select(usage_records).where(usage_records.c[name] == value), its)
+        if rows:
+            return (yield from records_of([Found(rows[0], its)]))[0]
+    return None
+
+
+def _corrections(record_id: str) -> Questions[list[UsageRecord]]:
+    archive = yield from _archive_of(archived.c.record_id == record_id)
+    found: list[Found] = []
+    for its in dict.fromkeys((None, archive)):  # a correction has its call's instant, and so its month
+        statement = select(usage_records).where(usage_records.c.corrects == record_id)
+        if its is not None:
+            statement = statement.where(usage_records.c.seq <= its.until_seq)
+        found += [Found(row, its) for row in (yield Ask(statement, its))]
+    return (yield from records_of(sorted(found, key=lambda one: int(one.row["seq"]))))
+
+
+def _archive_of(which: ColumnElement[bool]) -> Questions[Archive | None]:
+    """Return the archive that has a record; None where the ledger itself would have it."""
+    rows = yield Ask(select(archives).join(archived, archived.c.month == archives.c.month).where(which))
+    return archives_of(rows)[0] if rows else None
+
+
+def _seen(which: ColumnElement[bool]) -> Questions[bool]:
+    parts = yield from parts_of(RecordFilter(), NEWEST_FIRST)
+    for _, archive in parts:
+        if (yield Ask(select(usage_records.c.seq).where(which).limit(1), archive)):
+            return True
+    return False
+
+
+def records_of(found: Sequence[Found]) -> Questions[list[UsageRecord]]:
+    """Return the records of rows, with the budgets that they were charged to."""
+    numbers: dict[Archive | None, list[int]] = {}
+    for row, archive in found:
+        numbers.setdefault(archive, []).append(row["seq"])
+    charged: dict[int, list[str]] = {}
+    for archive, seqs in numbers.items():
+        for row in (yield Ask(charges_of(seqs), archive)):
+            charged.setdefault(row["record_seq"], []).append(row["budget_id"])
+    return [record_of(row, charged.get(row["seq"], ())) for row, _ in found]
 
 
 def counting(asked: RecordFilter) -> Select[Any]:
     """
     Return the statement of the number of matches, which is not counted further than one past COUNTED_MAX.
 
-    Of all records it is known: their numbers have no gaps.
+    Of all records it is known: they are numbered from 1 without gaps.
     """
-    if asked == RecordFilter():
-        newest, oldest = (select(end(usage_records.c.seq)).scalar_subquery() for end in (func.max, func.min))
-        return select(func.coalesce(newest - oldest + 1, 0))
+    if is_everything(asked):
+        return select(newest_record().scalar_subquery().label("number"))
     where, moment, _ = source(asked)
     wanted = conditions(asked, moment)
-    if asked == RecordFilter(budget_id=asked.budget_id, start=asked.start, end=asked.end) and asked.budget_id:
+    of_one = RecordFilter(budget_id=asked.budget_id, start=asked.start, end=asked.end, until_seq=asked.until_seq)
+    if asked == of_one and asked.budget_id:
         where = charges  # which says all that is asked
     matches = select(moment).select_from(where).where(*wanted).limit(COUNTED_MAX + 1).subquery()
-    return select(func.count()).select_from(matches)
-
-
-async def charged(connection: AsyncConnection, seqs: Sequence[int]) -> dict[int, list[str]]:
-    """Return the budgets that records were charged to, most specific first."""
-    return by_record(await connection.execute(charges_of(seqs)))
+    return select(func.count().label("number")).select_from(matches)
 
 
 def charges_of(seqs: Sequence[int]) -> Select[Any]:
-    """Return the statement of the budgets that records were charged to, for `by_record`."""
+    """Return the statement of the budgets that records were charged to, most specific first."""
     return (
         select(charges.c.record_seq, charges.c.budget_id)
         .where(charges.c.record_seq.in_(seqs))
         .order_by(charges.c.record_seq, charges.c.position)
     )
-
-
-def by_record(rows: Iterable[Any]) -> dict[int, list[str]]:
-    """Return the budgets of each record, most specific first."""
-    found: dict[int, list[str]] = {}
-    for seq, budget_id in rows:
-        found.setdefault(seq, []).append(budget_id)
-    return found
 
 
 def _tallies_since(periods: Sequence[Period], since: datetime | None) -> Select[Any]:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from penia_proxy.clock import from_iso, iso
 from penia_proxy.errors import CallerError, Conflict, DuplicateRequest, InvariantError, NotFound
 from penia_proxy.ledger import folding
 from penia_proxy.ledger import statements as sql
+from penia_proxy.ledger.archives import Files, archives_of
 from penia_proxy.ledger.rows import (
     MEASURES,
     TALLIED,
@@ -53,17 +55,20 @@ class Known:
     """What fingerprints are made with."""
     folded_until: RollupKey
     """The last of the rollups that are folded."""
+    files: Files
+    """Where else records are."""
 
     @classmethod
-    def read(cls, connection: sqlite3.Connection) -> "Known":
+    def read(cls, connection: sqlite3.Connection, files: Files) -> "Known":
         """Ask the file. Raises ValueError or InvalidRequest for a budget that this version cannot read."""
         saved = [budget_from({**row, "spec": orjson.loads(row["spec"])}) for row in _rows(connection, sql.BUDGETS)]
         return cls(
             {row["hold_id"]: row["fingerprint"] for row in _rows(connection, sql.OPEN_HOLDS)},
             {budget.budget_id: budget.calendar for budget in saved},
-            next(_rows(connection, sql.NEWEST))["seq"] or 0,
+            next(_rows(connection, sql.NEWEST))["seq"],
             bytes.fromhex(next(_rows(connection, sql.FIND_SECRET, name="fingerprints"))["value"]),
             folding.folded_until(connection),
+            files,
         )
 
 
@@ -260,12 +265,17 @@ class Transaction:
     def _recount(self, budget: Budget) -> None:
         """Make a budget's counters anew from its charges: the windows of its new calendar begin and end elsewhere."""
         tallies: dict[WindowKey, Tally] = {}
-        for row in self._rows(sql.CHARGED, budget_id=budget.budget_id):
+        for row in chain(self._rows(sql.CHARGED, budget_id=budget.budget_id), self._archived(budget)):
             for window in budget.calendar.windows(from_iso(row["timestamp"])):
                 key = WindowKey(budget.budget_id, window.period, window.start)
                 count(tallies.setdefault(key, Tally()), row)
         self._connection.execute(sql.CLEAR_SPEND, {"budget_id": budget.budget_id})
         sql.ADD_SPEND.write(self._connection, _spend_rows(tallies))
+
+    def _archived(self, budget: Budget) -> Iterator[Row]:
+        """Yield what else a budget was charged. Raises ArchiveUnavailable."""
+        for archive in archives_of(list(self._rows(sql.ALL_ARCHIVES))):
+            yield from self._known.files.rows(archive, sql.charged_of(budget.budget_id, archive.until_seq))
 
     def _flush(self) -> None:
         """Write what was gathered. Deletes come first: an id may be released and reserved again in one batch."""

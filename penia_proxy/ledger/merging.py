@@ -1,0 +1,246 @@
+"""
+Read what lies in several files as one list.
+
+Its one job: records in an order, out of the ledger and its archives, where each has its part of them in that order.
+Rules: these are questions and no reading: a generator yields what is to be asked of which file, is sent the rows, and
+returns the answer; `asked_of` and `answered` read, beside an event loop and without. All of an answer fits one
+snapshot of the ledger: archives are read up to where that says. An archive is asked only where the answer can
+touch its month.
+"""
+
+import asyncio
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from penia_proxy.clock import from_iso, iso
+from penia_proxy.ledger.archives import ARCHIVES, Archive, Files, archives_of
+
+if TYPE_CHECKING:
+    from penia_proxy.ledger.queries import RecordFilter
+
+T = TypeVar("T")
+
+
+class Ask(NamedTuple):
+    """A question to a file: to an archive's, or to the ledger's own."""
+
+    statement: Select[Any]
+    archive: Archive | None = None
+
+
+Rows = Sequence[RowMapping]
+Questions = Generator[Ask, Rows, T]
+
+
+async def asked_of(connection: AsyncConnection, files: Files, questions: Questions[T]) -> T:
+    """Answer questions from the snapshot of a connection. Raises ArchiveUnavailable."""
+    try:
+        ask = next(questions)
+        while True:
+            if ask.archive is None:
+                rows: Rows = (await connection.execute(ask.statement)).mappings().all()
+            else:
+                rows = await asyncio.to_thread(files.rows, ask.archive, ask.statement)
+            ask = questions.send(rows)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer
+
+
+def answered(connection: Connection, files: Files, questions: Questions[T]) -> T:
+    """Do the same in this thread."""
+    try:
+        ask = next(questions)
+        while True:
+            if ask.archive is None:
+                rows: Rows = connection.execute(ask.statement).mappings().all()
+            else:
+                rows = files.rows(ask.archive, ask.statement)
+            ask = questions.send(rows)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer
+
+
+class Part(NamedTuple):
+    """The records of one file that are asked for."""
+
+    asked: "RecordFilter"
+    archive: Archive | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How records are listed. The last of ``names`` tells any two apart, as `seq` does."""
+
+    names: tuple[str, ...] = ("timestamp", "seq")
+    descending: bool = True
+
+    def key(self, row: RowMapping) -> tuple[Any, ...]:
+        """Return where a row is."""
+        return tuple(row[name] for name in self.names)
+
+    @property
+    def is_of_time(self) -> bool:
+        """Whether a month comes after another as a whole."""
+        return self.names[0] == "timestamp"
+
+    def is_past(self, archive: Archive, row: RowMapping) -> bool:
+        """Whether all of an archive comes behind a row."""
+        if not self.is_of_time:
+            return False
+        moment: str = row["timestamp"]
+        return archive.end <= moment if self.descending else archive.start > moment
+
+    def first(self, rows: Sequence[tuple[RowMapping, T]]) -> tuple[RowMapping, T]:
+        """Return the first of rows that something belongs to."""
+        return (max if self.descending else min)(rows, key=lambda one: self.key(one[0]))
+
+    def merged(self, one: list["Found"], other: list["Found"]) -> list["Found"]:
+        """Return two sorted lists as one."""
+        return sorted(one + other, key=lambda found: self.key(found.row), reverse=self.descending)
+
+
+class Found(NamedTuple):
+    """A row, and where it is."""
+
+    row: RowMapping
+    archive: Archive | None
+
+
+Listing = Callable[[Part], Select[Any]]
+"""What is asked of a part: its records in the order, from where the answer begins."""
+
+
+def parts_of(asked: "RecordFilter", order: Order) -> Questions[list[Part]]:
+    """Find what a filter asks of which file: the ledger's own first, then archives in the order of their months."""
+    known = archives_of((yield Ask(ARCHIVES)))
+    touched = [one for one in known if touches(one, asked)]
+    return [Part(asked), *(within(one, asked) for one in (touched if order.descending else touched[::-1]))]
+
+
+def touches(archive: Archive, asked: "RecordFilter") -> bool:
+    """Whether a filter asks for any instant of an archive's month."""
+    begun = asked.end is None or archive.start < iso(asked.end)
+    return begun and (asked.start is None or iso(asked.start) < archive.end)
+
+
+def within(archive: Archive, asked: "RecordFilter") -> Part:
+    """Return what a filter asks of an archive."""
+    until = archive.until_seq if asked.until_seq is None else min(archive.until_seq, asked.until_seq)
+    return Part(replace(asked, until_seq=until), archive)
+
+
+def first_of(parts: Sequence[Part], order: Order, listing: Listing, limit: int) -> Questions[list[Found]]:
+    """Return the first so many rows of all parts together."""
+    found: list[Found] = []
+    for part in parts:
+        if part.archive is not None and len(found) == limit and order.is_past(part.archive, found[-1].row):
+            continue
+        rows = yield Ask(listing(part).limit(limit), part.archive)
+        found = order.merged(found, [Found(row, part.archive) for row in rows])[:limit]
+    return found
+
+
+def place_of(parts: Sequence[Part], order: Order, listing: Listing, number: int) -> Questions[RowMapping | None]:
+    """Return the row that has so many before it in all parts together; None where there are not so many."""
+    for stretch in _stretches(parts, order):
+        here = sum((yield from _counted(stretch, order, listing, number + 1)))
+        if number < here:
+            passed = yield from _passed(stretch, order, listing, number)
+            return order.first((yield from _ahead(stretch, order, listing, passed)))[0]
+        number -= here
+    return None
+
+
+def shares_of(asked: "RecordFilter", order: Order, listing: Listing, number: int) -> Questions[list[tuple[Part, int]]]:
+    """Return the parts that have the first so many rows, and at most how many of them each has."""
+    parts = yield from parts_of(asked, order)
+    if len(parts) == 1:
+        return [(parts[0], number)]
+    shares = dict.fromkeys((part.archive for part in parts), 0)
+    for stretch in _stretches(parts, order):
+        counted = yield from _counted(stretch, order, listing, number)
+        passed = counted
+        if sum(counted) > number:
+            passed = yield from _passed(stretch, order, listing, number)
+        for part, share in zip(stretch, passed, strict=True):
+            shares[part.archive] += share
+        number -= sum(passed)
+        if not number:
+            break
+    return [(part, share) for part in parts if (share := shares[part.archive])]
+
+
+def _counted(parts: Sequence[Part], order: Order, listing: Listing, most: int) -> Questions[list[int]]:
+    found = []
+    for part in parts:
+        matches = _keys(listing(part), order).limit(most).subquery()
+        rows = yield Ask(select(func.count().label("number")).select_from(matches), part.archive)
+        found.append(int(rows[0]["number"]))
+    return found
+
+
+def _stretches(parts: Sequence[Part], order: Order) -> Iterator[list[Part]]:
+    """Yield parts that have to be looked at together, in the order: a month at a time, where months come as wholes."""
+    ledger, *others = parts
+    if not order.is_of_time:
+        yield [*parts]
+        return
+    left = ledger.asked
+    for part in others:
+        if part.archive is None:
+            continue
+        start, end = from_iso(part.archive.start), from_iso(part.archive.end)
+        before, its, left = (
+            (_between(left, end, None), _between(left, start, end), _between(left, None, start))
+            if order.descending
+            else (_between(left, None, start), _between(left, start, end), _between(left, end, None))
+        )
+        yield [Part(before)]
+        yield [Part(its), part]
+    yield [Part(left)]
+
+
+def _between(asked: "RecordFilter", start: datetime | None, end: datetime | None) -> "RecordFilter":
+    starts = [instant for instant in (asked.start, start) if instant is not None]
+    ends = [instant for instant in (asked.end, end) if instant is not None]
+    return replace(asked, start=max(starts, default=None), end=min(ends, default=None))
+
+
+def _passed(parts: Sequence[Part], order: Order, listing: Listing, number: int) -> Questions[list[int]]:
+    """
+    Return how many rows of each part are among the first so many, of which there are as many.
+
+    Of so many parts, each is asked for the row at that fraction of what is left: all up to the first of these rows
+    are among them.
+    """
+    passed = [0] * len(parts)
+    while number:
+        step = max(number // len(parts), 1)
+        at = [one + step - 1 for one in passed]
+        _, index = order.first((yield from _ahead(parts, order, listing, at)))
+        passed[index] += step
+        number -= step
+    return passed
+
+
+def _ahead(
+    parts: Sequence[Part], order: Order, listing: Listing, at: Sequence[int]
+) -> Questions[list[tuple[RowMapping, int]]]:
+    """Return the row of each part that has so many before it there, and which part that is."""
+    found = []
+    for index, part in enumerate(parts):
+        rows = yield Ask(_keys(listing(part), order).offset(at[index]).limit(1), part.archive)
+        found += [(row, index) for row in rows]
+    return found
+
+
+def _keys(listing: Select[Any], order: Order) -> Select[Any]:
+    """Return a listing of places only, which an index has."""
+    return listing.with_only_columns(*(listing.selected_columns[name] for name in order.names))
