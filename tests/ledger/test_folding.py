@@ -16,7 +16,7 @@ from penia_proxy.ledger import ledger as ledger_module
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter
 from penia_proxy.ledger.verify import examine
-from tests.ledger.making import NOON, StillClock, budget, record
+from tests.ledger.making import NOON, StillClock, aged, budget, record
 
 HOUR = timedelta(hours=1)
 
@@ -191,11 +191,7 @@ async def test_a_ledger_of_before_is_folded_while_it_is_used(
     for number in range(10):
         await ledger.settle(record(f"r_{number}", timestamp=NOON - number * 50 * HOUR))
     await ledger.close()
-    with sqlite3.connect(path) as old:
-        for table in ("folds", "folds_by_name", "folded_until"):
-            old.execute(f"DROP TABLE {table}")
-        old.execute("UPDATE alembic_version SET version_num = '0008'")
-    old.close()
+    aged(path, "0008")
 
     ledger = await Ledger.open(config, clock)
     found: list[Any] = [await ledger.summaries.summary(RecordFilter())]
