@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, RowMapping, Select, create_engine, func, literal_column, select
+from sqlalchemy import Connection, Row, RowMapping, Select, Table, create_engine, func, literal_column, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import Executable
@@ -105,6 +105,8 @@ class Files:
         self._opening = self._ledger
         self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
         self._problems: dict[str, str] = {}
+        self.months = 0
+        """How many there were when somebody looked last."""
 
     def path_of(self, month: str) -> Path:
         """Return where a month's file is, or would be: beside the ledger, under its name."""
@@ -125,9 +127,11 @@ class Files:
             self._problems[month] = problem
             log.error("%s", problem)
 
-    def look(self, known: Sequence[Archive]) -> None:
-        """Note which files can be opened."""
-        for archive in known:
+    def look(self, known: Iterable[Archive]) -> None:
+        """Note how many archives have records, and which of them can be opened."""
+        filled = [archive for archive in known if archive.records]
+        self.months = len(filled)
+        for archive in filled:
             try:
                 self.rows(archive, select(1))
             except ArchiveUnavailable:
@@ -210,8 +214,13 @@ class Files:
         # For writing, so that what a crash left of a step is rolled back here; and then for reading only.
         uri = f"{self._opening.as_uri()}?mode=rw"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute("PRAGMA query_only = ON")
+        try:
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            _complete(connection, usage_records)
+            connection.execute("PRAGMA query_only = ON")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _give_back(self, month: str, opened: _Opened) -> None:
@@ -222,6 +231,16 @@ class Files:
             oldest = self._idle.popitem(last=False)[1] if len(self._idle) > OPEN_MAX else None
         if oldest is not None:
             oldest.connection.close()
+
+
+def _complete(connection: sqlite3.Connection, table: Table) -> None:
+    """Have columns that later versions have added read as null, where an earlier one has made the file."""
+    there = {row[1] for row in connection.execute(f"PRAGMA main.table_xinfo({table.name})")}
+    lacking = [column.name for column in table.columns if column.name not in there]
+    if there and lacking:
+        columns = ", ".join(["*", *(f"NULL AS {name}" for name in lacking)])
+        # In front of the table of this name, for this connection alone.
+        connection.execute(f"CREATE TEMP VIEW {table.name} AS SELECT {columns} FROM main.{table.name}")  # noqa: S608
 
 
 def _believe(opened: _Opened, archive: Archive) -> None:

@@ -9,7 +9,6 @@ there as here are deleted here, and `until_seq`, which says where they are, move
 dated into such a month later is moved likewise, to the same file. Sums and counters stay as they are.
 """
 
-import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -24,8 +23,6 @@ from penia_proxy.ledger import statements as sql
 from penia_proxy.ledger.archive_file import columns_of, open_archive
 from penia_proxy.ledger.archives import Archive, Files
 from penia_proxy.ledger.schema import charges, usage_records
-
-log = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 100
 """Five milliseconds, which a call that comes meanwhile waits for."""
@@ -66,6 +63,9 @@ COUNT = "SELECT count(*) FROM usage_records WHERE timestamp >= ? AND timestamp <
 _SEQ, _TIMESTAMP, _COST = (columns_of(usage_records).index(name) for name in ("seq", "timestamp", "cost_nanos"))
 _RECORD_SEQ = columns_of(charges).index("record_seq")
 
+MOVING = "moving"
+"""What a problem is noted of that is no month's."""
+
 Rows = Sequence[tuple[Any, ...]]
 Progress = Callable[[str, int], None]
 """Told the month, and how many records of it are moved now."""
@@ -93,18 +93,21 @@ class Archiving:
         self._files = files
         self._retention_months = retention_months
         self._now = now
-        self.problem: str | None = None
-        """Why what was due last is not moved; None: it is."""
+
+    def look(self, ledger: sqlite3.Connection) -> None:
+        """Note which archives there are, and which of them can be read."""
+        self._files.look([Archive(*row) for row in ledger.execute(sql.ALL_ARCHIVES)])
 
     def quietly(self, ledger: sqlite3.Connection) -> Iterator[None]:
-        """Take the steps; what fails is logged, and begun again another time."""
+        """Take the steps, and look after what there is; what fails is logged, and begun again another time."""
         problem = None
         try:
             yield from self.steps(ledger)
         except (ArchiveUnavailable, OSError, sqlite3.Error) as error:
             problem = str(error) if isinstance(error, ArchiveUnavailable) else f"A month cannot be archived: {error}."
-            log.error("%s", problem)  # noqa: TRY400 - the operator's, not ours
-        self.problem = problem
+        self._files.note(MOVING, problem)
+        self.look(ledger)
+        yield
 
     def steps(self, ledger: sqlite3.Connection, told: Progress = lambda _month, _moved: None) -> Iterator[None]:
         """

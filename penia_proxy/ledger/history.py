@@ -9,6 +9,7 @@ ledger. A correction has its call's instant, which is how it is found: nothing i
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -20,7 +21,20 @@ from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.usage import BATCH_TIER
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.archives import Files
-from penia_proxy.ledger.merging import Ask, Found, Order, Part, Questions, T, asked_of, first_of, parts_of, shares_of
+from penia_proxy.ledger.merging import (
+    Ask,
+    Found,
+    Order,
+    Part,
+    Questions,
+    T,
+    asked_of,
+    first_of,
+    parts_of,
+    shares_in,
+    shares_of,
+    stretches,
+)
 from penia_proxy.ledger.queries import (
     NEWEST_FIRST,
     RecordFilter,
@@ -179,7 +193,7 @@ def _corrections(parts: list[Part], calls: list[UsageRecord]) -> Questions[list[
 
 def _kinds(since: datetime, limit: int) -> Questions[list[Kind]]:
     sums: dict[tuple[str, ...], tuple[int, int]] = {}
-    for part, share in (yield from shares_of(RecordFilter(start=since), NEWEST_FIRST, _calls, limit)):
+    for part, share in (yield from shares_of(RecordFilter(start=since), NEWEST_FIRST, _calls, limit)).items():
         for row in (yield Ask(sorting(part.asked, share), part.archive)):
             kind = row["component"], row["provider"], row["model"], row["tags"]
             calls, cost = sums.get(kind, (0, 0))
@@ -191,10 +205,22 @@ def _kinds(since: datetime, limit: int) -> Questions[list[Kind]]:
 
 
 def _newest(asked: RecordFilter, limit: int) -> Questions[list[UsageRecord]]:
-    shares = yield from shares_of(asked, NEWEST_FIRST, _looked_at, NEWEST_READ_MAX)
-    most = dict(shares)
-    found = yield from first_of([*most], NEWEST_FIRST, lambda part: backward(part.asked, most[part]), limit)
+    left, found = NEWEST_READ_MAX, list[Found]()
+    parts = yield from parts_of(asked, NEWEST_FIRST)
+    for stretch in stretches(parts, NEWEST_FIRST):
+        most = {stretch[0]: left}
+        if len(parts) > 1:
+            most = yield from shares_in(stretch, NEWEST_FIRST, _looked_at, left)
+        of_kind = partial(_backward, most=most)
+        found += yield from first_of(stretch, NEWEST_FIRST, of_kind, limit - len(found))
+        left -= sum(most.values())
+        if len(found) == limit or not left:
+            break
     return (yield from records_of(found))
+
+
+def _backward(part: Part, most: dict[Part, int]) -> Select[Any]:
+    return backward(part.asked, most[part])
 
 
 def _calls(part: Part) -> Select[Any]:

@@ -29,7 +29,7 @@ from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, Peni
 from penia_proxy.ledger.alerts import AlertQueries, Notification
 from penia_proxy.ledger.archives import Files
 from penia_proxy.ledger.archiving import Archiving
-from penia_proxy.ledger.file import FileLock, open_for_writing
+from penia_proxy.ledger.file import FileLock, open_for_writing, reading
 from penia_proxy.ledger.folding import GRACE
 from penia_proxy.ledger.gauges import Gauges
 from penia_proxy.ledger.history import History, PastCall
@@ -52,7 +52,7 @@ from penia_proxy.ledger.moves import (
     Settle,
     UpdateNotification,
 )
-from penia_proxy.ledger.queries import Queries, reading
+from penia_proxy.ledger.queries import Queries
 from penia_proxy.ledger.reconciliations import Reconciliation, Reconciliations
 from penia_proxy.ledger.rows import hour_of
 from penia_proxy.ledger.rulings import Decide, ForgetRefusals, Give, KeepRefusal, Lapse, Rulings, SaveApproval
@@ -108,13 +108,14 @@ class Ledger:
         path, lock, connection = await asyncio.to_thread(open_for_writing, config)
         try:
             known = await asyncio.to_thread(Known.read, connection, Files(path))
+            archiving = Archiving(known.files, config.retention_months, clock.now)
+            await asyncio.to_thread(archiving.look, connection)
         except BaseException as error:
             connection.close()
             lock.release()
             if isinstance(error, (ValueError, PeniaError)):
                 raise ConfigError(f"{path} has a budget that this version cannot read: {error}") from error
             raise
-        archiving = Archiving(known.files, config.retention_months, clock.now)
         return cls(lock, Writer(connection, known, clock, archiving), reading(path), clock, known)
 
     async def close(self) -> None:
@@ -131,6 +132,16 @@ class Ledger:
     def healthy(self) -> bool:
         """Whether the last write succeeded."""
         return self._writer.healthy
+
+    @property
+    def archives(self) -> int:
+        """Months whose records are in files of their own."""
+        return self._files.months
+
+    @property
+    def archive_problem(self) -> str | None:
+        """What is wrong with an archive, as far as it has been noticed; None: nothing."""
+        return self._files.problem
 
     @property
     def queue_depth(self) -> int:

@@ -14,16 +14,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.archives import ARCHIVES, Archive, Files, archives_of
+from penia_proxy.ledger.schema import folded_until, folds, folds_by_name
 
 if TYPE_CHECKING:
     from penia_proxy.ledger.queries import RecordFilter
 
 T = TypeVar("T")
+
+_GROUPINGS = [str(column.name) for column in folds.primary_key if column.name != "span"]
 
 
 class Ask(NamedTuple):
@@ -121,7 +124,25 @@ def parts_of(asked: "RecordFilter", order: Order) -> Questions[list[Part]]:
     """Find what a filter asks of which file: the ledger's own first, then archives in the order of their months."""
     known = archives_of((yield Ask(ARCHIVES)))
     touched = [one for one in known if touches(one, asked)]
+    for grouping in _GROUPINGS:
+        names = asked.among(grouping)  # type: ignore[arg-type]  # the schema names them as strings
+        if names and touched:
+            having, unknown = yield from having_name(touched, grouping, folds_by_name.c.name.in_(names))
+            touched = [one for one in touched if one in having or one in unknown]
     return [Part(asked), *(within(one, asked) for one in (touched if order.descending else touched[::-1]))]
+
+
+def having_name(
+    archives: Sequence[Archive], grouping: str, named: ColumnElement[bool]
+) -> Questions[tuple[list[Archive], list[Archive]]]:
+    """Return those that have a record with such a name, and those of which the ledger does not know it yet."""
+    until = (yield Ask(select(folded_until.c.hour)))[0]["hour"]
+    unknown = [one for one in archives if one.end > until]
+    span = folds_by_name.c.span
+    months = [one.month for one in archives]
+    spans = yield Ask(select(span).where(folds_by_name.c.grouping == grouping, span.in_(months), named).distinct())
+    there = {row["span"] for row in spans}
+    return [one for one in archives if one.month in there and one not in unknown], unknown
 
 
 def touches(archive: Archive, asked: "RecordFilter") -> bool:
@@ -149,7 +170,7 @@ def first_of(parts: Sequence[Part], order: Order, listing: Listing, limit: int) 
 
 def place_of(parts: Sequence[Part], order: Order, listing: Listing, number: int) -> Questions[RowMapping | None]:
     """Return the row that has so many before it in all parts together; None where there are not so many."""
-    for stretch in _stretches(parts, order):
+    for stretch in stretches(parts, order):
         here = sum((yield from _counted(stretch, order, listing, number + 1)))
         if number < here:
             passed = yield from _passed(stretch, order, listing, number)
@@ -158,23 +179,27 @@ def place_of(parts: Sequence[Part], order: Order, listing: Listing, number: int)
     return None
 
 
-def shares_of(asked: "RecordFilter", order: Order, listing: Listing, number: int) -> Questions[list[tuple[Part, int]]]:
+def shares_of(asked: "RecordFilter", order: Order, listing: Listing, number: int) -> Questions[dict[Part, int]]:
     """Return the parts that have the first so many rows, and at most how many of them each has."""
     parts = yield from parts_of(asked, order)
     if len(parts) == 1:
-        return [(parts[0], number)]
-    shares = dict.fromkeys((part.archive for part in parts), 0)
-    for stretch in _stretches(parts, order):
-        counted = yield from _counted(stretch, order, listing, number)
-        passed = counted
-        if sum(counted) > number:
-            passed = yield from _passed(stretch, order, listing, number)
-        for part, share in zip(stretch, passed, strict=True):
-            shares[part.archive] += share
-        number -= sum(passed)
+        return {parts[0]: number}
+    shares: dict[Archive | None, int] = {}
+    for stretch in stretches(parts, order):
+        for part, share in (yield from shares_in(stretch, order, listing, number)).items():
+            shares[part.archive] = shares.get(part.archive, 0) + share
+            number -= share
         if not number:
             break
-    return [(part, share) for part in parts if (share := shares[part.archive])]
+    return {part: shares[part.archive] for part in parts if shares.get(part.archive)}
+
+
+def shares_in(stretch: Sequence[Part], order: Order, listing: Listing, number: int) -> Questions[dict[Part, int]]:
+    """Return how many rows of each part are among the first so many of a stretch."""
+    counted = yield from _counted(stretch, order, listing, number)
+    if sum(counted) > number:
+        counted = yield from _passed(stretch, order, listing, number)
+    return dict(zip(stretch, counted, strict=True))
 
 
 def _counted(parts: Sequence[Part], order: Order, listing: Listing, most: int) -> Questions[list[int]]:
@@ -186,7 +211,7 @@ def _counted(parts: Sequence[Part], order: Order, listing: Listing, most: int) -
     return found
 
 
-def _stretches(parts: Sequence[Part], order: Order) -> Iterator[list[Part]]:
+def stretches(parts: Sequence[Part], order: Order) -> Iterator[list[Part]]:
     """Yield parts that have to be looked at together, in the order: a month at a time, where months come as wholes."""
     ledger, *others = parts
     if not order.is_of_time:

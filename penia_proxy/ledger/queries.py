@@ -8,15 +8,13 @@ and then by the order of writing, and every filter has an index in that order.
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlalchemy import Column, ColumnElement, FromClause, Select, event, func, select, tuple_, union_all
-from sqlalchemy.engine import URL, Connection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import Column, ColumnElement, FromClause, Select, func, select, tuple_, union_all
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from penia_proxy.budget.budget import Budget
@@ -25,14 +23,32 @@ from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import Period
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.ledger.archives import Archive, Files, archives_of, newest_record
-from penia_proxy.ledger.merging import Ask, Found, Order, Part, Questions, T, asked_of, first_of, parts_of, place_of
+from penia_proxy.ledger.archives import ARCHIVES, Archive, Files, archives_of, newest_record
+from penia_proxy.ledger.merging import (
+    Ask,
+    Found,
+    Order,
+    Part,
+    Questions,
+    T,
+    asked_of,
+    first_of,
+    having_name,
+    parts_of,
+    place_of,
+)
 from penia_proxy.ledger.rows import TALLIED, budget_from, record_of
-from penia_proxy.ledger.schema import archived, archives, budgets, charges, other_names, spend, usage_records
+from penia_proxy.ledger.schema import (
+    archived,
+    archives,
+    budgets,
+    charges,
+    folds_by_name,
+    other_names,
+    spend,
+    usage_records,
+)
 
-READERS_MAX = 4
-WAIT_S = 10.0
-"""How long a question waits for one of twice as many connections."""
 OFFSET_MAX = 10_000_000
 COUNTED_MAX = 10_000
 """
@@ -93,24 +109,6 @@ class RecordPage(NamedTuple):
     """What to ask with for the records after these; None at the end."""
 
 
-def reading(path: Path) -> AsyncEngine:
-    """Return an engine whose connections can only read, each transaction from one snapshot."""
-    url = URL.create("sqlite+aiosqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
-    engine = create_async_engine(
-        url,
-        pool_size=READERS_MAX,
-        max_overflow=READERS_MAX,
-        pool_timeout=WAIT_S,
-        connect_args={"isolation_level": None},
-    )
-    event.listen(engine.sync_engine, "begin", _begin)
-    return engine
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
 def source(asked: RecordFilter) -> tuple[FromClause, Column[Any], Column[Any]]:
     """Return where the records are, and the timestamp and sequence columns that are indexed there."""
     if asked.budget_id is None:
@@ -168,6 +166,10 @@ class Queries:
             raise InvalidRequest("that page is too deep to count to: follow next_cursor")
         return await self._answer(_page(asked, page, limit, cursor))
 
+    async def require(self, asked: RecordFilter) -> None:
+        """Raise ArchiveUnavailable where some of what is asked for cannot be read."""
+        await self._answer(readable(asked))
+
     async def record(self, record_id: str) -> UsageRecord | None:
         """Return one record."""
         return await self._answer(_one("record_id", record_id))
@@ -196,9 +198,11 @@ class Queries:
 
     async def seen(self, kind: str, beginning: str, *, exact: bool = False) -> bool:
         """Return whether a record has such a name of a `Grouping`, or one that begins so; found by its index."""
-        column = usage_records.c[kind]
-        which = column == beginning if exact else (column >= beginning) & (column < beginning + _BEYOND)
-        return await self._answer(_seen(which))
+
+        def which(column: ColumnElement[str]) -> ColumnElement[bool]:
+            return column == beginning if exact else (column >= beginning) & (column < beginning + _BEYOND)
+
+        return await self._answer(_seen(kind, which))
 
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""
@@ -242,6 +246,12 @@ def _page(asked: RecordFilter, page: int, limit: int, cursor: str | None) -> Que
     if not is_everything(asked) and total > COUNTED_MAX:
         return RecordPage(records, COUNTED_MAX, exact=False, next_cursor=cursor)
     return RecordPage(records, total, exact=True, next_cursor=cursor)
+
+
+def readable(asked: RecordFilter) -> Questions[None]:
+    """Ask each file that has some of it something."""
+    for part in (yield from parts_of(asked, NEWEST_FIRST)):
+        yield Ask(listing(part.asked).limit(1), part.archive)
 
 
 def _behind(parts: list[Part], skipped: int, limit: int, cursor: str | None) -> Questions[list[Found]]:
@@ -296,10 +306,16 @@ def _archive_of(which: ColumnElement[bool]) -> Questions[Archive | None]:
     return archives_of(rows)[0] if rows else None
 
 
-def _seen(which: ColumnElement[bool]) -> Questions[bool]:
-    parts = yield from parts_of(RecordFilter(), NEWEST_FIRST)
-    for _, archive in parts:
-        if (yield Ask(select(usage_records.c.seq).where(which).limit(1), archive)):
+def _seen(kind: str, which: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Questions[bool]:
+    find = select(usage_records.c.seq).where(which(usage_records.c[kind])).limit(1)
+    if (yield Ask(find)):
+        return True
+    others = archives_of((yield Ask(ARCHIVES)))
+    having, unknown = yield from having_name(others, kind, which(folds_by_name.c.name))
+    if having:
+        return True
+    for archive in unknown:
+        if (yield Ask(find.where(usage_records.c.seq <= archive.until_seq), archive)):
             return True
     return False
 

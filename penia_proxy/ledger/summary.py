@@ -272,7 +272,7 @@ def _top_usage(asked: RecordFilter, limit: int) -> Questions[list[TopUsage]]:
     shares = yield from shares_of(asked, NEWEST_FIRST, lambda part: listing(part.asked), TOP_OF)
     most = limit if len(shares) == 1 else None
     used: dict[tuple[str, str], tuple[int, int, int]] = {}
-    for part, share in shares:
+    for part, share in shares.items():
         for row in (yield Ask(topping(part.asked, share, most), part.archive)):
             names = row["model"], row["provider"]
             before = used.get(names, (0, 0, 0))

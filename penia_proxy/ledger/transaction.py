@@ -40,6 +40,9 @@ from penia_proxy.ledger.rows import (
     rollup_key,
 )
 
+CHARGES_AT_ONCE = 1000
+"""Of an archive, in memory."""
+
 
 @dataclass(slots=True)
 class Known:
@@ -171,14 +174,17 @@ class Transaction:
         return records
 
     def save_budget(self, budget: Budget, audit: Mapping[str, Any] | None, at: datetime) -> None:
-        """Insert or update a budget; recount its windows if its calendar moved them."""
+        """Insert or update a budget; recount its windows if its calendar moved them. Raises ArchiveUnavailable."""
         self._flush()
         before = next(self._rows(sql.FIND_BUDGET, budget_id=budget.budget_id), None)
-        self._connection.execute(sql.SAVE_BUDGET, budget_row(budget))
         previous = self._calendar(budget.budget_id)
+        # Before anything is written: an archive that cannot be read refuses it.
+        anew = None if previous in (None, budget.calendar) else self._counted_anew(budget)
+        self._connection.execute(sql.SAVE_BUDGET, budget_row(budget))
         self._calendars[budget.budget_id] = budget.calendar
-        if previous is not None and previous != budget.calendar:
-            self._recount(budget)
+        if anew is not None:
+            self._connection.execute(sql.CLEAR_SPEND, {"budget_id": budget.budget_id})
+            sql.ADD_SPEND.write(self._connection, _spend_rows(anew))
         if audit is not None:
             self._connection.execute(sql.INSERT_AUDIT, _audit_row(budget, before, audit, at))
 
@@ -262,20 +268,21 @@ class Transaction:
         for index, amount in enumerate(measures_of(row)):
             sums[index] += amount
 
-    def _recount(self, budget: Budget) -> None:
-        """Make a budget's counters anew from its charges: the windows of its new calendar begin and end elsewhere."""
+    def _counted_anew(self, budget: Budget) -> dict[WindowKey, Tally]:
+        """Return a budget's counters from its charges: the windows of its new calendar begin and end elsewhere."""
         tallies: dict[WindowKey, Tally] = {}
         for row in chain(self._rows(sql.CHARGED, budget_id=budget.budget_id), self._archived(budget)):
             for window in budget.calendar.windows(from_iso(row["timestamp"])):
                 key = WindowKey(budget.budget_id, window.period, window.start)
                 count(tallies.setdefault(key, Tally()), row)
-        self._connection.execute(sql.CLEAR_SPEND, {"budget_id": budget.budget_id})
-        sql.ADD_SPEND.write(self._connection, _spend_rows(tallies))
+        return tallies
 
     def _archived(self, budget: Budget) -> Iterator[Row]:
         """Yield what else a budget was charged. Raises ArchiveUnavailable."""
         for archive in archives_of(list(self._rows(sql.ALL_ARCHIVES))):
-            yield from self._known.files.rows(archive, sql.charged_of(budget.budget_id, archive.until_seq))
+            charged = sql.charged_of(budget.budget_id, archive.until_seq)
+            for row in self._known.files.streamed(archive, charged, CHARGES_AT_ONCE):
+                yield row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
 
     def _flush(self) -> None:
         """Write what was gathered. Deletes come first: an id may be released and reserved again in one batch."""

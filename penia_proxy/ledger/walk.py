@@ -18,8 +18,8 @@ from penia_proxy.budget.record import UsageRecord
 from penia_proxy.clock import from_iso
 from penia_proxy.ledger.archives import Files, newest_record
 from penia_proxy.ledger.history import OLDEST_FIRST
-from penia_proxy.ledger.merging import Ask, Questions, answered, first_of, parts_of
-from penia_proxy.ledger.queries import RecordFilter, conditions, records_of, source
+from penia_proxy.ledger.merging import Questions, answered, first_of, parts_of
+from penia_proxy.ledger.queries import RecordFilter, conditions, readable, records_of, source
 from penia_proxy.ledger.schema import usage_records
 
 PAGE_RECORDS = 500
@@ -36,7 +36,7 @@ def walk(
     """
     asked = replace(asked, until_seq=connection.scalar(newest_record()))
     with _snapshot(connection):
-        answered(connection, files, _readable(asked))
+        answered(connection, files, readable(asked))
     last = None
     while True:
         with _snapshot(connection):
@@ -53,13 +53,6 @@ def _snapshot(connection: Connection) -> Iterator[None]:
         yield
     finally:
         connection.exec_driver_sql("ROLLBACK")
-
-
-def _readable(asked: RecordFilter) -> Questions[None]:
-    """Ask each file something."""
-    parts = yield from parts_of(asked, OLDEST_FIRST)
-    for part in parts:
-        yield Ask(walking(part.asked, None).limit(1), part.archive)
 
 
 def _page(
