@@ -25,7 +25,7 @@ from penia_proxy.ledger.archives import Archive, Files
 from penia_proxy.ledger.schema import charges, usage_records
 
 RECORDS_AT_ONCE = 100
-"""Five milliseconds, which a call that comes meanwhile waits for."""
+"""Seven milliseconds on a busy machine, which a call that comes meanwhile waits for."""
 
 _RECORDS = ", ".join(columns_of(usage_records))
 _CHARGES = ", ".join(columns_of(charges))
@@ -159,6 +159,7 @@ def _move(ledger: sqlite3.Connection, archive: Archive, path: Path) -> Iterator[
             _delete(ledger, archive.month, rows, file.execute(THOSE_CHARGES, (_numbers(rows),)).fetchall())
             until = rows[-1][_SEQ]
             yield len(rows)
+        file.execute("PRAGMA journal_mode = DELETE")  # leaves one file
 
 
 def _insert(file: sqlite3.Connection, rows: Rows, charged: Rows) -> None:
