@@ -40,7 +40,7 @@ metadata = MetaData()
 _Real: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 _Seq = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself in an INTEGER only
 
-
+_FILTERS = ("component", "provider", "model", "task_type", "cost_basis")
 _KEYED = text("once_key IS NOT NULL")
 _CORRECTING = text("corrects IS NOT NULL")
 _OPEN = text("resolved_at IS NULL")
@@ -116,11 +116,7 @@ usage_records = Table(
     _text("once_key", null=True),  # whose bill it is, by the provider's own name of the work
     _text("words", null=True),  # what the verdict was made of; see `budget.words`
     Index("usage_records_newest", "timestamp"),
-    Index("usage_records_component", "component", "timestamp"),
-    Index("usage_records_provider", "provider", "timestamp"),
-    Index("usage_records_model", "model", "timestamp"),
-    Index("usage_records_task_type", "task_type", "timestamp"),
-    Index("usage_records_cost_basis", "cost_basis", "timestamp"),
+    *(Index(f"usage_records_{name}", name, "timestamp") for name in _FILTERS),
     Index("usage_records_cost", "provider", "model", "cost_basis", "cost_nanos"),  # see `dearest`
     # Partial, so that the many without a key cost nothing.
     Index("usage_records_once", "once_key", unique=True, sqlite_where=_KEYED, postgresql_where=_KEYED),
@@ -347,10 +343,7 @@ refusals = Table(
     _text("words"),  # as of `usage_records`
     _text("approval_id", null=True),
     _count("not_kept"),  # refusals since the row before that were too many to keep
-    Index("refusals_request_id", "request_id", "seq"),
-    Index("refusals_component", "component", "seq"),
-    Index("refusals_budget_id", "budget_id", "seq"),
-    Index("refusals_code", "code", "seq"),
+    *(Index(f"refusals_{name}", name, "seq") for name in ("request_id", "component", "budget_id", "code")),
     sqlite_autoincrement=True,
 )
 

@@ -107,13 +107,14 @@ def _newest(counts: Mapping[str, int], bounds: Bounds, number: int) -> Iterator[
 
 
 def _found(statement: Select[Any]) -> Questions[Counter[str]]:
-    return Counter(dict(tuple(row.values()) for row in (yield Ask(statement))))
+    return Counter({row["unit"]: row["number"] for row in (yield Ask(statement))})
 
 
 def in_units(asked: RecordFilter, names: Sequence[str]) -> Select[Any]:
     """Return the statement of the number of records in units, of those that have any."""
     where = (*in_folds(asked, folds.c), folds.c.span.in_(names))
-    return select(folds.c.span, func.sum(folds.c.record_count)).where(*where).group_by(folds.c.span)
+    said = (folds.c.span.label("unit"), func.sum(folds.c.record_count).label("number"))
+    return select(*said).where(*where).group_by(folds.c.span)
 
 
 def components_in(asked: RecordFilter, names: Sequence[str]) -> Select[Any]:
@@ -135,7 +136,7 @@ def behind(asked: RecordFilter, extent: Extent) -> Select[Any]:
 
 def _of_rollups(asked: RecordFilter, *which: ColumnElement[bool]) -> Select[Any]:
     hour = rollups.c.hour
-    said = (func.substr(hour, 1, HOUR_WIDTH), func.sum(rollups.c.record_count))
+    said = (func.substr(hour, 1, HOUR_WIDTH).label("unit"), func.sum(rollups.c.record_count).label("number"))
     return select(*said).where(*which, *in_rollups(asked)).group_by(hour)
 
 
