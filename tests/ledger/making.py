@@ -97,5 +97,6 @@ def aged(path: Path, revision: str) -> None:
         tables = "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         for (table,) in old.execute(f"{tables} AND name <> 'alembic_version'").fetchall():
             names = ", ".join(row[1] for row in old.execute(f"PRAGMA main.table_info({table})"))
-            old.execute(f"INSERT OR REPLACE INTO main.{table} ({names}) SELECT {names} FROM newer.{table}")
+            old.execute(f"DELETE FROM main.{table}")  # what a migration has begun it with
+            old.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM newer.{table}")
     newer.unlink()

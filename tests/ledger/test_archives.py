@@ -26,7 +26,7 @@ from penia_proxy.ledger.orders import ORDERS
 from penia_proxy.ledger.queries import RecordFilter
 from penia_proxy.ledger.verify import examine
 from penia_proxy.ledger.walk import walk
-from tests.ledger.making import DEFAULT, NOON, StillClock, budget, hold, record
+from tests.ledger.making import DEFAULT, NOON, StillClock, aged, budget, hold, record
 
 FIRST = datetime(2024, 10, 1, tzinfo=UTC)
 RETENTION = 6
@@ -322,9 +322,9 @@ def nothing(file: Path) -> None:
 @pytest.mark.parametrize("spoil", [missing, damaged, anothers, older, nothing])
 async def test_a_month_that_cannot_be_read_is_said(moved: Path, spoil: Callable[[Path], None]) -> None:
     """What needs it fails and names the month; what does not is answered, and sums are as before."""
-    file = moved.with_name("penia-2025-01.db")
+    file, of_one = moved.with_name("penia-2025-01.db"), RecordFilter(budget_id=DEFAULT, cost_bases=("reported",))
     async with opened(moved) as ledger:
-        total = (await ledger.summaries.summary(RecordFilter())).totals
+        sums = [await ledger.summaries.summary(asked) for asked in (RecordFilter(), of_one)]
         assert await ledger.queries.record("old") is not None  # so that it is open already
         spoil(file)
         for question in (
@@ -333,7 +333,7 @@ async def test_a_month_that_cannot_be_read_is_said(moved: Path, spoil: Callable[
             ledger.queries.billed("openai:1"),
             ledger.queries.corrections("old"),
             ledger.history.piece(RecordFilter(), limit=1),
-            ledger.summaries.summary(RecordFilter(budget_id=DEFAULT)),
+            ledger.summaries.summary(RecordFilter(start=datetime(2025, 1, 15, 7, 15, tzinfo=UTC))),
             ledger.summaries.top_usage(RecordFilter(), 3),
             ledger.lists.require(RecordFilter()),
             ledger.save_budget(budget(timezone="Asia/Kathmandu")),
@@ -343,7 +343,7 @@ async def test_a_month_that_cannot_be_read_is_said(moved: Path, spoil: Callable[
         assert "2025-01" in (ledger.archive_problem or "")
         late = RecordFilter(start=datetime(2025, 2, 1, tzinfo=UTC))
         assert [one.record_id for one in (await ledger.lists.records(late)).records] == ["new"]
-        assert (await ledger.summaries.summary(RecordFilter())).totals == total
+        assert [await ledger.summaries.summary(asked) for asked in (RecordFilter(), of_one)] == sums
     with open_for_reading(f"sqlite:///{moved}") as connection, pytest.raises(ArchiveUnavailable):
         next(walk(connection, Files(moved), RecordFilter()))
 
@@ -467,6 +467,19 @@ async def test_what_fails_at_a_quiet_time_is_said(path: Path, monkeypatch: pytes
             await asyncio.sleep(0.001)
         assert "penia-2023-08.db is no archive that this ledger knows" in ledger.archive_problem
         assert (await ledger.lists.records(RecordFilter())).total == 2
+
+
+async def test_a_ledger_of_before_is_archived(path: Path, tmp_path: Path) -> None:
+    """A file that knew nothing of archives is migrated, and moves its months like any other."""
+    await made(path, random.Random(9), count=60)
+    plain = copied(path, tmp_path / "plain")
+    aged(path, "0011")
+    archive(path)
+
+    assert examine(f"sqlite:///{path}").differences == []
+    theirs = [one async for one in answers(plain, random.Random(9), 1)]
+    assert [one async for one in answers(path, random.Random(9), 1)] == theirs
+    assert len(list(path.parent.glob("penia-*.db"))) > 12
 
 
 async def test_an_archive_of_before_a_column_is_read(moved: Path) -> None:
