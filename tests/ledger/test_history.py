@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from penia_proxy.budget.usage import Usage
+from penia_proxy.clock import iso
 from penia_proxy.ledger import history
 from penia_proxy.ledger.history import NEWEST_READ_MAX, backward, correcting, forward
 from penia_proxy.ledger.ledger import Ledger
@@ -76,7 +77,7 @@ async def test_the_newest_are_found_among_so_many_at_most(ledger: Ledger, monkey
 )
 async def test_no_question_scans_the_records(ledger: Ledger, asked: RecordFilter) -> None:
     """Pieces, their corrections and the newest calls are read by an index."""
-    pieces = [await plan(ledger, forward(asked, cursor).limit(21)) for cursor in (None, CURSOR)]
+    pieces = [await plan(ledger, forward(asked, after).limit(21)) for after in (None, (iso(NOON), 5))]
     newest = await plan(ledger, backward(asked, NEWEST_READ_MAX).limit(20))
     corrections = await plan(ledger, correcting([record("r_1"), record("r_2")], asked))
 
@@ -84,6 +85,3 @@ async def test_no_question_scans_the_records(ledger: Ledger, asked: RecordFilter
     for step in (*pieces[0], *pieces[1], *newest, *corrections):
         assert not step.startswith("SCAN usage_records") or walk in step
     assert [step for step in corrections if step.startswith("SEARCH usage_records USING INDEX usage_records_corrects")]
-
-
-CURSOR = "dGltZXN0YW1wLzIwMjYtMTEtMjNUMTI6MDA6MDAuMDAwMDAwWi81"
