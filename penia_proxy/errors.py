@@ -217,6 +217,13 @@ class StoreUnavailable(PeniaError):
     sdk_may_retry = True
 
 
+class ArchiveUnavailable(PeniaError):
+    """A month's records are in a file that cannot be read; the message names the month. Waiting does not help."""
+
+    status = 503
+    code = "archive_unavailable"
+
+
 class TooManyClients(PeniaError):
     """Every place is taken: at the live feed, or for the WebSockets of providers."""
 

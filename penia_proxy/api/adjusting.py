@@ -25,7 +25,7 @@ from penia_proxy.budget.record import ADJUSTED_AT, REASON, UsageRecord
 from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import iso
 from penia_proxy.config import Limit
-from penia_proxy.errors import Conflict, InvalidRequest, NotFound, StoreUnavailable
+from penia_proxy.errors import ArchiveUnavailable, Conflict, InvalidRequest, NotFound, StoreUnavailable
 from penia_proxy.ids import new_id
 from penia_proxy.watch.shapes import record_json
 
@@ -88,6 +88,6 @@ ENDPOINTS = (
         response=RecordShown,
         status=201,
         also=(200,),
-        errors=(Conflict, InvalidRequest, StoreUnavailable),
+        errors=(Conflict, InvalidRequest, StoreUnavailable, ArchiveUnavailable),
     ),
 )

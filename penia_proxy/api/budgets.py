@@ -22,7 +22,7 @@ from penia_proxy.api.services import Services
 from penia_proxy.budget.budget import Budget, budget_of
 from penia_proxy.clock import iso
 from penia_proxy.config import BudgetSpec, BudgetWritten, Enforcement, Overrun, ScopeSpec, Unpriced, Weekday
-from penia_proxy.errors import Conflict, NotFound, StoreUnavailable
+from penia_proxy.errors import ArchiveUnavailable, Conflict, NotFound, StoreUnavailable
 from penia_proxy.ids import new_id
 
 ACTOR = "api"
@@ -275,7 +275,7 @@ ENDPOINTS = (
         tag="budgets",
         body=BudgetChange,
         response=BudgetSaid,
-        errors=(Conflict, StoreUnavailable),
+        errors=(Conflict, StoreUnavailable, ArchiveUnavailable),
     ),
     Endpoint(
         method="DELETE",

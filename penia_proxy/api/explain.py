@@ -20,7 +20,7 @@ from penia_proxy.budget.record import ADJUSTED_AT, REASON, UsageRecord
 from penia_proxy.budget.usage import CostBasis
 from penia_proxy.budget.words import Refusal, Word, Words, words_of
 from penia_proxy.clock import iso
-from penia_proxy.errors import NotFound
+from penia_proxy.errors import ArchiveUnavailable, NotFound
 from penia_proxy.watch.shapes import usd_or_none
 
 Kind = Literal["allow", "warn", "block"]
@@ -243,6 +243,7 @@ ENDPOINTS = (
         handler=explain_record,
         tag="usage",
         response=Explanation,
+        errors=(ArchiveUnavailable,),
     ),
     Endpoint(
         method="GET",

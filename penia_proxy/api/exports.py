@@ -12,7 +12,7 @@ from penia_proxy.api.endpoint import Call, Endpoint, Streamed
 from penia_proxy.api.fields import Nothing, Sent, Since, Until
 from penia_proxy.api.usage import Matching, Span, filter_of
 from penia_proxy.config import FormatName
-from penia_proxy.errors import NotInstalled, Overloaded
+from penia_proxy.errors import ArchiveUnavailable, NotInstalled, Overloaded
 from penia_proxy.export.formats import FORMATS, exported, format_of
 
 
@@ -30,6 +30,7 @@ async def export_usage(call: Call[ExportQuery, Nothing]) -> Streamed:
     written = await asyncio.to_thread(format_of, query.format)
     asked = filter_of(query, Span(query.start_date, query.end_date))
     await services.ledger.caught_up()
+    await services.ledger.lists.require(asked)
     return Streamed(exported(services.config.ledger.url, asked, written), written.media_type, written.file_name(asked))
 
 
@@ -41,6 +42,6 @@ ENDPOINTS = (
         tag="usage",
         query=ExportQuery,
         media=tuple(dict.fromkeys(written.media_type for written in FORMATS.values())),
-        errors=(NotInstalled, Overloaded),
+        errors=(NotInstalled, Overloaded, ArchiveUnavailable),
     ),
 )

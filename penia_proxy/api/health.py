@@ -46,6 +46,10 @@ class Health(Shown):
     ]
     export_day: Annotated[date | None, Field(description="The newest day that has its daily file.")]
     export_error: Annotated[str | None, Field(description="Why the last daily file was not written; null: it was.")]
+    archives: Annotated[int, Field(description="Months whose records are in files of their own.")]
+    archive_error: Annotated[
+        str | None, Field(description="Which month's archive cannot be read or made, and why; null: none is known of.")
+    ]
 
 
 class Ready(Shown):
@@ -76,6 +80,8 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
         "capture_rates": {provider: one.rate for provider, one in services.captured.items()},
         "export_day": None if services.daily is None else services.daily.last_day,
         "export_error": None if services.daily is None else services.daily.error,
+        "archives": services.ledger.archives,
+        "archive_error": services.ledger.archive_problem,
     }
     return Reply(answer, 200 if status in _TAKES_CALLS else 503)
 

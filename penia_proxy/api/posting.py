@@ -23,7 +23,7 @@ from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.scope import Facts
 from penia_proxy.budget.usage import Usage
 from penia_proxy.config import Limit
-from penia_proxy.errors import Conflict, InvalidRequest, StoreUnavailable
+from penia_proxy.errors import ArchiveUnavailable, Conflict, InvalidRequest, StoreUnavailable
 from penia_proxy.ids import new_id
 from penia_proxy.watch.shapes import record_json
 
@@ -174,6 +174,6 @@ ENDPOINTS = (
         response=RecordShown,
         status=201,
         also=(200,),
-        errors=(Conflict, StoreUnavailable),
+        errors=(Conflict, StoreUnavailable, ArchiveUnavailable),
     ),
 )

@@ -7,6 +7,7 @@ an error bills nothing and leaves none, so errors are those that the gateway has
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from penia_proxy.api.endpoint import Call, Endpoint
 from penia_proxy.api.fields import Nothing, Page, Paged, Shown
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.clock import iso
+from penia_proxy.errors import ArchiveUnavailable
 from penia_proxy.ledger.queries import RecordFilter
 from penia_proxy.watch.attempts import HOUR_S, LATELY_S, Attempts, Outcome, State, failure_rate, state_of
 
@@ -92,7 +94,8 @@ async def list_providers(call: Call[Paged, Nothing]) -> dict[str, Any]:
     items = []
     for name in names[first : first + query.limit]:
         provider = services.config.providers[name]
-        newest = await services.ledger.history.newest(RecordFilter(providers=(name,)), NEWEST)
+        asked, history = RecordFilter(providers=(name,)), services.ledger.history
+        newest = await history.newest(replace(asked, start=now - HOUR), NEWEST) or await history.newest(asked, 1)
         captured = services.captured.get(name)
         parts = urlsplit(provider.base_url)
         items.append(
@@ -147,5 +150,6 @@ ENDPOINTS = (
         tag="configuration",
         query=Paged,
         response=Page[ProviderShown],
+        errors=(ArchiveUnavailable,),
     ),
 )

@@ -37,6 +37,7 @@ from penia_proxy.budget.tips import tips
 from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import iso
 from penia_proxy.config import Limit
+from penia_proxy.errors import ArchiveUnavailable
 from penia_proxy.ledger.history import NEWEST_READ_MAX
 from penia_proxy.ledger.queries import RecordFilter
 
@@ -289,6 +290,7 @@ ENDPOINTS = tuple(
         tag="prices",
         body=RecommendBody,
         response=Recommendations,
+        errors=(ArchiveUnavailable,),
     )
     for path in ("/api/v1/prices/recommend", "/api/v1/prices/recommendations")
 )

@@ -19,7 +19,7 @@ from penia_proxy.budget.alert import cents
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.reconciliation import Line, compared, rate, totals
 from penia_proxy.clock import iso
-from penia_proxy.errors import NotFound, Overloaded, StoreUnavailable
+from penia_proxy.errors import ArchiveUnavailable, NotFound, Overloaded, StoreUnavailable
 from penia_proxy.export.courtesy import calls_first
 from penia_proxy.ids import new_id
 from penia_proxy.ledger.queries import RecordFilter
@@ -206,7 +206,7 @@ ENDPOINTS = (
         body_bytes_max=LARGE_BODY_BYTES_MAX,
         response=ReconciliationWithLines,
         status=201,
-        errors=(Overloaded, StoreUnavailable),
+        errors=(Overloaded, StoreUnavailable, ArchiveUnavailable),
     ),
     Endpoint(
         method="GET",

@@ -19,6 +19,7 @@ from penia_proxy.api.usage import Matching, Span, filter_of
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.windows import EPOCH, Calendar
 from penia_proxy.clock import iso
+from penia_proxy.errors import ArchiveUnavailable
 from penia_proxy.ledger.queries import GROUPINGS, Grouping
 from penia_proxy.ledger.summary import Sums
 
@@ -202,5 +203,6 @@ ENDPOINTS = (
         tag="usage",
         body=SummaryBody,
         response=UsageSummary,
+        errors=(ArchiveUnavailable,),
     ),
 )

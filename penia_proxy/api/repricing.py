@@ -26,7 +26,7 @@ from penia_proxy.budget.record import REGION, UsageRecord
 from penia_proxy.budget.repricing import adjustment, card_for, fixed_because
 from penia_proxy.clock import Clock, iso
 from penia_proxy.config import Config
-from penia_proxy.errors import Conflict, InvalidRequest, StoreUnavailable
+from penia_proxy.errors import ArchiveUnavailable, Conflict, InvalidRequest, StoreUnavailable
 from penia_proxy.ledger.history import Happened
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter
@@ -224,6 +224,6 @@ ENDPOINTS = (
         tag="prices",
         body=RepriceBody,
         response=Repriced,
-        errors=(InvalidRequest, StoreUnavailable),
+        errors=(InvalidRequest, StoreUnavailable, ArchiveUnavailable),
     ),
 )

@@ -17,6 +17,7 @@ from penia_proxy.api.fields import Nothing, Sent, Shown, Since, Until
 from penia_proxy.api.usage import Matching, Span, filter_of
 from penia_proxy.budget.money import usd
 from penia_proxy.clock import iso
+from penia_proxy.errors import ArchiveUnavailable
 from penia_proxy.ledger.queries import Grouping, RecordFilter
 from penia_proxy.ledger.summary import Bucket, Sums
 
@@ -159,5 +160,6 @@ ENDPOINTS = (
         tag="usage",
         query=TimeseriesQuery,
         response=Timeseries,
+        errors=(ArchiveUnavailable,),
     ),
 )

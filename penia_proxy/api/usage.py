@@ -17,7 +17,7 @@ from penia_proxy.api.fields import Filter, Nothing, Page, Paged, Shown, Since, U
 from penia_proxy.api.shown import RecordShown
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.usage import CostBasis
-from penia_proxy.errors import NotFound
+from penia_proxy.errors import ArchiveUnavailable, NotFound
 from penia_proxy.ledger.orders import ORDERS, Sort
 from penia_proxy.ledger.queries import RecordFilter
 from penia_proxy.watch.shapes import record_json
@@ -141,6 +141,7 @@ ENDPOINTS = (
         tag="usage",
         query=RecordsQuery,
         response=Records,
+        errors=(ArchiveUnavailable,),
     ),
     Endpoint(
         method="GET",
@@ -148,5 +149,6 @@ ENDPOINTS = (
         handler=get_record,
         tag="usage",
         response=RecordShown,
+        errors=(ArchiveUnavailable,),
     ),
 )

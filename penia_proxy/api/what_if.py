@@ -21,7 +21,7 @@ from penia_proxy.budget.bill import PARTS
 from penia_proxy.budget.money import usd
 from penia_proxy.budget.usage import Usage
 from penia_proxy.clock import iso
-from penia_proxy.errors import InvalidRequest
+from penia_proxy.errors import ArchiveUnavailable, InvalidRequest
 from penia_proxy.ledger.history import Happened
 from penia_proxy.ledger.queries import RecordFilter
 
@@ -177,6 +177,6 @@ ENDPOINTS = (
         tag="prices",
         body=WhatIfBody,
         response=WhatIf,
-        errors=(InvalidRequest,),
+        errors=(InvalidRequest, ArchiveUnavailable),
     ),
 )

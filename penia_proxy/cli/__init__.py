@@ -14,6 +14,7 @@ import typer
 from penia_proxy import __version__
 from penia_proxy.cli import (
     approvals,
+    archive,
     backup,
     budgets,
     check,
@@ -32,7 +33,7 @@ from penia_proxy.cli import (
     verify,
 )
 from penia_proxy.cli.client import GatewayError
-from penia_proxy.errors import ConfigError, StoreUnavailable
+from penia_proxy.errors import ArchiveUnavailable, ConfigError, StoreUnavailable
 
 EPILOG = (
     "Exit codes: 0 done; 1 failed (no gateway answers, a refusal, the port is taken, differences found); "
@@ -52,6 +53,7 @@ app.command()(demo.demo)
 app.command()(check.check)
 app.command()(verify.verify)
 app.command()(backup.backup)
+app.command()(archive.archive)
 app.command()(replay.replay)
 app.command()(status.status)
 app.command()(top.top)
@@ -92,5 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise exits.stop(problems, exits.UNUSABLE) from None
     except StoreUnavailable as error:
         raise exits.stop(f"the ledger cannot be written: {error}", exits.FAILED) from None
+    except ArchiveUnavailable as error:
+        raise exits.stop(str(error), exits.FAILED) from None
     except GatewayError as error:
         raise exits.stop(str(error), exits.FAILED) from None

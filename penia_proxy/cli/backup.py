@@ -25,9 +25,9 @@ def backup(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print differences only.")] = False,
 ) -> None:
     """
-    Copy the ledger as it is at one instant, beside a running gateway too, and verify the copy.
+    Copy the ledger as it is at one instant, with its archives, beside a running gateway too, and verify the copy.
 
-    To restore: stop the gateway, put the copy where ledger.url says (and no -wal beside it), start.
+    To restore: stop the gateway, put the copy where ledger.url says (no -wal beside it), and its archives; start.
     """
     if config_path is not None and database is not None:
         raise typer.BadParameter("name the configuration or the file, not both", param_hint="--db")
@@ -55,6 +55,8 @@ def backup(
     if any(difference.what == "file" for difference in findings.differences):
         raise stop(f"the copy is damaged and was not kept: run penia verify on {url}", FAILED)
     if not quiet:
-        typer.echo(f"{to.absolute()}: {to.stat().st_size:,} bytes")
+        archives = findings.archives - len(findings.unread)
+        beside = f", and {archives} archive{'' if archives == 1 else 's'} beside it" if archives else ""
+        typer.echo(f"{to.absolute()}: {to.stat().st_size:,} bytes{beside}")
     if findings.differences:
         raise stop("the copy is kept; its figures differ as above, as penia verify says of the ledger", FAILED)

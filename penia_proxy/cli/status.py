@@ -4,6 +4,7 @@
 Its one job: health, and where every budget stands. Rule: all of it is the gateway's own word; nothing is computed here.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,7 +37,7 @@ def status(
             f"[bold {colour}]{health['status']}[/]  {url}  version {health['version']}, "
             f"up {display.duration(health['uptime_seconds'])}\n"
             f"database {health['database']}, holds open {health['holds_open']}, "
-            f"ledger queue {health['ledger_queue']}, live clients {health['websocket_clients']}\n",
+            f"ledger queue {health['ledger_queue']}, live clients {health['websocket_clients']}{_archives(health)}\n",
             soft_wrap=True,
         )
         if budgets:
@@ -45,6 +46,15 @@ def status(
             out.print("No budgets yet: penia budgets create NAME --daily 5")
     if health["status"] == "unhealthy":
         raise SystemExit(FAILED)
+
+
+def _archives(health: Mapping[str, Any]) -> str:
+    """Return how many archives there are, where there are any, and what is wrong with one."""
+    from rich.markup import escape
+
+    number, problem = health["archives"], health["archive_error"]
+    said = f", archives {number}" if number else ""
+    return said if problem is None else f"{said}\n[red]{escape(problem)}[/]"
 
 
 def standing(gateway: GatewayClient) -> list[dict[str, Any]]:

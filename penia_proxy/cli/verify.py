@@ -36,7 +36,9 @@ def show(findings: "Findings", *, quiet: bool) -> None:
         typer.echo(str(difference))
     if not quiet:
         typer.echo(
-            f"{_number(findings.records, 'record')}, {_number(findings.holds_open, 'open hold')}: "
+            f"{_number(findings.records, 'record')}, "
+            f"{_number(findings.archives, 'archive') + ', ' if findings.archives else ''}"
+            f"{_number(findings.holds_open, 'open hold')}: "
             f"{_number(len(findings.differences), 'difference')}"
         )
 

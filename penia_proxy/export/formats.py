@@ -15,7 +15,8 @@ from penia_proxy.config import FormatName
 from penia_proxy.errors import NotInstalled
 from penia_proxy.export import focus, table
 from penia_proxy.export.table import Pages
-from penia_proxy.ledger.file import open_for_reading
+from penia_proxy.ledger.archives import Files
+from penia_proxy.ledger.file import open_for_reading, path_of
 from penia_proxy.ledger.queries import RecordFilter
 from penia_proxy.ledger.walk import walk
 
@@ -61,6 +62,11 @@ def format_of(name: FormatName) -> Format:
 
 
 def exported(url: str, asked: RecordFilter, written: Format) -> Generator[bytes, None, None]:
-    """Yield the records of the ledger that a ``sqlite:///`` URL names. Raises ConfigError where it cannot be read."""
-    with open_for_reading(url) as connection, closing(walk(connection, asked)) as pages:
+    """
+    Yield the records of the ledger that a ``sqlite:///`` URL names.
+
+    Raises ConfigError where it cannot be read, ArchiveUnavailable where a month cannot.
+    """
+    files = Files(path_of(url))
+    with open_for_reading(url) as connection, closing(files), closing(walk(connection, files, asked)) as pages:
         yield from written.encode(pages)

@@ -1,7 +1,7 @@
 """
 Copy a ledger while it is written to.
 
-Its one job: one file that is the ledger as of one instant, checked before it gets its name.
+Its one job: one file that is the ledger as of one instant, with its archives, checked before they get their names.
 Rules: the ledger is only read, from one snapshot, so no write waits for it; its log grows meanwhile, as the snapshot
 keeps it from being folded in. The copy is made beside its place under another name, mode 0600, synchronised, and
 only then renamed: under its name there is never half of one. What was there stays unless replacing it was asked for.
@@ -14,12 +14,23 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from time import sleep
 
-from penia_proxy.errors import ConfigError
-from penia_proxy.ledger.file import BESIDE, belonging_to, explained, log_of, path_of, read_only, revision_of
+from penia_proxy.errors import ArchiveUnavailable, ConfigError
+from penia_proxy.ledger.archives import ARCHIVES, Archive, Files, archives_of
+from penia_proxy.ledger.file import (
+    BESIDE,
+    belonging_to,
+    driver_of,
+    explained,
+    log_of,
+    open_for_reading,
+    path_of,
+    read_only,
+    revision_of,
+)
 from penia_proxy.ledger.schema import REVISION
 from penia_proxy.ledger.verify import Findings, examine
 
@@ -34,19 +45,45 @@ Progress = Callable[[int, int], None]
 
 def back_up(url: str, to: Path, *, force: bool, progress: Progress) -> Findings:
     """
-    Copy the ledger of a ``sqlite:///`` URL; return what a verification of the copy found.
+    Copy the ledger of a ``sqlite:///`` URL, and its archives beside the copy; return what a verification found.
 
-    A copy that is damaged is not kept. One that is whole, and whose figures differ as the ledger's own do, is. Raises
-    ConfigError where nothing can be copied, or not to there; OSError or sqlite3.Error where copying fails.
+    A copy that is damaged is not kept. One that is whole, and whose figures differ as the ledger's own do, is; without
+    the archives that cannot be read. Raises ConfigError where nothing can be copied, or not to there; OSError or
+    sqlite3.Error where copying fails.
     """
     path, to = path_of(url), to.absolute()
     _require_place(path, to, force=force)
-    with _beside(to) as (descriptor, made):
+    with ExitStack() as stack, closing(Files(path)) as files:
+        descriptor, made = stack.enter_context(_beside(to))
         _copy(path, made, descriptor, progress)
-        findings = examine(f"sqlite:///{made}")
+        known, names = _archives_in(made), Files(to)
+        for archive in known:
+            _require_no_archive(path, to, files.path_of(archive.month), names.path_of(archive.month), force=force)
+        copies: dict[str, Path] = {}
+        for archive in known:
+            place = stack.enter_context(_beside(names.path_of(archive.month)))
+            with suppress(ArchiveUnavailable), files.reading(archive) as connection:  # the verification says so
+                _copy_pages(driver_of(connection), *place, progress)
+                copies[archive.month] = place[1]
+        findings = examine(f"sqlite:///{made}", Files(to, copies))
         if not any(difference.what == "file" for difference in findings.differences):
-            _name(made, to, force=force)
+            for month, copy in copies.items():
+                if month not in findings.unread:
+                    _name(copy, names.path_of(month), force=force)
+            _name(made, to, force=force)  # at last, so that it finds them
     return findings
+
+
+def _archives_in(made: Path) -> list[Archive]:
+    with open_for_reading(f"sqlite:///{made}") as connection:
+        return archives_of(connection.execute(ARCHIVES).mappings().all())
+
+
+def _require_no_archive(path: Path, to: Path, its: Path, name: Path, *, force: bool) -> None:
+    if _is_same(to, its):
+        raise ConfigError(f"{to} is an archive of {path}: name another file")
+    if name.exists() and not force:
+        raise ConfigError(f"{name} exists: name another file, or replace it with --force")
 
 
 def _require_place(path: Path, to: Path, *, force: bool) -> None:
@@ -83,20 +120,24 @@ def _beside(to: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _copy(path: Path, made: Path, descriptor: int, progress: Progress) -> None:
+    with explained(path), closing(sqlite3.connect(read_only(path), uri=True, isolation_level=None)) as ledger:
+        ledger.execute("BEGIN")
+        if revision_of(ledger) != REVISION:  # reads, and so begins the snapshot
+            raise ConfigError(f"{path} is of another version of Penia: back it up with that one")
+        _copy_pages(ledger, descriptor, made, progress)
+
+
+def _copy_pages(source: sqlite3.Connection, descriptor: int, made: Path, progress: Progress) -> None:
     def step(_status: int, remaining: int, total: int) -> None:
         os.fsync(descriptor)
         progress(total - remaining, total)
         sleep(PAUSE_S)
 
-    with explained(path), closing(sqlite3.connect(read_only(path), uri=True, isolation_level=None)) as ledger:
-        ledger.execute("BEGIN")
-        if revision_of(ledger) != REVISION:  # reads, and so begins the snapshot
-            raise ConfigError(f"{path} is of another version of Penia: back it up with that one")
-        with closing(sqlite3.connect(made, isolation_level=None)) as copy:
-            copy.execute("PRAGMA synchronous = OFF")  # a copy that a crash breaks has no name yet
-            ledger.backup(copy, pages=PAGES_AT_ONCE, progress=step)
-            # One file and no log beside it: it can be moved, and read where nothing can be written.
-            copy.execute("PRAGMA journal_mode = DELETE")
+    with closing(sqlite3.connect(made, isolation_level=None)) as copy:
+        copy.execute("PRAGMA synchronous = OFF")  # a copy that a crash breaks has no name yet
+        source.backup(copy, pages=PAGES_AT_ONCE, progress=step)
+        # One file and no log beside it: it can be moved, and read where nothing can be written.
+        copy.execute("PRAGMA journal_mode = DELETE")
     os.fsync(descriptor)
 
 

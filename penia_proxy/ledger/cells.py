@@ -18,7 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penia_proxy.budget.usage import UNPRICED_COUNTS
 from penia_proxy.clock import from_iso, iso
-from penia_proxy.ledger.days import DAY, UNITS, Span, hours_of, parted, units_of
+from penia_proxy.ledger.archives import ARCHIVES, Archive, archives_of
+from penia_proxy.ledger.days import DAY, UNITS, Parts, Span, hours_of, parted, units_of
+from penia_proxy.ledger.merging import touches, within
 from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
 from penia_proxy.ledger.rows import MEASURES, RollupKey
 from penia_proxy.ledger.schema import budget_sets, folded_until, folds, folds_by_name, rollups, usage_records
@@ -38,6 +40,10 @@ class Extent(NamedTuple):
     end: datetime
     """Not after `start` where there are none."""
     folded: RollupKey
+    archives: tuple[Archive, ...]
+    """What of the records is elsewhere."""
+    archive: Archive | None = None
+    """Where the records are read from, and nothing else is; None: the ledger itself is read."""
 
 
 EXTENT = select(*(select(end(rollups.c.hour)).scalar_subquery() for end in (func.min, func.max)), folded_until)
@@ -46,10 +52,19 @@ EXTENT = select(*(select(end(rollups.c.hour)).scalar_subquery() for end in (func
 async def extent_of(connection: AsyncConnection) -> Extent:
     """Return it as of the connection's snapshot."""
     oldest, newest, *folded = (await connection.execute(EXTENT)).one()
+    known = tuple(archives_of((await connection.execute(ARCHIVES)).mappings().all()))
     if oldest is None:
-        return Extent(_NOWHEN, _NOWHEN, tuple(folded))
+        return Extent(_NOWHEN, _NOWHEN, tuple(folded), known)
     first, last = from_iso(oldest[:_DAY]), from_iso(newest[:_DAY])
-    return Extent(first, last + DAY, tuple(folded))
+    return Extent(first, last + DAY, tuple(folded), known)
+
+
+async def extents_of(connection: AsyncConnection, asked: RecordFilter, *, by_hour: bool = False) -> list[Extent]:
+    """Return from where what is asked for is read: the ledger, and the archives that have records of it."""
+    extent = await extent_of(connection)
+    broken = [replace(asked, start=one.start, end=one.end) for one in Cells(asked, extent, by_hour=by_hour).broken]
+    others = (one for one in extent.archives if any(touches(one, piece) for piece in broken))
+    return [extent, *(extent._replace(archive=one) for one in others)]
 
 
 class Cells:
@@ -62,11 +77,19 @@ class Cells:
         # Within the days there are, so that a span since 1970 is not made of all of them.
         span = Span(max(asked.start or extent.start, extent.start), min(asked.end or extent.end, extent.end))
         self._parts = hours_of(span) if by_hour else parted(span)
+        if extent.archive is not None:
+            self._asked = within(extent.archive, asked).asked
+            self._parts = Parts(None, (), self._parts.broken)
         self._named = named = [grouping for grouping in GROUPINGS if asked.among(grouping)]
         self.by_name = not named
         """Whether it is of all names, so that it need not be known which of them go together."""
         self.fewest: Grouping = named[0] if len(named) == 1 else "provider"
         """What to tell apart where nothing need be: the names of one grouping that are asked for, or some."""
+
+    @property
+    def broken(self) -> tuple[Span, ...]:
+        """What is read from the records."""
+        return self._parts.broken
 
     def unfolded(self) -> list[Select[Any]]:
         """Return day, hour, groupings and measures of what is not read from folds: at least one statement."""

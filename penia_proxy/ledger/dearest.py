@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, FromClause, RowMapping, Select, and_, or_, select, text, true, union_all
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Column, ColumnElement, FromClause, Select, and_, or_, select, text, true, union_all
 
+from penia_proxy.ledger.archives import Archive
+from penia_proxy.ledger.merging import Ask, Questions, Rows
 from penia_proxy.ledger.orders import Order, Position
 from penia_proxy.ledger.schema import usage_records
 
@@ -83,27 +84,26 @@ class Piece:
     limit: int
 
 
-async def by_cost(connection: AsyncConnection, matching: Matching, piece: Piece) -> Sequence[RowMapping]:
-    """Return the rows of a piece in their order."""
-    if not matching.few and (kinds := await _kinds(connection, matching.kinds)):
-        rows = await _read(connection, nearest(matching, piece, kinds), piece.order)
+def by_cost(matching: Matching, piece: Piece, archive: Archive | None = None) -> Questions[Rows]:
+    """Return the rows of a piece in their order, as far as they are in one file."""
+    if not matching.few and (kinds := (yield from _kinds(matching.kinds, archive))):
+        rows = yield from _read(nearest(matching, piece, kinds), piece.order, archive)
         if matching.by_kind or len(rows) == piece.limit:
             return rows
-    return await _read(connection, gathered(matching, piece), piece.order)
+    return (yield from _read(gathered(matching, piece), piece.order, archive))
 
 
-async def _read(connection: AsyncConnection, seqs: Select[Any], order: Order) -> Sequence[RowMapping]:
-    found = (await connection.execute(select(usage_records).where(usage_records.c.seq.in_(seqs)))).mappings().all()
+def _read(seqs: Select[Any], order: Order, archive: Archive | None) -> Questions[Rows]:
+    found = yield Ask(select(usage_records).where(usage_records.c.seq.in_(seqs)), archive)
     return sorted(found, key=order.rank, reverse=order.descending)
 
 
-async def _kinds(connection: AsyncConnection, wanted: tuple[Sequence[str], ...]) -> list[Kind]:
+def _kinds(wanted: tuple[Sequence[str], ...], archive: Archive | None) -> Questions[list[Kind]]:
     """Return the kinds of call that are asked for; none where they are too many to be merged."""
-    seen = (await connection.execute(_KINDS, {"most": KINDS_SEEN_MAX + 1})).all()
+    seen = yield Ask(_KINDS.bindparams(most=KINDS_SEEN_MAX + 1), archive)
+    every = ((row["provider"], row["model"], row["cost_basis"]) for row in seen)
     kinds: list[Kind] = [
-        (row[0], row[1], row[2])
-        for row in seen
-        if all(not names or name in names for name, names in zip(row, wanted, strict=True))
+        kind for kind in every if all(not names or name in names for name, names in zip(kind, wanted, strict=True))
     ]
     return kinds if len(seen) <= KINDS_SEEN_MAX and len(kinds) <= KINDS_MAX else []
 

@@ -17,12 +17,14 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from penia_proxy.config import LedgerConfig
-from penia_proxy.errors import ConfigError
+from penia_proxy.errors import ConfigError, InvariantError
 from penia_proxy.ledger.schema import REVISION
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,10 @@ CHECKPOINT_PAGES = 4_000
 """Of the write-ahead log (16 MB): a page that many calls touch is then written back once for more of them."""
 JOURNAL_BYTES_MAX = 64 * 1024 * 1024
 """What the write-ahead log shrinks back to after a long reader let it grow."""
+
+READERS_MAX = 4
+WAIT_S = 10.0
+"""How long a question waits for one of twice as many connections."""
 
 BESIDE = ("-wal", "-shm", "-journal", ".lock")
 """What is behind a ledger's name in the names of the files that belong to it."""
@@ -148,6 +154,24 @@ def explained(path: Path) -> Iterator[None]:
         raise ConfigError(_remedy(path, str(error))) from error
 
 
+def reading(path: Path) -> AsyncEngine:
+    """Return an engine whose connections can only read, each transaction from one snapshot."""
+    url = URL.create("sqlite+aiosqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
+    engine = create_async_engine(
+        url,
+        pool_size=READERS_MAX,
+        max_overflow=READERS_MAX,
+        pool_timeout=WAIT_S,
+        connect_args={"isolation_level": None},
+    )
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
 @contextmanager
 def open_for_reading(url: str) -> Iterator[Connection]:
     """
@@ -161,14 +185,21 @@ def open_for_reading(url: str) -> Iterator[Connection]:
     engine = create_engine("sqlite://", creator=lambda: _reader(path), poolclass=NullPool)
     try:
         with explained(path), engine.connect() as connection:
-            file = connection.connection.driver_connection
-            if not isinstance(file, sqlite3.Connection) or revision_of(file) != REVISION:
+            if revision_of(driver_of(connection)) != REVISION:
                 raise ConfigError(
                     f"{path} is of another version of Penia: start this version's gateway once to migrate it"
                 )
             yield connection
     finally:
         engine.dispose()
+
+
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    """Return what SQLAlchemy's connection is made of."""
+    file = connection.connection.driver_connection
+    if not isinstance(file, sqlite3.Connection):
+        raise InvariantError("the ledger is read by another driver than sqlite3")
+    return file
 
 
 def _reader(path: Path) -> sqlite3.Connection:

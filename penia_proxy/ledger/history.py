@@ -7,19 +7,36 @@ Rules: each piece is bounded and from one snapshot, so that nobody holds a snaps
 ledger. A correction has its call's instant, which is how it is found: nothing is indexed by what it corrects.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import RowMapping, Select, Text, cast, func, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from penia_proxy.budget.calibration import Outcome
 from penia_proxy.budget.record import UsageRecord
-from penia_proxy.clock import iso
-from penia_proxy.ledger.orders import OLDEST_FIRST
-from penia_proxy.ledger.queries import RecordFilter, charged, conditions
-from penia_proxy.ledger.rows import record_of
+from penia_proxy.budget.usage import BATCH_TIER
+from penia_proxy.clock import from_iso, iso
+from penia_proxy.ledger.archives import Files
+from penia_proxy.ledger.lists import listing
+from penia_proxy.ledger.merging import (
+    Ask,
+    Found,
+    Part,
+    Questions,
+    T,
+    asked_of,
+    first_of,
+    parts_of,
+    shares_in,
+    shares_of,
+    stretches,
+)
+from penia_proxy.ledger.orders import NEWEST_FIRST, OLDEST_FIRST, Position
+from penia_proxy.ledger.queries import RecordFilter, conditions, records_of
 from penia_proxy.ledger.schema import usage_records
 
 NEWEST_READ_MAX = 5_000
@@ -37,6 +54,33 @@ class Happened(NamedTuple):
         """What it came to, corrections included; None where no price is known."""
         costs = [one.cost_nanos for one in (self.record, *self.corrections) if one.cost_nanos is not None]
         return sum(costs) if costs else None
+
+
+class PastCall(NamedTuple):
+    """What a record says about calls like it."""
+
+    component: str
+    provider: str
+    model: str
+    """As asked for."""
+    output_tokens: int
+    outcome: Outcome | None
+    """What was estimated, and what it came to; None where the record does not say."""
+
+
+_NOT_READ = ("estimated", "unconfirmed", "client")
+"""Bases of counts that no answer through the gateway reported."""
+
+
+def _past(row: RowMapping) -> PastCall:
+    metadata = row["metadata"]
+    return PastCall(
+        component=row["component"],
+        provider=row["provider"],
+        model=metadata.get("model_requested") or row["model"],
+        output_tokens=row["output_tokens"],
+        outcome=Outcome.from_record(metadata, input_tokens=row["input_tokens"], cost_nanos=row["cost_nanos"]),
+    )
 
 
 class Kind(NamedTuple):
@@ -65,30 +109,23 @@ class History:
     """The ledger's past."""
 
     engine: AsyncEngine
+    files: Files
+
+    async def _answer(self, questions: Questions[T]) -> T:
+        async with self.engine.connect() as connection:
+            return await asked_of(connection, self.files, questions)
 
     async def piece(self, asked: RecordFilter, *, limit: int, cursor: str | None = None) -> Piece:
-        """Return the first calls after the cursor (of an earlier piece). Raises InvalidRequest for one not ours."""
-        async with self.engine.connect() as connection:
-            rows = (await connection.execute(forward(asked, limit=limit, cursor=cursor))).mappings().all()
-            calls = await _read(connection, rows[:limit])
-            corrections = await _read(connection, await _corrections(connection, calls))
-        by_call: dict[str, list[UsageRecord]] = {}
-        for correction in corrections:
-            by_call.setdefault(correction.corrects or "", []).append(correction)
-        last = rows[limit - 1] if len(rows) > limit else None
-        return Piece(
-            [Happened(call, tuple(by_call.get(call.record_id, ()))) for call in calls],
-            last and OLDEST_FIRST.cursor_of(last),
-        )
+        """
+        Return the first calls after the cursor (of an earlier piece).
+
+        Raises InvalidRequest for one not ours, ArchiveUnavailable.
+        """
+        return await self._answer(_piece(asked, limit, cursor))
 
     async def kinds(self, since: datetime, limit: int) -> list[Kind]:
         """Return what the newest ``limit`` calls since an instant were, by what a budget's scope can ask about."""
-        async with self.engine.connect() as connection:
-            rows = await connection.execute(sorting(since, limit))
-            return [
-                Kind(component, provider, model, orjson.loads(tags), number, cost)
-                for component, provider, model, tags, number, cost in rows
-            ]
+        return await self._answer(_kinds(since, limit))
 
     async def newest(self, asked: RecordFilter, limit: int) -> list[UsageRecord]:
         """
@@ -97,12 +134,101 @@ class History:
         Of what ``asked`` names only the first (component, provider, model, task type) chooses what is looked at, and at
         most NEWEST_READ_MAX of that are: a rare kind may not be found.
         """
+        return await self._answer(_newest(asked, limit))
+
+    async def recent_calls(self, limit: int) -> list[PastCall]:
+        """Return what the newest calls teach whose answers the gateway read to the end, newest first; no batches."""
+        columns = usage_records.c
+        names = ("component", "provider", "model", "input_tokens", "output_tokens", "cost_nanos", "metadata")
+        statement = (
+            select(*(columns[name] for name in names))
+            .where(
+                columns.corrects.is_(None),
+                columns.status == "ok",
+                columns.cost_basis.not_in(_NOT_READ),
+                columns.usage["service_tier"].as_string().is_distinct_from(BATCH_TIER),
+            )
+            .order_by(columns.seq.desc())
+            .limit(limit)
+        )
         async with self.engine.connect() as connection:
-            rows = (await connection.execute(backward(asked, limit))).mappings().all()
-            return [record_of(row, ()) for row in rows]
+            return [_past(row) for row in (await connection.execute(statement)).mappings()]
 
 
-def sorting(since: datetime, limit: int) -> Select[Any]:
+def _piece(asked: RecordFilter, limit: int, cursor: str | None) -> Questions[Piece]:
+    after = None if cursor is None else OLDEST_FIRST.position_of(cursor)
+    if after is not None:
+        oldest = from_iso(after[0])
+        asked = replace(asked, start=oldest if asked.start is None else max(asked.start, oldest))
+    parts = yield from parts_of(asked, OLDEST_FIRST)
+    found = yield from first_of(parts, OLDEST_FIRST, lambda part: forward(part.asked, after), limit + 1)
+    calls = yield from records_of(found[:limit])
+    corrections: dict[str, list[UsageRecord]] = {}
+    for correction in (yield from _corrections(parts, calls)) if calls else ():
+        corrections.setdefault(correction.corrects or "", []).append(correction)
+    last = found[limit - 1].row if len(found) > limit else None
+    return Piece(
+        [Happened(call, tuple(corrections.get(call.record_id, ()))) for call in calls],
+        None if last is None else OLDEST_FIRST.cursor_of(last),
+    )
+
+
+def _corrections(parts: list[Part], calls: list[UsageRecord]) -> Questions[list[UsageRecord]]:
+    """Return the corrections of calls, which are in the order of time, in the order of writing."""
+    found: list[Found] = []
+    for part in parts:
+        if part.archive is None or part.archive.start <= iso(calls[-1].timestamp):
+            rows = yield Ask(correcting(calls, part.asked), part.archive)
+            found += [Found(row, part.archive) for row in rows]
+    return (yield from records_of(sorted(found, key=lambda one: int(one.row["seq"]))))
+
+
+def _kinds(since: datetime, limit: int) -> Questions[list[Kind]]:
+    sums: dict[tuple[str, ...], tuple[int, int]] = {}
+    for part, share in (yield from shares_of(RecordFilter(start=since), NEWEST_FIRST, _calls, limit)).items():
+        for row in (yield Ask(sorting(part.asked, share), part.archive)):
+            kind = row["component"], row["provider"], row["model"], row["tags"]
+            calls, cost = sums.get(kind, (0, 0))
+            sums[kind] = calls + row["calls"], cost + row["cost_nanos"]
+    return [
+        Kind(component, provider, model, orjson.loads(tags), *figures)
+        for (component, provider, model, tags), figures in sums.items()
+    ]
+
+
+def _newest(asked: RecordFilter, limit: int) -> Questions[list[UsageRecord]]:
+    left, found = NEWEST_READ_MAX, list[Found]()
+    parts = yield from parts_of(asked, NEWEST_FIRST)
+    for stretch in stretches(parts, NEWEST_FIRST):
+        most = {stretch[0]: left}
+        if len(parts) > 1:
+            most = yield from shares_in(stretch, NEWEST_FIRST, _looked_at, left)
+        of_kind = partial(_backward, most=most)
+        found += yield from first_of(stretch, NEWEST_FIRST, of_kind, limit - len(found))
+        left -= sum(most.values())
+        if len(found) == limit or not left:
+            break
+    return (yield from records_of(found))
+
+
+def _backward(part: Part, most: dict[Part, int]) -> Select[Any]:
+    return backward(part.asked, most[part])
+
+
+def _calls(part: Part) -> Select[Any]:
+    return listing(part.asked).where(usage_records.c.corrects.is_(None))
+
+
+def _looked_at(part: Part) -> Select[Any]:
+    """Return the statement of what the newest of a kind are looked for among."""
+    columns = usage_records.c
+    asked = part.asked
+    when = RecordFilter(start=asked.start, end=asked.end, until_seq=asked.until_seq)
+    which = [*conditions(asked, columns.timestamp)[:1], *conditions(when, columns.timestamp)]
+    return select(usage_records).where(*which).order_by(columns.timestamp.desc(), columns.seq.desc())
+
+
+def sorting(asked: RecordFilter, limit: int) -> Select[Any]:
     """Return the statement of `History.kinds`: read from an index in its order, so that what it costs has an end."""
     columns = usage_records.c
     asked_for = func.coalesce(columns.metadata["model_requested"].as_string(), columns.model)
@@ -114,45 +240,34 @@ def sorting(since: datetime, limit: int) -> Select[Any]:
             cast(columns.tags, Text).label("tags"),
             columns.cost_nanos,
         )
-        .where(columns.timestamp >= iso(since), columns.corrects.is_(None))
-        .order_by(columns.timestamp.desc())
+        .where(*conditions(asked, columns.timestamp), columns.corrects.is_(None))
+        .order_by(columns.timestamp.desc(), columns.seq.desc())
         .limit(limit)
         .subquery()
     )
     kinds = (newest.c.component, newest.c.provider, newest.c.model, newest.c.tags)
-    return select(*kinds, func.count(), func.coalesce(func.sum(newest.c.cost_nanos), 0)).group_by(*kinds)
+    sums = func.count().label("calls"), func.coalesce(func.sum(newest.c.cost_nanos), 0).label("cost_nanos")
+    return select(*kinds, *sums).group_by(*kinds)
 
 
-def forward(asked: RecordFilter, *, limit: int, cursor: str | None) -> Select[Any]:
-    """Return the statement of a piece, and one row more that tells whether another follows."""
+def forward(asked: RecordFilter, after: Position | None) -> Select[Any]:
+    """Return the statement of the calls behind a position, oldest first."""
     columns = usage_records.c
     statement = select(usage_records).where(*conditions(asked, columns.timestamp), columns.corrects.is_(None))
-    if cursor is not None:
-        statement = statement.where(tuple_(columns.timestamp, columns.seq) > tuple_(*OLDEST_FIRST.position_of(cursor)))
-    return statement.order_by(columns.timestamp, columns.seq).limit(limit + 1)
+    if after is not None:
+        statement = statement.where(tuple_(columns.timestamp, columns.seq) > tuple_(*after))
+    return statement.order_by(columns.timestamp, columns.seq)
 
 
-def backward(asked: RecordFilter, limit: int) -> Select[Any]:
-    """Return the statement of the newest calls."""
-    columns = usage_records.c
-    wanted = conditions(asked, columns.timestamp)
-    looked_at = (
-        select(usage_records)
-        .where(*wanted[:1])
-        .order_by(columns.timestamp.desc(), columns.seq.desc())
-        .limit(NEWEST_READ_MAX)
-        .subquery()
-    )
+def backward(asked: RecordFilter, most: int) -> Select[Any]:
+    """Return the statement of the newest calls, among so many."""
+    looked_at = _looked_at(Part(asked)).limit(most).subquery()
     their = looked_at.c
     statement = select(looked_at).where(*conditions(asked, their.timestamp, their), their.corrects.is_(None))
-    return statement.order_by(their.timestamp.desc(), their.seq.desc()).limit(limit)
+    return statement.order_by(their.timestamp.desc(), their.seq.desc())
 
 
-async def _corrections(connection: AsyncConnection, calls: list[UsageRecord]) -> list[RowMapping]:
-    return list((await connection.execute(correcting(calls))).mappings()) if calls else []
-
-
-def correcting(calls: list[UsageRecord]) -> Select[Any]:
+def correcting(calls: list[UsageRecord], asked: RecordFilter) -> Select[Any]:
     """Return the statement of the corrections of calls, which are in the order of time."""
     columns = usage_records.c
     return (
@@ -163,11 +278,7 @@ def correcting(calls: list[UsageRecord]) -> Select[Any]:
             columns.timestamp <= iso(calls[-1].timestamp),
             columns.corrects.is_not(None),
             columns.corrects.in_([call.record_id for call in calls]),
+            *conditions(RecordFilter(until_seq=asked.until_seq), columns.timestamp),
         )
         .order_by(columns.seq)
     )
-
-
-async def _read(connection: AsyncConnection, rows: list[RowMapping]) -> list[UsageRecord]:
-    budget_ids = await charged(connection, [row["seq"] for row in rows])
-    return [record_of(row, budget_ids.get(row["seq"], ())) for row in rows]

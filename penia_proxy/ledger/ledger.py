@@ -27,10 +27,12 @@ from penia_proxy.clock import Clock, iso
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, PeniaError
 from penia_proxy.ledger.alerts import AlertQueries, Notification
-from penia_proxy.ledger.file import FileLock, open_for_writing
+from penia_proxy.ledger.archives import Files
+from penia_proxy.ledger.archiving import Archiving
+from penia_proxy.ledger.file import FileLock, open_for_writing, reading
 from penia_proxy.ledger.folding import GRACE
 from penia_proxy.ledger.gauges import Gauges
-from penia_proxy.ledger.history import History
+from penia_proxy.ledger.history import History, PastCall
 from penia_proxy.ledger.lists import Lists
 from penia_proxy.ledger.moves import (
     Append,
@@ -51,7 +53,7 @@ from penia_proxy.ledger.moves import (
     Settle,
     UpdateNotification,
 )
-from penia_proxy.ledger.queries import PastCall, Queries, reading
+from penia_proxy.ledger.queries import Queries
 from penia_proxy.ledger.reconciliations import Reconciliation, Reconciliations
 from penia_proxy.ledger.rows import hour_of
 from penia_proxy.ledger.rulings import Decide, ForgetRefusals, Give, KeepRefusal, Lapse, Rulings, SaveApproval
@@ -79,20 +81,21 @@ that agree by chance are told that they are the same; neither is forwarded twice
 class Ledger:
     """One open ledger; the only one that may write to its file. Made by `Ledger.open`."""
 
-    def __init__(self, lock: FileLock, writer: Writer, engine: AsyncEngine, clock: Clock, key: bytes) -> None:
+    def __init__(self, lock: FileLock, writer: Writer, engine: AsyncEngine, clock: Clock, known: Known) -> None:
         self._lock = lock
-        self._key = key
+        self._key = known.key
+        self._files = known.files
         self._writer = writer
         self._engine = engine
         self._clock = clock
         self._closed = False
         self.correcting = asyncio.Lock()
         """Held from reading what a call has come to, to the acknowledged correction of it."""
-        self.queries = Queries(engine)
-        self.lists = Lists(engine)
-        self.summaries = Summaries(engine)
+        self.queries = Queries(engine, known.files)
+        self.lists = Lists(engine, known.files)
+        self.summaries = Summaries(engine, known.files)
         self.rulings = Rulings(engine)
-        self.history = History(engine)
+        self.history = History(engine, known.files)
         self.alerts = AlertQueries(engine)
         self.reconciliations = Reconciliations(engine)
         self.gauges = Gauges(engine)
@@ -106,14 +109,16 @@ class Ledger:
         """
         path, lock, connection = await asyncio.to_thread(open_for_writing, config)
         try:
-            known = await asyncio.to_thread(Known.read, connection)
+            known = await asyncio.to_thread(Known.read, connection, Files(path))
+            archiving = Archiving(known.files, config.retention_months, clock.now)
+            await asyncio.to_thread(archiving.look, connection)
         except BaseException as error:
             connection.close()
             lock.release()
             if isinstance(error, (ValueError, PeniaError)):
                 raise ConfigError(f"{path} has a budget that this version cannot read: {error}") from error
             raise
-        return cls(lock, Writer(connection, known, clock), reading(path), clock, known.key)
+        return cls(lock, Writer(connection, known, clock, archiving), reading(path), clock, known)
 
     async def close(self) -> None:
         """Write what is queued, fold the log into the file, let others write. Closing twice equals once."""
@@ -122,12 +127,23 @@ class Ledger:
         self._closed = True
         await self._engine.dispose()  # first, so that the writer is the last one out and takes the log with it
         await self._writer.stop()
+        self._files.close()
         self._lock.release()
 
     @property
     def healthy(self) -> bool:
         """Whether the last write succeeded."""
         return self._writer.healthy
+
+    @property
+    def archives(self) -> int:
+        """Months whose records are in files of their own."""
+        return self._files.months
+
+    @property
+    def archive_problem(self) -> str | None:
+        """What is wrong with an archive, as far as it has been noticed; None: nothing."""
+        return self._files.problem
 
     @property
     def queue_depth(self) -> int:
@@ -298,7 +314,7 @@ class Ledger:
 
     async def recent_calls(self, limit: int) -> list[PastCall]:
         """Return what the newest calls teach, newest first."""
-        return await self.queries.recent_calls(limit)
+        return await self.history.recent_calls(limit)
 
     async def caught_up(self) -> None:
         """Wait until what was queued before is durable, at most a second: then reads see it."""

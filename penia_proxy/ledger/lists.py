@@ -7,23 +7,39 @@ names several, newest first, from the rarest one's, in the hours in which they g
 a page costs the same however many records have only some of them. By cost, `ledger.dearest` finds them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, FromClause, RowMapping, Select, exists, func, select, tuple_, union_all
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Column, ColumnElement, FromClause, Select, exists, func, select, tuple_, union_all
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.errors import InvalidRequest
-from penia_proxy.ledger.cells import Cells, Extent, extent_of
+from penia_proxy.ledger.archives import Files, newest_record
+from penia_proxy.ledger.cells import Cells, Extent, extents_of
 from penia_proxy.ledger.days import Span
 from penia_proxy.ledger.dearest import Matching, Piece, by_cost
+from penia_proxy.ledger.merging import (
+    Ask,
+    Found,
+    Part,
+    Questions,
+    Rows,
+    asked_of,
+    behind,
+    first_of,
+    first_read,
+    parts_of,
+    place_of,
+    touches,
+)
 from penia_proxy.ledger.orders import NEWEST_FIRST, Order, Position
-from penia_proxy.ledger.queries import GROUPINGS, RecordFilter, charged, conditions, source
-from penia_proxy.ledger.rows import HOUR_REST, record_of
+from penia_proxy.ledger.queries import GROUPINGS, RecordFilter, conditions, records_of, source
+from penia_proxy.ledger.rows import HOUR_REST
 from penia_proxy.ledger.schema import charges, usage_records
 from penia_proxy.ledger.together import Bounds, newest, rarest
 
@@ -55,6 +71,7 @@ class Lists:
     """The ledger's lists of records."""
 
     engine: AsyncEngine
+    files: Files
 
     async def records(
         self,
@@ -69,7 +86,7 @@ class Lists:
         Return one page.
 
         A ``cursor`` (of an earlier page, in the same order) replaces ``page`` and costs the same however deep. Raises
-        InvalidRequest for one that is not ours.
+        InvalidRequest for one that is not ours, ArchiveUnavailable.
         """
         if page * limit > OFFSET_MAX:
             raise InvalidRequest("that page is too deep to count to: follow next_cursor")
@@ -77,50 +94,109 @@ class Lists:
         # One more than is shown tells whether another page follows.
         piece = Piece(order, after, 0 if after else (page - 1) * limit, limit + 1)
         async with self.engine.connect() as connection:
-            if len(asked.kinds) > 1:
-                extent = await extent_of(connection)
-                total, exact = int(await connection.scalar(totalling(asked, extent)) or 0), True
-            else:
-                extent = None
-                total = int(await connection.scalar(counting(asked)) or 0)
-                exact = total <= COUNTED_MAX or asked == RecordFilter()
-            if order.column == "cost_nanos":
-                rows = await by_cost(connection, matching(asked, few=total <= COUNTED_MAX), piece)
-            elif extent is not None and order is NEWEST_FIRST:
-                rows = await _together(connection, asked, extent, piece)
-            else:
-                rows = await _rows(connection, listed(asked, piece))
-            budget_ids = await charged(connection, [row["seq"] for row in rows])
-        records = [record_of(row, budget_ids.get(row["seq"], ())) for row in rows[:limit]]
-        last = rows[limit - 1] if len(rows) > limit else None
-        next_cursor = None if last is None else order.cursor_of(last)
-        return RecordPage(records, total if exact else COUNTED_MAX, exact, next_cursor)
+            extents = await extents_of(connection, asked) if len(asked.kinds) > 1 else []
+            return await asked_of(connection, self.files, _page(asked, piece, extents))
+
+    async def require(self, asked: RecordFilter) -> None:
+        """Raise ArchiveUnavailable where some of what is asked for cannot be read."""
+        async with self.engine.connect() as connection:
+            await asked_of(connection, self.files, readable(asked))
 
 
-async def _rows(connection: AsyncConnection, statement: Select[Any]) -> list[RowMapping]:
-    return list((await connection.execute(statement)).mappings())
+def readable(asked: RecordFilter) -> Questions[None]:
+    """Ask each file that has some of it something."""
+    for part in (yield from parts_of(asked, NEWEST_FIRST)):
+        yield Ask(listing(part.asked).limit(1), part.archive)
 
 
-async def _together(connection: AsyncConnection, asked: RecordFilter, extent: Extent, piece: Piece) -> list[RowMapping]:
-    """Return the rows of a piece of what has several names."""
-    position, offset = piece.after, piece.offset
+def _page(asked: RecordFilter, piece: Piece, extents: Sequence[Extent]) -> Questions[RecordPage]:
+    """Return a page, one shorter than its piece; ``extents``: where sums are, of what has several names."""
+    order, limit = piece.order, piece.limit - 1
+    parts = yield from parts_of(asked, order)
+    if extents:
+        total, exact = (yield from _summed(asked, extents)), True
+    else:
+        total = yield from _counted(parts, asked)
+        exact = total <= COUNTED_MAX or asked == RecordFilter()
+    if extents and order is NEWEST_FIRST:
+        found = yield from _together(asked, parts, extents[0], piece)
+    else:
+        found = yield from _read(parts, piece, few=total <= COUNTED_MAX)
+    records = yield from records_of(found[:limit])
+    last = found[limit - 1].row if len(found) > limit else None
+    next_cursor = None if last is None else order.cursor_of(last)
+    return RecordPage(records, total if exact else COUNTED_MAX, exact, next_cursor)
+
+
+def _summed(asked: RecordFilter, extents: Sequence[Extent]) -> Questions[int]:
+    total = 0
+    for extent in extents:
+        total += (yield Ask(totalling(asked, extent), extent.archive))[0]["number"]
+    return total
+
+
+def _counted(parts: Sequence[Part], asked: RecordFilter) -> Questions[int]:
+    total = 0
+    for part in parts[:1] if asked == RecordFilter() else parts:
+        if total <= COUNTED_MAX:
+            total += (yield Ask(counting(part.asked), part.archive))[0]["number"]
+    return total
+
+
+def _read(parts: Sequence[Part], piece: Piece, *, few: bool) -> Questions[list[Found]]:
+    """Return the rows of a piece, each file's part of them from its own index."""
+    order = piece.order
+    if piece.offset and len(parts) > 1:
+        last = yield from place_of(parts, order, lambda part: listing(part.asked, order=order), piece.offset - 1)
+        if last is None:
+            return []
+        piece = replace(piece, after=order.position(last), offset=0)
+
+    def read(part: Part) -> Questions[Rows]:
+        if order.is_of_time:
+            return (yield Ask(listed(part.asked, piece), part.archive))
+        return (yield from by_cost(matching(part.asked, few=few), piece, part.archive))
+
+    return (yield from first_read(behind(parts, order, piece.after), order, read, piece.limit))
+
+
+def _together(asked: RecordFilter, parts: Sequence[Part], extent: Extent, piece: Piece) -> Questions[list[Found]]:
+    """Return the rows of a piece of what has several names; the hours of all files are told by the ledger's folds."""
+    order, position, offset = piece.order, piece.after, piece.offset
     bounds = Bounds.of(asked, position and position[0])
-    hours = await newest(connection, asked, extent, bounds, offset + piece.limit)
-    kind = await connection.scalar(rarest(asked, extent))
-    ever = listing(replace(asked, start=None, end=None), kind=kind)
+    hours = yield from newest(asked, extent, bounds, offset + piece.limit)
+    kind = (yield Ask(rarest(asked, extent)))[0]["kind"]
     if offset:
         for hour in (hour for hour in hours if not bounds.contain(hour)):
-            matches = between(ever, kind, _within(asked, _span(hour))).subquery()
-            hours[hour] = int(await connection.scalar(select(func.count()).select_from(matches)) or 0)
-    rows: list[RowMapping] = []
+            span, hours[hour] = _span(hour), 0
+            for part in _touched(parts, span):
+                matches = _meeting(part, kind=kind, span=span).subquery()
+                count = select(func.count().label("number")).select_from(matches)
+                hours[hour] += (yield Ask(count, part.archive))[0]["number"]
+    found: list[Found] = []
     left, spans = _spans(hours, offset)
     for span in spans:
-        some = between(ever, kind, _within(asked, span), position)
-        rows += await _rows(connection, some.offset(left).limit(piece.limit - len(rows)))
-        if len(rows) == piece.limit:
-            break
+        its = _touched(parts, span)
+        meeting = partial(_meeting, kind=kind, span=span)
+        if left and (last := (yield from place_of(its, order, meeting, left - 1))) is not None:
+            position = order.position(last)
         left = 0
-    return rows
+        here = partial(_meeting, kind=kind, span=span, position=position)
+        found += yield from first_of(its, order, here, piece.limit - len(found))
+        if len(found) == piece.limit:
+            break
+    return found
+
+
+def _touched(parts: Sequence[Part], span: Span) -> list[Part]:
+    within = RecordFilter(start=span.start, end=span.end)
+    return [part for part in parts if part.archive is None or touches(part.archive, within)]
+
+
+def _meeting(part: Part, *, kind: str, span: Span, position: Position | None = None) -> Select[Any]:
+    """Return the statement of what a part has in a span, and behind a position."""
+    ever = listing(replace(part.asked, start=None, end=None), kind=kind)
+    return between(ever, kind, _within(part.asked, span), position)
 
 
 def _spans(hours: Mapping[str, int], offset: int) -> tuple[int, list[Span]]:
@@ -147,7 +223,7 @@ def _within(asked: RecordFilter, span: Span) -> Span:
     return Span(max(asked.start or span.start, span.start), min(asked.end or span.end, span.end))
 
 
-def between(listed: Select[Any], kind: str | None, span: Span, position: tuple[str, int] | None = None) -> Select[Any]:
+def between(listed: Select[Any], kind: str | None, span: Span, position: Position | None = None) -> Select[Any]:
     """Return the statement of what of a list lies in a span, and behind a position."""
     moment = charges.c.timestamp if kind == "budget_id" else usage_records.c.timestamp
     seq = charges.c.record_seq if kind == "budget_id" else usage_records.c.seq
@@ -160,13 +236,17 @@ def between(listed: Select[Any], kind: str | None, span: Span, position: tuple[s
 def listing(
     asked: RecordFilter, *, order: Order = NEWEST_FIRST, after: Position | None = None, kind: str | None = None
 ) -> Select[Any]:
-    """Return the statement of a list in an order of time; ``kind``: of what it names, whose index is read."""
+    """
+    Return the statement of a list; ``kind``: of what it names, whose index is read.
+
+    ``after`` is a position in an order of time; of what a cost is behind, `dearest` knows.
+    """
     by, moment, seq, which = _by(asked, kind)
     statement, place = select(usage_records).select_from(by).where(*which), tuple_(moment, seq)
     if after is not None:
         statement = statement.where(place < tuple_(*after) if order.descending else place > tuple_(*after))
-    columns = (moment.desc(), seq.desc()) if order.descending else (moment.asc(), seq.asc())
-    return statement.order_by(*columns)
+    sorted_by = (moment if order.is_of_time else usage_records.c.cost_nanos, seq)
+    return statement.order_by(*(column.desc() if order.descending else column.asc() for column in sorted_by))
 
 
 def listed(asked: RecordFilter, piece: Piece) -> Select[Any]:
@@ -210,17 +290,17 @@ def counting(asked: RecordFilter) -> Select[Any]:
     """
     Return the statement of the number of matches, which is not counted further than one past COUNTED_MAX.
 
-    Of all records it is known: their numbers have no gaps.
+    Of all records it is known: they are numbered from 1 without gaps.
     """
     if asked == RecordFilter():
-        last, first = (select(end(usage_records.c.seq)).scalar_subquery() for end in (func.max, func.min))
-        return select(func.coalesce(last - first + 1, 0))
+        return select(newest_record().scalar_subquery().label("number"))
     where, moment, _ = source(asked)
-    if asked == RecordFilter(budget_id=asked.budget_id, start=asked.start, end=asked.end) and asked.budget_id:
+    of_one = RecordFilter(budget_id=asked.budget_id, start=asked.start, end=asked.end, until_seq=asked.until_seq)
+    if asked == of_one and asked.budget_id:
         where = charges  # which says all that is asked
     wanted = conditions(asked, moment)
     matches = select(moment).select_from(where).where(*wanted).limit(COUNTED_MAX + 1).subquery()
-    return select(func.count()).select_from(matches)
+    return select(func.count().label("number")).select_from(matches)
 
 
 def totalling(asked: RecordFilter, extent: Extent) -> Select[Any]:
@@ -228,4 +308,4 @@ def totalling(asked: RecordFilter, extent: Extent) -> Select[Any]:
     cells = Cells(asked, extent)
     parts = [one.subquery() for one in (*cells.unfolded(), *cells.folded(by_day=False, only=cells.fewest))]
     each = union_all(*(select(part.c.record_count) for part in parts)).subquery("cells")
-    return select(func.sum(each.c.record_count))
+    return select(func.coalesce(func.sum(each.c.record_count), 0).label("number"))

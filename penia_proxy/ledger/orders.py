@@ -40,6 +40,15 @@ class Order:
     def descending(self) -> bool:
         return self.name.startswith("-")
 
+    @property
+    def is_of_time(self) -> bool:
+        """Whether a month comes before or after another as a whole."""
+        return self.column == "timestamp"
+
+    def position(self, row: RowMapping) -> Position:
+        """Return where a record is."""
+        return row[self.column], row["seq"]
+
     def rank(self, row: RowMapping) -> tuple[bool, Any, int]:
         """Return what rows of any number of ledgers are sorted by: ascending, so reverse it where `descending`."""
         value = row[self.column]

@@ -6,30 +6,34 @@ Rules: reads are read-only connections of their own and never wait for the write
 order of time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
-from sqlalchemy import Column, ColumnElement, FromClause, RowMapping, Select, event, func, select, union_all
-from sqlalchemy.engine import URL, Connection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import Column, ColumnElement, FromClause, Select, func, select, union_all
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from penia_proxy.budget.budget import Budget
-from penia_proxy.budget.calibration import Outcome
 from penia_proxy.budget.record import Tally, UsageRecord
-from penia_proxy.budget.usage import BATCH_TIER
 from penia_proxy.budget.windows import WindowKey
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.config import Period
+from penia_proxy.ledger.archives import ARCHIVES, Archive, Files, archives_of
+from penia_proxy.ledger.merging import Ask, Found, Questions, T, asked_of, having_name
 from penia_proxy.ledger.rows import TALLIED, budget_from, record_of
-from penia_proxy.ledger.schema import budgets, charges, other_names, spend, usage_records
+from penia_proxy.ledger.schema import (
+    archived,
+    archives,
+    budgets,
+    charges,
+    folds_by_name,
+    other_names,
+    spend,
+    usage_records,
+)
 
-READERS_MAX = 4
-WAIT_S = 10.0
-"""How long a question waits for one of twice as many connections."""
 _BEYOND = "\U0010ffff"
 """Sorts behind whatever a name goes on with."""
 
@@ -57,6 +61,8 @@ class RecordFilter:
     """Any budget that was charged, not only the record's most specific."""
     start: datetime | None = None
     end: datetime | None = None
+    until_seq: int | None = None
+    """Of those written so far: what an archive has in a snapshot, or what there was when somebody began to walk."""
 
     def among(self, grouping: Grouping) -> tuple[str, ...]:
         """Return the values asked for."""
@@ -73,51 +79,6 @@ class RecordFilter:
         found: list[str] = [] if self.budget_id is None else ["budget_id"]
         found += ["cost_basis"] if self.cost_bases else []
         return [*found, *(grouping for grouping in GROUPINGS if self.among(grouping))]
-
-
-class PastCall(NamedTuple):
-    """What a record says about calls like it."""
-
-    component: str
-    provider: str
-    model: str
-    """As asked for."""
-    output_tokens: int
-    outcome: Outcome | None
-    """What was estimated, and what it came to; None where the record does not say."""
-
-
-_NOT_READ = ("estimated", "unconfirmed", "client")
-"""Bases of counts that no answer through the gateway reported."""
-
-
-def _past(row: RowMapping) -> PastCall:
-    metadata = row["metadata"]
-    return PastCall(
-        component=row["component"],
-        provider=row["provider"],
-        model=metadata.get("model_requested") or row["model"],
-        output_tokens=row["output_tokens"],
-        outcome=Outcome.from_record(metadata, input_tokens=row["input_tokens"], cost_nanos=row["cost_nanos"]),
-    )
-
-
-def reading(path: Path) -> AsyncEngine:
-    """Return an engine whose connections can only read, each transaction from one snapshot."""
-    url = URL.create("sqlite+aiosqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
-    engine = create_async_engine(
-        url,
-        pool_size=READERS_MAX,
-        max_overflow=READERS_MAX,
-        pool_timeout=WAIT_S,
-        connect_args={"isolation_level": None},
-    )
-    event.listen(engine.sync_engine, "begin", _begin)
-    return engine
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
 
 
 def source(asked: RecordFilter) -> tuple[FromClause, Column[Any], Column[Any]]:
@@ -142,6 +103,8 @@ def conditions(
         found.append(moment >= iso(asked.start))
     if asked.end is not None:
         found.append(moment < iso(asked.end))
+    if asked.until_seq is not None:
+        found.append((columns["seq"] if asked.budget_id is None else charges.c.record_seq) <= asked.until_seq)
     return [condition for condition in found if condition is not None]
 
 
@@ -154,16 +117,21 @@ def _any_of(column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[
 class Queries:
     """The ledger's reads."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, files: Files) -> None:
         self._engine = engine
+        self._files = files
+
+    async def _answer(self, questions: Questions[T]) -> T:
+        async with self._engine.connect() as connection:
+            return await asked_of(connection, self._files, questions)
 
     async def record(self, record_id: str) -> UsageRecord | None:
         """Return one record."""
-        return await self._one(usage_records.c.record_id == record_id)
+        return await self._answer(_one("record_id", record_id))
 
     async def billed(self, once_key: str) -> UsageRecord | None:
         """Return the record with a once-key."""
-        return await self._one(usage_records.c.once_key == once_key)
+        return await self._answer(_one("once_key", once_key))
 
     async def once_key_of(self, name: str) -> str | None:
         """Return the once-key whose bill has this other name."""
@@ -174,31 +142,22 @@ class Queries:
 
     async def oldest(self) -> datetime | None:
         """Return the instant of the oldest record."""
+        firsts = [select(func.min(one)).scalar_subquery() for one in (usage_records.c.timestamp, archives.c.first_at)]
         async with self._engine.connect() as connection:
-            found = await connection.scalar(select(func.min(usage_records.c.timestamp)))
-        return None if found is None else from_iso(found)
+            found = [first for first in (await connection.execute(select(*firsts))).one() if first is not None]
+        return from_iso(min(found)) if found else None
 
     async def corrections(self, record_id: str) -> list[UsageRecord]:
         """Return the corrections of a record, in the order of writing."""
-        return await self._those(usage_records.c.corrects == record_id)
-
-    async def _one(self, which: ColumnElement[bool]) -> UsageRecord | None:
-        found = await self._those(which)
-        return found[0] if found else None
-
-    async def _those(self, which: ColumnElement[bool]) -> list[UsageRecord]:
-        statement = select(usage_records).where(which).order_by(usage_records.c.seq)
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(statement)).mappings().all()
-            budget_ids = await charged(connection, [row["seq"] for row in rows])
-        return [record_of(row, budget_ids.get(row["seq"], ())) for row in rows]
+        return await self._answer(_corrections(record_id))
 
     async def seen(self, kind: str, beginning: str, *, exact: bool = False) -> bool:
         """Return whether a record has such a name of a `Grouping`, or one that begins so; found by its index."""
-        column = usage_records.c[kind]
-        which = column == beginning if exact else (column >= beginning) & (column < beginning + _BEYOND)
-        async with self._engine.connect() as connection:
-            return (await connection.execute(select(usage_records.c.seq).where(which).limit(1))).first() is not None
+
+        def which(column: ColumnElement[str]) -> ColumnElement[bool]:
+            return column == beginning if exact else (column >= beginning) & (column < beginning + _BEYOND)
+
+        return await self._answer(_seen(kind, which))
 
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""
@@ -218,45 +177,66 @@ class Queries:
             for row in rows
         }
 
-    async def recent_calls(self, limit: int) -> list[PastCall]:
-        """Return what the newest calls teach whose answers the gateway read to the end, newest first; no batches."""
-        columns = usage_records.c
-        names = ("component", "provider", "model", "input_tokens", "output_tokens", "cost_nanos", "metadata")
-        statement = (
-            select(*(columns[name] for name in names))
-            .where(
-                columns.corrects.is_(None),
-                columns.status == "ok",
-                columns.cost_basis.not_in(_NOT_READ),
-                columns.usage["service_tier"].as_string().is_distinct_from(BATCH_TIER),
-            )
-            .order_by(columns.seq.desc())
-            .limit(limit)
-        )
-        async with self._engine.connect() as connection:
-            return [_past(row) for row in (await connection.execute(statement)).mappings()]
+
+def _one(name: Literal["record_id", "once_key"], value: str) -> Questions[UsageRecord | None]:
+    archive = yield from _archive_of(archived.c[name] == value)
+    for its in dict.fromkeys((None, archive)):
+        rows = yield Ask(select(usage_records).where(usage_records.c[name] == value), its)
+        if rows:
+            return (yield from records_of([Found(rows[0], its)]))[0]
+    return None
 
 
-async def charged(connection: AsyncConnection, seqs: Sequence[int]) -> dict[int, list[str]]:
-    """Return the budgets that records were charged to, most specific first."""
-    return by_record(await connection.execute(charges_of(seqs)))
+def _corrections(record_id: str) -> Questions[list[UsageRecord]]:
+    archive = yield from _archive_of(archived.c.record_id == record_id)
+    found: list[Found] = []
+    for its in dict.fromkeys((None, archive)):  # a correction has its call's instant, and so its month
+        statement = select(usage_records).where(usage_records.c.corrects == record_id)
+        if its is not None:
+            statement = statement.where(usage_records.c.seq <= its.until_seq)
+        found += [Found(row, its) for row in (yield Ask(statement, its))]
+    return (yield from records_of(sorted(found, key=lambda one: int(one.row["seq"]))))
+
+
+def _archive_of(which: ColumnElement[bool]) -> Questions[Archive | None]:
+    """Return the archive that has a record; None where the ledger itself would have it."""
+    rows = yield Ask(select(archives).join(archived, archived.c.month == archives.c.month).where(which))
+    return archives_of(rows)[0] if rows else None
+
+
+def _seen(kind: str, which: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Questions[bool]:
+    find = select(usage_records.c.seq).where(which(usage_records.c[kind])).limit(1)
+    if (yield Ask(find)):
+        return True
+    others = archives_of((yield Ask(ARCHIVES)))
+    having, unknown = yield from having_name(others, kind, which(folds_by_name.c.name))
+    if having:
+        return True
+    for archive in unknown:
+        if (yield Ask(find.where(usage_records.c.seq <= archive.until_seq), archive)):
+            return True
+    return False
+
+
+def records_of(found: Sequence[Found]) -> Questions[list[UsageRecord]]:
+    """Return the records of rows, with the budgets that they were charged to."""
+    numbers: dict[Archive | None, list[int]] = {}
+    for row, archive in found:
+        numbers.setdefault(archive, []).append(row["seq"])
+    charged: dict[int, list[str]] = {}
+    for archive, seqs in numbers.items():
+        for row in (yield Ask(charges_of(seqs), archive)):
+            charged.setdefault(row["record_seq"], []).append(row["budget_id"])
+    return [record_of(row, charged.get(row["seq"], ())) for row, _ in found]
 
 
 def charges_of(seqs: Sequence[int]) -> Select[Any]:
-    """Return the statement of the budgets that records were charged to, for `by_record`."""
+    """Return the statement of the budgets that records were charged to, most specific first."""
     return (
         select(charges.c.record_seq, charges.c.budget_id)
         .where(charges.c.record_seq.in_(seqs))
         .order_by(charges.c.record_seq, charges.c.position)
     )
-
-
-def by_record(rows: Iterable[Any]) -> dict[int, list[str]]:
-    """Return the budgets of each record, most specific first."""
-    found: dict[int, list[str]] = {}
-    for seq, budget_id in rows:
-        found.setdefault(seq, []).append(budget_id)
-    return found
 
 
 def _tallies_since(periods: Sequence[Period], since: datetime | None) -> Select[Any]:

@@ -4,8 +4,8 @@ Say what the tables are.
 Its one job: the ledger's tables, columns and indexes as SQLAlchemy Core, for statements and for comparison with what
 the migrations build (a test holds the two equal).
 Rules: documented names stay. Money is integer nano-dollars; ``cost REAL`` is generated from it. Instants are
-`clock.iso` text, so that their order is the order of time. `usage_records`, `charges`, `grants` and `audit_log` are
-append-only, by triggers that the migrations create.
+`clock.iso` text, so that their order is the order of time. `usage_records`, `charges`, `grants`, `audit_log` and
+`archived` are append-only, by triggers that the migrations create.
 """
 
 from collections.abc import Iterator
@@ -29,17 +29,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0011"
+REVISION = "0012"
 """The newest migration; a file that says another one is migrated, or refused as newer."""
 
-APPEND_ONLY = ("usage_records", "charges", "grants", "audit_log")
+APPEND_ONLY = ("usage_records", "charges", "grants", "audit_log", "archived")
+"""Of the first two, what is in `archived` may be deleted: it is in the archive of its month."""
 
 metadata = MetaData()
 
 _Real: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 _Seq = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up by itself in an INTEGER only
 
-
+_FILTERS = ("component", "provider", "model", "task_type", "cost_basis")
 _KEYED = text("once_key IS NOT NULL")
 _CORRECTING = text("corrects IS NOT NULL")
 _OPEN = text("resolved_at IS NULL")
@@ -109,17 +110,13 @@ usage_records = Table(
     _text("timestamp"),
     Column("tags", JSON, nullable=False),
     Column("usage", JSON, nullable=False),  # the disjoint counts that are not zero
-    Column("corrects", Text, ForeignKey("usage_records.record_id"), nullable=True),
+    _text("corrects", null=True),  # a record's id; no foreign key, as that may be in an archive
     _text("fingerprint", null=True),
     Column("metadata", JSON, nullable=False),
     _text("once_key", null=True),  # whose bill it is, by the provider's own name of the work
     _text("words", null=True),  # what the verdict was made of; see `budget.words`
     Index("usage_records_newest", "timestamp"),
-    Index("usage_records_component", "component", "timestamp"),
-    Index("usage_records_provider", "provider", "timestamp"),
-    Index("usage_records_model", "model", "timestamp"),
-    Index("usage_records_task_type", "task_type", "timestamp"),
-    Index("usage_records_cost_basis", "cost_basis", "timestamp"),
+    *(Index(f"usage_records_{name}", name, "timestamp") for name in _FILTERS),
     Index("usage_records_cost", "provider", "model", "cost_basis", "cost_nanos"),  # see `dearest`
     # Partial, so that the many without a key cost nothing.
     Index("usage_records_once", "once_key", unique=True, sqlite_where=_KEYED, postgresql_where=_KEYED),
@@ -346,10 +343,7 @@ refusals = Table(
     _text("words"),  # as of `usage_records`
     _text("approval_id", null=True),
     _count("not_kept"),  # refusals since the row before that were too many to keep
-    Index("refusals_request_id", "request_id", "seq"),
-    Index("refusals_component", "component", "seq"),
-    Index("refusals_budget_id", "budget_id", "seq"),
-    Index("refusals_code", "code", "seq"),
+    *(Index(f"refusals_{name}", name, "seq") for name in ("request_id", "component", "budget_id", "code")),
     sqlite_autoincrement=True,
 )
 
@@ -379,4 +373,28 @@ audit_log = Table(
     _text("subject"),  # the id of what was changed
     Column("details", JSON, nullable=False),
     sqlite_autoincrement=True,
+)
+
+archives = Table(
+    "archives",  # the months whose records are in a file of their own, or are on their way to it
+    metadata,
+    Column("month", Text, primary_key=True),  # 2024-11, in UTC
+    _text("archive_id"),  # the file says it, too, so that no other is taken for it
+    _count("copy_until"),  # what is on its way: records up to this `seq`
+    _count("until_seq"),  # what is moved: records up to this `seq` are there, and not here
+    _count("records"),  # how many those are
+    _count("cost_nanos"),  # what those add up to
+    _text("first_at"),  # when its first record was, moved or not
+    sqlite_with_rowid=False,
+)
+
+archived = Table(
+    "archived",  # what is still known here of a record that was moved, so that nothing is booked twice
+    metadata,
+    Column("record_id", Text, primary_key=True),
+    _text("month"),
+    _text("fingerprint", null=True),
+    _text("once_key", null=True),
+    Index("archived_once", "once_key", unique=True, sqlite_where=_KEYED, postgresql_where=_KEYED),
+    sqlite_with_rowid=False,
 )

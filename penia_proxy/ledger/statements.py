@@ -31,11 +31,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement, and_
 
+from penia_proxy.ledger.archives import ARCHIVES, newest_record
 from penia_proxy.ledger.days import UNITS
 from penia_proxy.ledger.queries import GROUPINGS
 from penia_proxy.ledger.rows import MEASURES, TALLIED
 from penia_proxy.ledger.schema import (
     alerts,
+    archived,
     audit_log,
     budget_sets,
     budgets,
@@ -96,6 +98,10 @@ class Rows:
         return self._before + ", ".join([self._row] * size) + self._after
 
 
+_RECORDED = (usage_records, archived)
+"""Where it is known what has been booked."""
+
+
 def _add(table: Table, sums: Sequence[str]) -> Rows:
     """Insert counters, or add to those that are there."""
     statement = insert_into(table)
@@ -124,8 +130,12 @@ OPEN_HOLDS = text_of(select(holds).order_by(holds.c.admitted_at, holds.c.hold_id
 
 INSERT_RECORDS = Rows(insert_into(usage_records, "cost"))
 INSERT_CHARGES = Rows(insert_into(charges))
-FIND_RECORD = text_of(select(usage_records.c.fingerprint).where(usage_records.c.record_id == bindparam("record_id")))
-FIND_BILLED = text_of(select(usage_records.c.record_id).where(usage_records.c.once_key == bindparam("once_key")))
+FIND_RECORD = text_of(
+    union_all(*(select(one.c.fingerprint).where(one.c.record_id == bindparam("record_id")) for one in _RECORDED))
+)
+FIND_BILLED = text_of(
+    union_all(*(select(one.c.record_id).where(one.c.once_key == bindparam("once_key")) for one in _RECORDED))
+)
 
 ADD_SPEND = _add(spend, TALLIED)
 ADD_ROLLUP = _add(rollups, MEASURES)
@@ -133,9 +143,9 @@ INSERT_BUDGET_SETS = Rows(insert_into(budget_sets))
 BUDGET_SETS = text_of(select(budget_sets).order_by(budget_sets.c.set_id, budget_sets.c.budget_id))
 CLEAR_SPEND = text_of(delete(spend).where(spend.c.budget_id == bindparam("budget_id")))
 
-NEWEST = text_of(select(func.max(usage_records.c.seq).label("seq")))
+NEWEST = text_of(newest_record())
 
-CHARGED = text_of(
+_CHARGED = (
     select(
         charges.c.timestamp,
         usage_records.c.cost_nanos,
@@ -149,7 +159,16 @@ CHARGED = text_of(
     .where(charges.c.budget_id == bindparam("budget_id"))
     .order_by(charges.c.timestamp)
 )
+CHARGED = text_of(_CHARGED)
 """What one budget was charged, oldest first: its counters are made of nothing else."""
+
+
+def charged_of(budget_id: str, until_seq: int) -> Select[Any]:
+    """Return the statement of the same in an archive."""
+    return _CHARGED.where(charges.c.record_seq <= until_seq).params(budget_id=budget_id)
+
+
+ALL_ARCHIVES = text_of(ARCHIVES)
 
 FIND_SECRET = text_of(select(secrets.c.value).where(secrets.c.name == bindparam("name")))
 

@@ -6,19 +6,25 @@ Rule: SQLite adds up, so that what Python is given is what is answered: a row fo
 days. Where the figures are read from is `ledger.cells`'s.
 """
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, Self
 
 import orjson
-from sqlalchemy import ColumnElement, CompoundSelect, Select, desc, func, literal, select, union_all
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import ColumnElement, CompoundSelect, Select, Subquery, desc, func, literal, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql import Executable
 
 from penia_proxy.budget.reconciliation import Captured
 from penia_proxy.clock import from_iso, iso
-from penia_proxy.ledger.cells import UNTOLD, Cells, Extent, extent_of, newest_of
+from penia_proxy.ledger.archives import Files
+from penia_proxy.ledger.cells import UNTOLD, Cells, Extent, extents_of, newest_of
 from penia_proxy.ledger.days import Span, hours_of
+from penia_proxy.ledger.lists import listing
+from penia_proxy.ledger.merging import Ask, Questions, asked_of, shares_of
+from penia_proxy.ledger.orders import NEWEST_FIRST
 from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter
 from penia_proxy.ledger.schema import rollups, spend
 
@@ -90,13 +96,32 @@ class Summaries:
     """The ledger's sums."""
 
     engine: AsyncEngine = field(repr=False)
+    files: Files = field(repr=False)
+
+    async def _summed(
+        self, connection: AsyncConnection, makes: Callable[[Extent], Executable], extents: Iterable[Extent]
+    ) -> dict[tuple[str, ...], Sums]:
+        """Return what a statement finds by the keys before its figures, wherever records are read from."""
+        found: dict[tuple[str, ...], Sums] = {}
+        for extent in extents:
+            statement = makes(extent)
+            if extent.archive is None:
+                rows: Iterable[Any] = await connection.execute(statement)
+            else:
+                rows = [row.values() for row in await asyncio.to_thread(self.files.rows, extent.archive, statement)]
+            for row in rows:
+                *keys, requests, input_tokens, output_tokens, cost, unpriced = row
+                found.setdefault(tuple(keys), Sums()).add(Sums(requests, input_tokens, output_tokens, cost, unpriced))
+        return found
 
     async def summary(self, asked: RecordFilter) -> Summary:
         """Sum up what the filter asks for, by every grouping and by day, from one snapshot."""
         groups: dict[Any, dict[str, Sums]] = {kind: {} for kind in (*GROUPINGS, "day")}
         async with self.engine.connect() as connection:
-            for kind, name, *figures in await connection.execute(summing(asked, await extent_of(connection))):
-                groups[kind][name] = Sums(*figures)
+            extents = await extents_of(connection, asked)
+            summed = await self._summed(connection, lambda extent: summing(asked, extent), extents)
+        for (kind, name), sums in summed.items():
+            groups[kind][name] = sums
         days = groups.pop("day")
         totals = Sums()
         for sums in days.values():
@@ -106,29 +131,42 @@ class Summaries:
     async def series(self, asked: RecordFilter, bucket: Bucket) -> dict[datetime, Sums]:
         """Return what the filter asks for by bucket; empty ones are absent."""
         async with self.engine.connect() as connection:
-            rows = await connection.execute(bucketing(asked, await extent_of(connection), bucket))
-            return {from_iso(start): Sums(*figures) for start, *figures in rows}
+            extents = await extents_of(connection, asked, by_hour=bucket == "hour")
+            summed = await self._summed(connection, lambda extent: bucketing(asked, extent, bucket), extents)
+        return {from_iso(start): sums for (start,), sums in summed.items()}
 
     async def series_of_groups(
         self, asked: RecordFilter, bucket: Bucket, grouping: Grouping, most: int
     ) -> dict[str | None, dict[datetime, Sums]]:
         """Return the same of the groups that cost ``most``, the dearest first, and at last of all others as None."""
         async with self.engine.connect() as connection:
-            extent = await extent_of(connection)
-            dearest = [row[0] for row in await connection.execute(ranking(asked, extent, grouping, most + 1))]
+            extents = await extents_of(connection, asked, by_hour=bucket == "hour")
+            dearest = await self._dearest(connection, asked, grouping, most + 1)
             found: dict[str | None, dict[datetime, Sums]] = {name: {} for name in dearest[:most]}
-            told_apart = bucketing(asked, extent, bucket, grouping, dearest[:most])
-            for name, start, *figures in await connection.execute(told_apart):
-                found[name][from_iso(start)] = Sums(*figures)
+            told_apart = await self._summed(
+                connection, lambda extent: bucketing(asked, extent, bucket, grouping, dearest[:most]), extents
+            )
+            for (name, start), sums in told_apart.items():
+                found[name][from_iso(start)] = sums
             if len(dearest) > most:
                 # By taking away: sorting all names by all buckets would cost several times as much.
-                everything = await connection.execute(bucketing(asked, extent, bucket))
-                rest = {from_iso(start): Sums(*figures) for start, *figures in everything}
+                everything = await self._summed(connection, lambda extent: bucketing(asked, extent, bucket), extents)
+                rest = {from_iso(start): sums for (start,), sums in everything.items()}
                 for buckets in found.values():
-                    for start, sums in buckets.items():
-                        rest[start].subtract(sums)
-                found[None] = {start: sums for start, sums in rest.items() if sums != Sums()}
+                    for at, sums in buckets.items():
+                        rest[at].subtract(sums)
+                found[None] = {at: sums for at, sums in rest.items() if sums != Sums()}
         return found
+
+    async def _dearest(
+        self, connection: AsyncConnection, asked: RecordFilter, grouping: Grouping, most: int
+    ) -> list[str]:
+        """Return so many names that cost most; of some that cost the same, the first by name."""
+        extents = await extents_of(connection, asked)
+        # What one file's records cost most for need not be what those of all do.
+        limit = most if len(extents) == 1 else None
+        summed = await self._summed(connection, lambda extent: ranking(asked, extent, grouping, limit), extents)
+        return sorted((name for (name,) in summed), key=lambda name: (-summed[name,].cost_nanos, name))[:most]
 
     async def hours_of(self, budget_id: str, start: datetime, end: datetime) -> dict[datetime, Sums] | None:
         """
@@ -168,11 +206,12 @@ class Summaries:
     async def by_day_and_model(self, asked: RecordFilter) -> list[Captured]:
         """Return what the filter asks for by UTC day and model."""
         async with self.engine.connect() as connection:
-            rows = await connection.execute(capturing(asked, await extent_of(connection)))
-            return [
-                Captured(date.fromisoformat(day), model, sums.cost_nanos, sums.request_count, sums.unpriced_count)
-                for day, model, sums in ((day, model, Sums(*figures)) for day, model, *figures in rows)
-            ]
+            extents = await extents_of(connection, asked)
+            summed = await self._summed(connection, lambda extent: capturing(asked, extent), extents)
+        return [
+            Captured(date.fromisoformat(day), model, sums.cost_nanos, sums.request_count, sums.unpriced_count)
+            for (day, model), sums in sorted(summed.items(), key=lambda one: one[0])
+        ]
 
     async def hourly(self, budget_id: str, since: datetime) -> dict[datetime, int]:
         """Return what a budget has spent by hour, in nano-dollars; hours without calls are absent."""
@@ -216,8 +255,44 @@ class Summaries:
         Of what names several things: among all matches. The newest of these may be far apart.
         """
         async with self.engine.connect() as connection:
-            extent = await extent_of(connection) if len(asked.kinds) > 1 else None
-            return [TopUsage(*row) for row in await connection.execute(topping(asked, extent, limit))]
+            extents = await extents_of(connection, asked) if len(asked.kinds) > 1 else []
+            return await asked_of(connection, self.files, _top_usage(asked, extents, limit))
+
+
+def _top_usage(asked: RecordFilter, extents: Sequence[Extent], limit: int) -> Questions[list[TopUsage]]:
+    """Return the ranking of a list; ``extents``: of all that match, wherever they are."""
+    if extents:
+        cells = [(every_of(asked, extent), extent.archive) for extent in extents]
+    else:
+        shares = yield from shares_of(asked, NEWEST_FIRST, lambda part: listing(part.asked), TOP_OF)
+        cells = [(newest_of(part.asked, share), part.archive) for part, share in shares.items()]
+    most = limit if len(cells) == 1 else None
+    used: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for some, archive in cells:
+        for row in (yield Ask(topping(some, most), archive)):
+            names = row["model"], row["provider"]
+            before = used.get(names, (0, 0, 0))
+            used[names] = before[0] + row["requests"], before[1] + row["tokens"], before[2] + row["cost"]
+    found = [TopUsage(*names, *figures) for names, figures in used.items()]
+    return sorted(found, key=lambda one: (-one.cost_nanos, -one.tokens, one.provider, one.model))[:limit]
+
+
+def every_of(asked: RecordFilter, extent: Extent) -> Subquery:
+    """Return the cells of all matches, as far as an extent has them."""
+    every = Cells(asked, extent)
+    return _added([*every.unfolded(), *every.folded(by_day=False)], "provider", "model").subquery("cells")
+
+
+def topping(cells: Subquery, limit: int | None) -> Select[Any]:
+    """Return the statement of so many models, by default all, that cost most in some cells."""
+    requests, cost = func.sum(cells.c.request_count).label("requests"), func.sum(cells.c.cost_nanos).label("cost")
+    tokens = func.sum(cells.c.input_tokens + cells.c.output_tokens).label("tokens")
+    return (
+        select(cells.c.model, cells.c.provider, requests, tokens, cost)
+        .group_by(cells.c.provider, cells.c.model)
+        .order_by(cost.desc(), tokens.desc(), cells.c.provider, cells.c.model)
+        .limit(limit)
+    )
 
 
 def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
@@ -247,8 +322,8 @@ def bucketing(
     return _added([part.where(part.selected_columns[by].in_(names)) for part in parts], by, bucket)
 
 
-def ranking(asked: RecordFilter, extent: Extent, grouping: Grouping, most: int) -> Select[Any]:
-    """Return the statement of so many names, with their figures, that cost most."""
+def ranking(asked: RecordFilter, extent: Extent, grouping: Grouping, most: int | None) -> Select[Any]:
+    """Return the statement of so many names, by default all, with their figures, that cost most."""
     cells = Cells(asked, extent)
     parts = [*cells.unfolded(), *cells.folded(by_day=False, only=grouping)]
     return _added(parts, grouping).order_by(desc("cost_nanos"), grouping).limit(most)
@@ -258,23 +333,6 @@ def capturing(asked: RecordFilter, extent: Extent) -> Select[Any]:
     """Return the statement of figures by day and model."""
     cells = Cells(asked, extent)
     return _added([*cells.unfolded(), *cells.folded(by_day=True)], "day", "model").order_by("day", "model")
-
-
-def topping(asked: RecordFilter, extent: Extent | None, limit: int) -> Select[Any]:
-    """Return the statement of a list's ranking; ``extent``: of all that match."""
-    if extent is None:
-        cells = newest_of(asked, TOP_OF)
-    else:
-        every = Cells(asked, extent)
-        cells = _added([*every.unfolded(), *every.folded(by_day=False)], "provider", "model").subquery("cells")
-    requests, cost = func.sum(cells.c.request_count), func.sum(cells.c.cost_nanos)
-    tokens = func.sum(cells.c.input_tokens + cells.c.output_tokens)
-    return (
-        select(cells.c.model, cells.c.provider, requests, tokens, cost)
-        .group_by(cells.c.provider, cells.c.model)
-        .order_by(cost.desc(), tokens.desc(), cells.c.provider, cells.c.model)
-        .limit(limit)
-    )
 
 
 def _component_hours(*which: ColumnElement[bool]) -> Select[Any]:

@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_, union_all
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from penia_proxy.clock import iso
 from penia_proxy.ledger.cells import KEY, Extent, in_folds, in_rollups
 from penia_proxy.ledger.days import UNITS
+from penia_proxy.ledger.merging import Ask, Questions
 from penia_proxy.ledger.queries import GROUPINGS, RecordFilter
 from penia_proxy.ledger.rows import HOUR_REST, HOUR_WIDTH
 from penia_proxy.ledger.schema import folds, folds_by_name, rollups
@@ -59,47 +59,41 @@ class Bounds(NamedTuple):
         return self.start[: len(unit)] < unit < self.end[: len(unit)]
 
 
-async def newest(
-    connection: AsyncConnection, asked: RecordFilter, extent: Extent, bounds: Bounds, number: int
-) -> dict[str, int]:
+def newest(asked: RecordFilter, extent: Extent, bounds: Bounds, number: int) -> Questions[dict[str, int]]:
     """
     Return hours that have so many records of a filter, or all there are, and the number in each; the newest first.
 
     What lies out of bounds in the first and the last hour is counted, too.
     """
-    late = Counter(await _found(connection, behind(asked, extent)))
+    late = Counter((yield from _found(behind(asked, extent))))
     known = sum(count for hour, count in late.items() if bounds.contain(hour))
     units = [str(year) for year in range(extent.start.year, extent.end.year + 1)]
     for parts in _WITHIN:
-        found = await _counted(connection, asked, units, bounds)
+        found = yield from _counted(asked, units, bounds)
         kept = list(_newest(found, bounds, number - known))
         if kept and len(kept[0]) == UNITS["day"] and not asked.components:
-            asked = await _narrowed(connection, asked, kept)
+            asked = yield from _narrowed(asked, kept)
         units = [unit + part for unit in kept for part in parts]
-    folded = await _counted(connection, asked, units, bounds, extent)
+    folded = yield from _counted(asked, units, bounds, extent)
     every = Counter({hour: count for hour, count in (late + folded).items() if bounds.touch(hour)})
     return {hour: every[hour] for hour in _newest(every, bounds, number)}
 
 
-async def _counted(
-    connection: AsyncConnection,
-    asked: RecordFilter,
-    units: Sequence[str],
-    bounds: Bounds,
-    extent: Extent | None = None,
-) -> Counter[str]:
+def _counted(
+    asked: RecordFilter, units: Sequence[str], bounds: Bounds, extent: Extent | None = None
+) -> Questions[Counter[str]]:
     """Return the number of records in units; ``extent``: these are hours, of which the rollups tell."""
     touched = [unit for unit in units if bounds.touch(unit)]
     found: Counter[str] = Counter()
     for at in range(0, len(touched), _AT_ONCE):
         names = touched[at : at + _AT_ONCE]
-        found += await _found(connection, in_units(asked, names) if extent is None else in_hours(asked, names, extent))
+        found += yield from _found(in_units(asked, names) if extent is None else in_hours(asked, names, extent))
     return found
 
 
-async def _narrowed(connection: AsyncConnection, asked: RecordFilter, units: Sequence[str]) -> RecordFilter:
+def _narrowed(asked: RecordFilter, units: Sequence[str]) -> Questions[RecordFilter]:
     """Return a filter of the components that it is met in, where they are few: keys begin with them."""
-    found = (await connection.execute(components_in(asked, units))).scalars().all()
+    found = [row["component"] for row in (yield Ask(components_in(asked, units)))]
     return asked if len(found) > _COMPONENTS_MAX else replace(asked, components=tuple(found))
 
 
@@ -112,14 +106,15 @@ def _newest(counts: Mapping[str, int], bounds: Bounds, number: int) -> Iterator[
         number -= counts[unit] if bounds.contain(unit) else 0
 
 
-async def _found(connection: AsyncConnection, statement: Select[Any]) -> Counter[str]:
-    return Counter({row[0]: row[1] for row in await connection.execute(statement)})
+def _found(statement: Select[Any]) -> Questions[Counter[str]]:
+    return Counter({row["unit"]: row["number"] for row in (yield Ask(statement))})
 
 
 def in_units(asked: RecordFilter, names: Sequence[str]) -> Select[Any]:
     """Return the statement of the number of records in units, of those that have any."""
     where = (*in_folds(asked, folds.c), folds.c.span.in_(names))
-    return select(folds.c.span, func.sum(folds.c.record_count)).where(*where).group_by(folds.c.span)
+    said = (folds.c.span.label("unit"), func.sum(folds.c.record_count).label("number"))
+    return select(*said).where(*where).group_by(folds.c.span)
 
 
 def components_in(asked: RecordFilter, names: Sequence[str]) -> Select[Any]:
@@ -141,7 +136,7 @@ def behind(asked: RecordFilter, extent: Extent) -> Select[Any]:
 
 def _of_rollups(asked: RecordFilter, *which: ColumnElement[bool]) -> Select[Any]:
     hour = rollups.c.hour
-    said = (func.substr(hour, 1, HOUR_WIDTH), func.sum(rollups.c.record_count))
+    said = (func.substr(hour, 1, HOUR_WIDTH).label("unit"), func.sum(rollups.c.record_count).label("number"))
     return select(*said).where(*which, *in_rollups(asked)).group_by(hour)
 
 

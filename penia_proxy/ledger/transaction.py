@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any
 
@@ -24,6 +24,7 @@ from penia_proxy.clock import from_iso, iso
 from penia_proxy.errors import CallerError, Conflict, DuplicateRequest, InvariantError, NotFound
 from penia_proxy.ledger import folding
 from penia_proxy.ledger import statements as sql
+from penia_proxy.ledger.archives import Files, archives_of
 from penia_proxy.ledger.rows import (
     MEASURES,
     TALLIED,
@@ -44,6 +45,9 @@ from penia_proxy.ledger.schema import rollups
 BudgetSet = tuple[str, ...]
 """In the order of their ids, whichever was the most specific."""
 
+CHARGES_AT_ONCE = 1000
+"""Of an archive, in memory."""
+
 
 @dataclass(slots=True)
 class Known:
@@ -61,18 +65,21 @@ class Known:
     """The last of the rollups that are folded."""
     sets: dict[BudgetSet, int]
     """The numbers of the sets of budgets that were charged together."""
+    files: Files
+    """Where else records are."""
 
     @classmethod
-    def read(cls, connection: sqlite3.Connection) -> "Known":
+    def read(cls, connection: sqlite3.Connection, files: Files) -> "Known":
         """Ask the file. Raises ValueError or InvalidRequest for a budget that this version cannot read."""
         saved = [budget_from({**row, "spec": orjson.loads(row["spec"])}) for row in _rows(connection, sql.BUDGETS)]
         return cls(
             {row["hold_id"]: row["fingerprint"] for row in _rows(connection, sql.OPEN_HOLDS)},
             {budget.budget_id: budget.calendar for budget in saved},
-            next(_rows(connection, sql.NEWEST))["seq"] or 0,
+            next(_rows(connection, sql.NEWEST))["seq"],
             bytes.fromhex(next(_rows(connection, sql.FIND_SECRET, name="fingerprints"))["value"]),
             folding.folded_until(connection),
             _sets(connection),
+            files,
         )
 
 
@@ -177,14 +184,17 @@ class Transaction:
         return records
 
     def save_budget(self, budget: Budget, audit: Mapping[str, Any] | None, at: datetime) -> None:
-        """Insert or update a budget; recount its windows if its calendar moved them."""
+        """Insert or update a budget; recount its windows if its calendar moved them. Raises ArchiveUnavailable."""
         self._flush()
         before = next(self._rows(sql.FIND_BUDGET, budget_id=budget.budget_id), None)
-        self._connection.execute(sql.SAVE_BUDGET, budget_row(budget))
         previous = self._calendar(budget.budget_id)
+        # Before anything is written: an archive that cannot be read refuses it.
+        anew = None if previous in (None, budget.calendar) else self._counted_anew(budget)
+        self._connection.execute(sql.SAVE_BUDGET, budget_row(budget))
         self._calendars[budget.budget_id] = budget.calendar
-        if previous is not None and previous != budget.calendar:
-            self._recount(budget)
+        if anew is not None:
+            self._connection.execute(sql.CLEAR_SPEND, {"budget_id": budget.budget_id})
+            sql.ADD_SPEND.write(self._connection, _spend_rows(anew))
         if audit is not None:
             self._connection.execute(sql.INSERT_AUDIT, _audit_row(budget, before, audit, at))
 
@@ -279,15 +289,21 @@ class Transaction:
             self._new_sets += [{"set_id": number, "budget_id": budget_id} for budget_id in budget_ids]
         return number
 
-    def _recount(self, budget: Budget) -> None:
-        """Make a budget's counters anew from its charges: the windows of its new calendar begin and end elsewhere."""
+    def _counted_anew(self, budget: Budget) -> dict[WindowKey, Tally]:
+        """Return a budget's counters from its charges: the windows of its new calendar begin and end elsewhere."""
         tallies: dict[WindowKey, Tally] = {}
-        for row in self._rows(sql.CHARGED, budget_id=budget.budget_id):
+        for row in chain(self._rows(sql.CHARGED, budget_id=budget.budget_id), self._archived(budget)):
             for window in budget.calendar.windows(from_iso(row["timestamp"])):
                 key = WindowKey(budget.budget_id, window.period, window.start)
                 count(tallies.setdefault(key, Tally()), row)
-        self._connection.execute(sql.CLEAR_SPEND, {"budget_id": budget.budget_id})
-        sql.ADD_SPEND.write(self._connection, _spend_rows(tallies))
+        return tallies
+
+    def _archived(self, budget: Budget) -> Iterator[Row]:
+        """Yield what else a budget was charged. Raises ArchiveUnavailable."""
+        for archive in archives_of(list(self._rows(sql.ALL_ARCHIVES))):
+            charged = sql.charged_of(budget.budget_id, archive.until_seq)
+            for row in self._known.files.streamed(archive, charged, CHARGES_AT_ONCE):
+                yield row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
 
     def _flush(self) -> None:
         """Write what was gathered. Deletes come first: an id may be released and reserved again in one batch."""

@@ -1,17 +1,19 @@
 """
 Prove the counters.
 
-Its one job: recompute every `spend` and `rollups` row from the records and their charges, and every fold from what was
-folded into it; list what differs.
+Its one job: recompute every `spend` and `rollups` row from the records and their charges, wherever these are, and every
+fold from what was folded into it; list what differs.
 Rules: reads one snapshot, takes no lock and changes nothing, so it works beside a running gateway. Memory does not grow
 with the ledger: records are streamed in the order of the windows they fall in.
 """
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal, select, tuple_
 
@@ -19,9 +21,12 @@ from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.record import Tally
 from penia_proxy.budget.windows import Window
 from penia_proxy.clock import from_iso, iso
+from penia_proxy.ledger.archives import Files, newest_record
 from penia_proxy.ledger.cells import KEY, measures_of_records
 from penia_proxy.ledger.days import UNITS
-from penia_proxy.ledger.file import open_for_reading
+from penia_proxy.ledger.differences import Difference, What
+from penia_proxy.ledger.everywhere import ROWS_AT_ONCE, Everywhere, Made
+from penia_proxy.ledger.file import open_for_reading, path_of
 from penia_proxy.ledger.queries import GROUPINGS
 from penia_proxy.ledger.rows import HOUR_REST, HOUR_WIDTH, MEASURES, TALLIED, budget_from, count
 from penia_proxy.ledger.schema import (
@@ -39,23 +44,6 @@ from penia_proxy.ledger.schema import (
 )
 from penia_proxy.ledger.statements import told_of
 
-ROWS_AT_ONCE = 1000
-
-What = Literal["file", "reference", "guard", "sequence", "charge", "spend", "rollup", "fold"]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not as it must be; ``str`` is a line for people."""
-
-    what: What
-    key: str
-    stored: object
-    recomputed: object
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.key}: stored {self.stored}, recomputed {self.recomputed}"
-
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -63,6 +51,10 @@ class Findings:
 
     differences: list[Difference]
     records: int
+    """Those in archives included."""
+    archives: int
+    unread: tuple[str, ...]
+    """Of the archives, the months of those that are missing or damaged."""
     holds_open: int
     """For information: calls in flight, or what a crash left and the next start will charge."""
 
@@ -72,26 +64,37 @@ async def verify(url: str) -> list[Difference]:
     return (await asyncio.to_thread(examine, url)).differences
 
 
-def examine(url: str) -> Findings:
-    """Verify in this thread. Raises ConfigError for a file that is missing, no ledger, or of another version."""
-    with open_for_reading(url) as connection:
+def examine(url: str, files: Files | None = None) -> Findings:
+    """
+    Verify in this thread; ``files``: the archives', where they do not lie beside the file.
+
+    Raises ConfigError for a file that is missing, no ledger, or of another version.
+    """
+    with closing(files or Files(path_of(url))) as its, open_for_reading(url) as connection:
         connection.exec_driver_sql("BEGIN")
+        everywhere = Everywhere(connection, its)
+        differences = list(_differences(everywhere))
+        own = connection.scalar(select(func.count()).select_from(usage_records)) or 0
         return Findings(
-            list(_differences(connection)),
-            records=connection.scalar(select(func.count()).select_from(usage_records)) or 0,
+            differences,
+            records=own + everywhere.archived_records,
+            archives=len(everywhere.archives) + len(everywhere.unread),
+            unread=tuple(archive.month for archive in everywhere.unread),
             holds_open=connection.scalar(select(func.count()).select_from(holds)) or 0,
         )
 
 
-def _differences(connection: Connection) -> Iterator[Difference]:
+def _differences(everywhere: Everywhere) -> Iterator[Difference]:
+    connection = everywhere.connection
     yield from _of_the_file(connection)
-    yield from _of_the_sequence(connection)
-    yield from _of_charges(connection)
+    yield from everywhere.differences()
+    yield from _of_the_sequence(everywhere)
+    yield from _of_charges(everywhere)
     for row in connection.execute(select(budgets).order_by(budgets.c.budget_id)).mappings().all():
         budget = budget_from(row)
-        yield from _of_spend(connection, budget)
-        yield from _of_needless_spend(connection, budget)
-    yield from _of_rollups(connection)
+        yield from _of_spend(everywhere, budget)
+        yield from _of_needless_spend(everywhere, budget)
+    yield from _of_rollups(everywhere)
     yield from _of_folds(connection)
 
 
@@ -108,15 +111,16 @@ def _of_the_file(connection: Connection) -> Iterator[Difference]:
                 yield Difference("guard", f"{table}_no_{verb}", "missing", "a trigger that keeps the table append-only")
 
 
-def _of_the_sequence(connection: Connection) -> Iterator[Difference]:
-    """Find whether a record was taken out: they are numbered without gaps."""
-    seq = usage_records.c.seq
-    number, oldest, newest = connection.execute(select(func.count(), func.min(seq), func.max(seq))).one()
-    if number and newest - oldest + 1 != number:
-        yield Difference("sequence", f"usage_records {oldest} to {newest}", f"{number} records", newest - oldest + 1)
+def _of_the_sequence(everywhere: Everywhere) -> Iterator[Difference]:
+    """Find whether a record was taken out: they are numbered from 1 without gaps."""
+    newest = everywhere.connection.scalar(newest_record())
+    own = everywhere.connection.scalar(select(func.count()).select_from(usage_records)) or 0
+    number = own + everywhere.archived_records
+    if newest != number:
+        yield Difference("sequence", f"usage_records 1 to {newest}", f"{number} records", newest)
 
 
-def _of_charges(connection: Connection) -> Iterator[Difference]:
+def _of_charges(everywhere: Everywhere) -> Iterator[Difference]:
     """Find records whose first charge is not to their documented budget, and charges of another instant."""
     first = (charges.c.record_seq == usage_records.c.seq) & (charges.c.position == 0)
     statement = (
@@ -124,18 +128,23 @@ def _of_charges(connection: Connection) -> Iterator[Difference]:
         .join_from(usage_records, charges, first, isouter=True)
         .where(usage_records.c.budget_id.is_distinct_from(charges.c.budget_id))
     )
-    for record_id, documented, charged in (tuple(row) for row in _streamed(connection, statement)):
+    for record_id, documented, charged in map(tuple, everywhere.rows(_up_to(statement))):
         yield Difference("charge", f"of record {record_id}", charged, documented)
     moved = (
         select(usage_records.c.record_id, charges.c.timestamp, usage_records.c.timestamp)
         .join_from(charges, usage_records, charges.c.record_seq == usage_records.c.seq)
         .where(charges.c.timestamp != usage_records.c.timestamp)
     )
-    for record_id, stored, meant in (tuple(row) for row in _streamed(connection, moved)):
+    for record_id, stored, meant in map(tuple, everywhere.rows(_up_to(moved))):
         yield Difference("charge", f"of record {record_id}", stored, meant)
 
 
-def _of_spend(connection: Connection, budget: Budget) -> Iterator[Difference]:
+def _up_to(statement: Select[Any]) -> Made:
+    """Return a statement of records as it is asked of any file."""
+    return lambda seq: statement if seq is None else statement.where(usage_records.c.seq <= seq)
+
+
+def _of_spend(everywhere: Everywhere, budget: Budget) -> Iterator[Difference]:
     """Compare what the charges of each window add up to with the stored counter."""
     statement = (
         select(charges.c.timestamp, *(usage_records.c[name] for name in _COUNTED))
@@ -144,62 +153,76 @@ def _of_spend(connection: Connection, budget: Budget) -> Iterator[Difference]:
         .order_by(charges.c.timestamp)
     )
     current: dict[str, tuple[Window, Tally]] = {}
-    for row in _streamed(connection, statement):
+    for row in everywhere.in_order(_up_to(statement), lambda row: row.timestamp):
         for window in budget.calendar.windows(from_iso(row.timestamp)):
             done = current.get(window.period)
             if done is None or done[0] != window:
                 if done is not None:
-                    yield from _of_window(connection, budget, *done)
+                    yield from _of_window(everywhere, budget, *done)
                 current[window.period] = (window, Tally())
             count(current[window.period][1], row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
     for window, tally in current.values():
-        yield from _of_window(connection, budget, window, tally)
+        yield from _of_window(everywhere, budget, window, tally)
 
 
 _COUNTED = ("cost_nanos", "input_tokens", "output_tokens", "corrects", "cost_basis")
 
 
-def _of_window(connection: Connection, budget: Budget, window: Window, tally: Tally) -> Iterator[Difference]:
+def _of_window(everywhere: Everywhere, budget: Budget, window: Window, tally: Tally) -> Iterator[Difference]:
+    if everywhere.is_unread(*_span(window)):
+        return
     statement = select(*(spend.c[name] for name in TALLIED)).where(
         spend.c.budget_id == budget.budget_id,
         spend.c.period == window.period,
         spend.c.window_start == iso(window.start),
     )
-    row = connection.execute(statement).one_or_none()
+    row = everywhere.connection.execute(statement).one_or_none()
     stored = None if row is None else tuple(row)
     recomputed = tuple(getattr(tally, name) for name in TALLIED)
     if stored != recomputed:
         yield _difference("spend", _window_key(budget, window.period, iso(window.start)), TALLIED, stored, recomputed)
 
 
-def _of_needless_spend(connection: Connection, budget: Budget) -> Iterator[Difference]:
+def _span(window: Window) -> tuple[str, str | None]:
+    return iso(window.start), None if window.end is None else iso(window.end)
+
+
+def _of_needless_spend(everywhere: Everywhere, budget: Budget) -> Iterator[Difference]:
     """Find counters of windows in which nothing was charged, or that the budget's calendar does not have."""
     statement = select(spend).where(spend.c.budget_id == budget.budget_id)
-    for row in _streamed(connection, statement):
+    for row in _streamed(everywhere.connection, statement):
         window = budget.calendar.window(row.period, from_iso(row.window_start))
+        span = _span(window)
         charged = (
             select(charges.c.record_seq)
             .join_from(charges, usage_records, charges.c.record_seq == usage_records.c.seq)
-            .where(charges.c.budget_id == budget.budget_id, charges.c.timestamp >= iso(window.start))
+            .where(charges.c.budget_id == budget.budget_id, charges.c.timestamp >= span[0])
         )
-        if window.end is not None:
-            charged = charged.where(charges.c.timestamp < iso(window.end))
-        if iso(window.start) != row.window_start or connection.execute(charged.limit(1)).first() is None:
+        if span[1] is not None:
+            charged = charged.where(charges.c.timestamp < span[1])
+        if everywhere.is_unread(*span):
+            continue
+        if span[0] != row.window_start or not everywhere.any_of(_up_to(charged), *span):
             stored = tuple(getattr(row, name) for name in TALLIED)
             yield _difference("spend", _window_key(budget, row.period, row.window_start), TALLIED, stored, None)
 
 
-def _of_rollups(connection: Connection) -> Iterator[Difference]:
+def _of_rollups(everywhere: Everywhere) -> Iterator[Difference]:
     """Compare the rollups with the records of their hours, and the budgets of their sets with the charges."""
     charged = select(charges.c.budget_id).where(charges.c.record_seq == usage_records.c.seq)
     charged = charged.order_by(charges.c.budget_id).correlate(usage_records)
     hour = func.substr(usage_records.c.timestamp, 1, HOUR_WIDTH) + HOUR_REST
     names = (func.coalesce(usage_records.c[name], "") for name in GROUPINGS)
-    recomputed = _summed([hour, *names, usage_records.c.cost_basis, _listed(charged)], measures_of_records())
+    of = [hour, *names, usage_records.c.cost_basis, _listed(charged)]
+    recomputed = _up_to(_summed(of, measures_of_records()))
     its = select(budget_sets.c.budget_id).where(budget_sets.c.set_id == rollups.c.set_id)
     its = its.order_by(budget_sets.c.budget_id).correlate(rollups)
-    stored = _stored(rollups, [*KEY[:-1], _listed(its)])
-    yield from _side_by_side(connection, "rollup", stored, recomputed, len(KEY))
+    width = len(of)
+    left = _keyed(_streamed(everywhere.connection, _stored(rollups, [*KEY[:-1], _listed(its)])), width)
+    right = _added(_keyed(everywhere.in_order(recomputed, lambda row: tuple(row[:width])), width))
+    for key, ours, meant in _joined(left, right):
+        if ours != meant and not any(key[0].startswith(archive.month) for archive in everywhere.unread):
+            yield _difference("rollup", _shown(key), MEASURES, ours, meant)
 
 
 def _listed(budget_ids: Select[Any]) -> ColumnElement[str]:
@@ -207,6 +230,12 @@ def _listed(budget_ids: Select[Any]) -> ColumnElement[str]:
     each = budget_ids.subquery()
     listed = select(func.group_concat(each.c.budget_id, " ")).select_from(each).scalar_subquery()
     return func.coalesce(listed, "")
+
+
+def _added(rows: "Keyed") -> "Keyed":
+    """Add up neighbours of one key: of one hour there may be records in two files."""
+    for key, alike in groupby(rows, key=itemgetter(0)):
+        yield key, tuple(map(sum, zip(*(sums for _, sums in alike), strict=True)))
 
 
 def _of_folds(connection: Connection) -> Iterator[Difference]:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from penia_proxy.clock import Clock
 from penia_proxy.errors import InvariantError, PeniaError, StoreUnavailable
 from penia_proxy.ledger import tidying
+from penia_proxy.ledger.archiving import Archiving
 from penia_proxy.ledger.moves import Barrier, Hurry, Move, Release, Reserve
 from penia_proxy.ledger.transaction import Known, Transaction
 
@@ -72,9 +73,10 @@ class Outcome(NamedTuple):
 class Writer:
     """The queue, and the thread behind it. All public members belong to the event loop."""
 
-    def __init__(self, connection: sqlite3.Connection, known: Known, clock: Clock) -> None:
+    def __init__(self, connection: sqlite3.Connection, known: Known, clock: Clock, archiving: Archiving) -> None:
         self._connection = connection
         self._clock = clock
+        self._archiving = archiving
         self._known = known
         self._loop = asyncio.get_running_loop()
         self._gathered: list[Ticket] = []
@@ -190,7 +192,8 @@ class Writer:
         try:
             return self._queue.get(timeout=max(tidying.IDLE_S, self._tidy_from - self._clock.monotonic()))
         except Empty:
-            if tidying.tidy(self._connection, lambda: not self._queue.empty()):
+            months = self._archiving.quietly(self._connection)
+            if tidying.tidy(self._connection, lambda: not self._queue.empty(), months):
                 self._tidy_from = self._clock.monotonic() + tidying.EVERY_S
             raise
 
@@ -224,7 +227,7 @@ class Writer:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             if not self.healthy:  # a commit that failed may have landed all the same
-                self._known = Known.read(self._connection)
+                self._known = Known.read(self._connection, self._known.files)
             transaction = Transaction(self._connection, self._known)
             outcomes.extend(self._apply(ticket, transaction) for ticket in tickets)
             transaction.commit()

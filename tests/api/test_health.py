@@ -37,6 +37,8 @@ async def test_health_says_how_it_is(api: Api, clock: MovedClock) -> None:
         "config_error": None,
         "export_day": None,
         "export_error": None,
+        "archives": 0,
+        "archive_error": None,
         "capture_rates": {},
     }
     assert (await api.get("/ready")).body == {"ready": True, "component": "penia", "version": __version__}

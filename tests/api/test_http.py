@@ -16,7 +16,7 @@ from penia_proxy.api.services import Services
 from penia_proxy.budget.engine import Engine
 from penia_proxy.config import Config
 from penia_proxy.errors import InvariantError
-from penia_proxy.ledger.queries import READERS_MAX
+from penia_proxy.ledger.file import READERS_MAX
 from tests.api.client import Api
 
 

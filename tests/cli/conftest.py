@@ -63,6 +63,8 @@ class Gateway:
             "version": "0.1.0",
             "holds_open": 3,
             "ledger_queue": 0,
+            "archives": 0,
+            "archive_error": None,
         }
     )
     budgets: list[dict[str, Any]] = field(default_factory=lambda: [dict(BUDGET)])

@@ -19,6 +19,7 @@ import penia_proxy.ledger.backup as ledger_backup
 from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
 from penia_proxy.config import Config, LedgerConfig
+from penia_proxy.ledger.archives import Files
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.verify import examine
 from penia_proxy.sandbox import running_sandbox
@@ -137,9 +138,9 @@ async def test_what_appears_at_dest_meanwhile_stays(run: Run, path: Path, monkey
     """A file that somebody puts there while the copy is made is not overwritten either."""
     to = path.parent / "copy.db"
 
-    def and_another(url: str) -> object:
+    def and_another(url: str, files: Files) -> object:
         to.write_text("mine")
-        return examine(url)
+        return examine(url, files)
 
     monkeypatch.setattr(ledger_backup, "examine", and_another)
     outcome = await run("backup", "--db", str(path), str(to))

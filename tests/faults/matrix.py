@@ -31,6 +31,11 @@ MATRIX = (
     Row("K7", "kill -9 while a ledger is migrated", "the old schema or the new one, every record, never between"),
     Row("K8", "kill -9 at random under 40 concurrent calls", "no call without its record or below its bill; no drift"),
     Row("K9", "SIGTERM and SIGINT under calls", "what can end does, what cannot is `partial`; nothing held; exit 0"),
+    Row(
+        "K10",
+        "kill -9 while months are archived",
+        "each record in one place, which every question finds",
+    ),
     Row("U1", "no such port, no such name, a certificate nobody vouches for", "502, no record, nothing held"),
     Row("U2", "a connection that never opens", "504 after `connect`, no record, nothing held"),
     Row("U3", "a provider that takes the call and says nothing", "504; `unconfirmed` at what was held"),

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from penia_proxy.budget.usage import Usage
+from penia_proxy.clock import iso
 from penia_proxy.ledger import history
-from penia_proxy.ledger.history import backward, correcting, forward
+from penia_proxy.ledger.history import NEWEST_READ_MAX, backward, correcting, forward
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter
 from tests.ledger.making import NOON, record
@@ -76,14 +77,11 @@ async def test_the_newest_are_found_among_so_many_at_most(ledger: Ledger, monkey
 )
 async def test_no_question_scans_the_records(ledger: Ledger, asked: RecordFilter) -> None:
     """Pieces, their corrections and the newest calls are read by an index."""
-    pieces = [await plan(ledger, forward(asked, limit=20, cursor=cursor)) for cursor in (None, CURSOR)]
-    newest = await plan(ledger, backward(asked, 20))
-    corrections = await plan(ledger, correcting([record("r_1"), record("r_2")]))
+    pieces = [await plan(ledger, forward(asked, after).limit(21)) for after in (None, (iso(NOON), 5))]
+    newest = await plan(ledger, backward(asked, NEWEST_READ_MAX).limit(20))
+    corrections = await plan(ledger, correcting([record("r_1"), record("r_2")], asked))
 
     walk = "USING INDEX usage_records_newest"
     for step in (*pieces[0], *pieces[1], *newest, *corrections):
         assert not step.startswith("SCAN usage_records") or walk in step
     assert [step for step in corrections if step.startswith("SEARCH usage_records USING INDEX usage_records_corrects")]
-
-
-CURSOR = "dGltZXN0YW1wLzIwMjYtMTEtMjNUMTI6MDA6MDAuMDAwMDAwWi81"

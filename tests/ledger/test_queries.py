@@ -219,7 +219,7 @@ def scans(steps: list[str]) -> list[str]:
     return [step for step in steps if step.startswith("SCAN") and step not in ("SCAN CONSTANT ROW", *FOUND)]
 
 
-FOUND = ("SCAN anon_1", "SCAN cells")
+FOUND = ("SCAN anon_1", "SCAN cells", "SCAN archives")  # of these, one for each month there ever was
 WALK = "SCAN usage_records USING INDEX usage_records_newest"
 """Without a filter the newest are walked to from the end of their index, and the walk stops with the limit."""
 

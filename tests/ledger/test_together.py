@@ -18,7 +18,7 @@ from penia_proxy.ledger.days import Span
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.lists import between, listing, totalling
 from penia_proxy.ledger.queries import RecordFilter
-from penia_proxy.ledger.summary import topping
+from penia_proxy.ledger.summary import every_of, topping
 from tests.ledger.making import NOON, StillClock, record
 from tests.ledger.test_queries import MINUTE, plan, scans
 from tests.ledger.test_summary import STATES, filled, made, wanted
@@ -167,7 +167,7 @@ async def test_what_is_together_is_found_by_keys(
         extent = await extent_of(connection)
     walked = [together.rarest(asked, extent), together.behind(asked, extent), totalling(asked, extent)]
     walked += [together.in_units(asked, ["2026-1"]), together.in_hours(asked, ["2026-11-23T10:"], extent)]
-    walked += [together.components_in(asked, ["2026-11-23"]), topping(asked, extent, 10)]
+    walked += [together.components_in(asked, ["2026-11-23"]), topping(every_of(asked, extent), 10)]
     for statement in walked:
         tables = {"usage_records", "charges", "rollups", "folds", "folds_by_name", "budget_sets"}
         assert not {step.split()[1] for step in scans(await plan(filled, statement))} & tables

@@ -9,7 +9,8 @@ from sqlalchemy import event
 
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.config import LedgerConfig
-from penia_proxy.ledger.file import open_for_reading
+from penia_proxy.ledger.archives import Files
+from penia_proxy.ledger.file import open_for_reading, path_of
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.queries import RecordFilter
 from penia_proxy.ledger.walk import walk
@@ -26,7 +27,7 @@ async def filled(ledger: Ledger, count: int = 25) -> None:
 
 def walked(config: LedgerConfig, asked: RecordFilter, size: int) -> list[UsageRecord]:
     with open_for_reading(config.url) as connection:
-        return [one for page in walk(connection, asked, size=size) for one in page]
+        return [one for page in walk(connection, Files(path_of(config.url)), asked, size=size) for one in page]
 
 
 @pytest.mark.parametrize("size", [1, 4, 25, 100])
@@ -50,7 +51,7 @@ async def test_what_is_written_meanwhile_is_not_in_it(ledger: Ledger, config: Le
     """Records that are added while somebody walks are not seen, wherever their instants put them."""
     await filled(ledger, 4)
     with open_for_reading(config.url) as connection:
-        pages = walk(connection, RecordFilter(), size=2)
+        pages = walk(connection, Files(path_of(config.url)), RecordFilter(), size=2)
         seen = [one.record_id for one in next(pages)]
         await ledger.settle(record("late", timestamp=NOON + timedelta(hours=1)))
         seen += [one.record_id for page in pages for one in page]
@@ -64,7 +65,7 @@ async def test_nothing_is_held_open_between_pages(
     """Whoever walks slowly keeps no transaction: the log behind the writer can be folded in."""
     await filled(ledger, 4)
     with open_for_reading(config.url) as connection:
-        pages = walk(connection, RecordFilter(), size=2)
+        pages = walk(connection, Files(path_of(config.url)), RecordFilter(), size=2)
         next(pages)
         await ledger.settle(record("late"))
         busy, *_ = beside.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -81,14 +82,14 @@ async def test_every_page_is_found_by_an_index(ledger: Ledger, config: LedgerCon
     with open_for_reading(config.url) as connection:
         for said in ({}, {"components": ("c1",)}, {"budget_id": DEFAULT}, {"start": NOON - timedelta(days=1)}):
             asked = RecordFilter(**said)  # type: ignore[arg-type]
-            pages = walk(connection, asked, size=1)
+            pages = walk(connection, Files(path_of(config.url)), asked, size=1)
             next(pages)
-            plans.append(explain(connection, asked))
+            plans.append(explain(connection, Files(path_of(config.url)), asked))
 
     assert not [line for plan in plans for line in plan if "TEMP B-TREE" in line or line.startswith("SCAN")]
 
 
-def explain(connection: Any, asked: RecordFilter) -> list[str]:
+def explain(connection: Any, files: Files, asked: RecordFilter) -> list[str]:
     """Return SQLite's plan of the second page."""
     seen: list[tuple[str, Any]] = []
 
@@ -96,7 +97,7 @@ def explain(connection: Any, asked: RecordFilter) -> list[str]:
         seen.append((statement, parameters))
 
     event.listen(connection.engine, "before_cursor_execute", note)
-    pages = walk(connection, asked, size=1)
+    pages = walk(connection, files, asked, size=1)
     next(pages)
     seen.clear()
     next(pages)

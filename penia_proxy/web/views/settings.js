@@ -77,6 +77,8 @@ function healthFacts(health) {
       : []),
     ...(health.export_day ? [["Daily file", `of ${health.export_day}`]] : []),
     ...(health.export_error ? [["Daily file failed", health.export_error]] : []),
+    ...(health.archives ? [["Archives", `${count(health.archives)} ${health.archives === 1 ? "month" : "months"}`]] : []),
+    ...(health.archive_error ? [["Archives, what is wrong", health.archive_error]] : []),
   ];
   return h(
     "dl",
