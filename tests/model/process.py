@@ -182,7 +182,7 @@ class Process:
         _file.set(self.file)
         with _reader.connect() as connection:
             connection.exec_driver_sql("BEGIN")
-            return list(verify._differences(connection))
+            return list(verify._differences(verify.Everywhere(connection, verify.Files(self.file))))
 
     def holding(self, who: Caller, model: str, first: Ask, counted: Ask) -> Holding:
         """Return the hold of a call, as `Proxy` makes it; ``counted`` is what it may cost by its counted text."""
