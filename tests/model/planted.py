@@ -292,8 +292,8 @@ PLANTED = (
         "windows are not recounted",
         "A budget with a new calendar has what was spent in windows that it no longer has.",
         Transaction.save_budget,
-        "self._recount(budget)",
-        "pass",
+        "else self._counted_anew(budget)",
+        "else None",
     ),
     Planted(
         "an id is used twice",
