@@ -12,9 +12,11 @@ from contextlib import closing
 from pathlib import Path
 
 from penia_proxy.budget.budget import budget_of
-from penia_proxy.clock import SystemClock
+from penia_proxy.clock import SystemClock, iso
 from penia_proxy.config import BudgetSpec, LedgerConfig
+from penia_proxy.ledger.folding import GRACE, fold, folded_until
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.ledger.rows import RollupKey, hour_of
 
 BUDGET_ID = "b_everything"
 
@@ -87,12 +89,15 @@ def fill(path: Path, records: int, *, counted: bool = False) -> None:
         connection.execute(RECORDS, {"records": records, "budget_id": BUDGET_ID if counted else None})
         for statement in COUNTERS if counted else ():
             connection.execute(statement)
-    if counted:
-        asyncio.run(_fold(path))
+        if counted:
+            _fold(connection)
 
 
-async def _fold(path: Path) -> None:
-    ledger = await Ledger.open(LedgerConfig(url=f"sqlite:///{path}"), SystemClock())
-    while await ledger.fold():
-        pass
-    await ledger.close()
+def _fold(connection: sqlite3.Connection) -> None:
+    """Fold what is over in one transaction; the gateway makes one, synchronised, of each few cells."""
+    closed = hour_of(iso(SystemClock().now() - GRACE))
+    connection.execute("BEGIN")
+    until: RollupKey | None = folded_until(connection)
+    while until is not None:
+        until = fold(connection, until, closed)
+    connection.execute("COMMIT")

@@ -81,7 +81,8 @@ class Terminal:
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            raise AssertionError(f"not seen; what is shown is:\n{self.text}") from None
+            state = f"exit code {self.child.poll()}, written last: {self.written[-1000:]!r}"
+            raise AssertionError(f"not seen; what is shown is:\n{self.text}\n{state}") from None
         return self.text
 
     async def ended(self) -> int:
