@@ -18,8 +18,9 @@ from penia_proxy.api.usage import Matching, Span, filter_of
 from penia_proxy.budget.money import usd
 from penia_proxy.clock import iso
 from penia_proxy.errors import ArchiveUnavailable
+from penia_proxy.ledger.days import Bucket
 from penia_proxy.ledger.queries import Grouping, RecordFilter
-from penia_proxy.ledger.summary import Bucket, Sums
+from penia_proxy.ledger.summary import Sums
 
 BUCKETS_MAX = 1_000
 """Six weeks of hours, nearly three years of days."""

@@ -3,12 +3,14 @@ Say where figures are read from.
 
 Its one job: the statements that yield the cells (day, hour, groupings and measures) of what a filter asks for, exact
 to its instants.
-Rules: whole units are read from `folds`, as few as they are, so that a summary grows neither with hours nor with calls;
-what is not folded yet and the hours at both ends from `rollups`, and broken hours from the records. Each cell is read
-once: it is folded, or behind `folded_until`.
+Rules: whole units are read from folds, as few as they are, so that a summary grows neither with hours nor with calls;
+what is not folded yet from `rollups`, and broken hours from the records. Where groupings are told apart and not which
+names go together, it is the folds by name that are read, of which single hours are, too: these are fewer rows; of
+names together the hours at both ends are read from `rollups`. Each cell is read once: it is folded, or behind
+`folded_until`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -19,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from penia_proxy.budget.usage import UNPRICED_COUNTS
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.archives import ARCHIVES, Archive, archives_of
-from penia_proxy.ledger.days import DAY, UNITS, Parts, Span, hours_of, parted, units_of
+from penia_proxy.ledger.days import DAY, LONG, UNITS, Bucket, Parts, Span, Unit, hours_of, parted, units_of
 from penia_proxy.ledger.merging import touches, within
 from penia_proxy.ledger.queries import GROUPINGS, Grouping, RecordFilter, conditions, source
 from penia_proxy.ledger.rows import MEASURES, RollupKey
@@ -27,9 +29,17 @@ from penia_proxy.ledger.schema import budget_sets, folded_until, folds, folds_by
 
 KEY = tuple(rollups.primary_key)
 _DAY = UNITS["day"]
-_HOUR = len("2026-11-23T10")
+_HOUR = UNITS["hour"]
 UNTOLD = ""
 ANY = ""
+_USABLE: Mapping[tuple[Bucket | None, str], Sequence[Unit]] = {
+    (None, "folds"): [*LONG],
+    ("day", "folds"): ["day", "hours"],
+    (None, "folds_by_name"): [*UNITS],
+    ("day", "folds_by_name"): ["day", "hours", "hour"],
+    ("hour", "folds_by_name"): ["hour"],
+}
+"""What units a table is read in, by what has to be told apart."""
 _NOWHEN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -59,10 +69,10 @@ async def extent_of(connection: AsyncConnection) -> Extent:
     return Extent(first, last + DAY, tuple(folded), known)
 
 
-async def extents_of(connection: AsyncConnection, asked: RecordFilter, *, by_hour: bool = False) -> list[Extent]:
+async def extents_of(connection: AsyncConnection, asked: RecordFilter) -> list[Extent]:
     """Return from where what is asked for is read: the ledger, and the archives that have records of it."""
     extent = await extent_of(connection)
-    broken = [replace(asked, start=one.start, end=one.end) for one in Cells(asked, extent, by_hour=by_hour).broken]
+    broken = [replace(asked, start=one.start, end=one.end) for one in Cells(asked, extent).broken]
     others = (one for one in extent.archives if any(touches(one, piece) for piece in broken))
     return [extent, *(extent._replace(archive=one) for one in others)]
 
@@ -70,21 +80,30 @@ async def extents_of(connection: AsyncConnection, asked: RecordFilter, *, by_hou
 class Cells:
     """The cells that a filter asks for, in one snapshot."""
 
-    def __init__(self, asked: RecordFilter, extent: Extent, *, by_hour: bool = False) -> None:
-        """``by_hour``: hours are told apart, and nothing is read from folds."""
+    def __init__(
+        self, asked: RecordFilter, extent: Extent, *, each: Sequence[Grouping] = (), told: Bucket | None = None
+    ) -> None:
+        """
+        Say what has to be known of them.
+
+        ``each``: groupings that are asked for one at a time, so that it need not be known which names go together.
+        ``told``: days or hours are told apart in all cells.
+        """
         self._asked = asked
         self._folded = extent.folded
+        self._told = told
         # Within the days there are, so that a span since 1970 is not made of all of them.
         span = Span(max(asked.start or extent.start, extent.start), min(asked.end or extent.end, extent.end))
-        self._parts = hours_of(span) if by_hour else parted(span)
+        named = {grouping for grouping in GROUPINGS if asked.among(grouping)}
+        self.apart = bool(each) and all(named <= {grouping} for grouping in each)
+        """Whether groupings are indeed read one at a time: nothing is asked for that does not let them."""
+        if self.apart or told != "hour":
+            self._parts = parted(span, every_hour=self.apart)
+        else:
+            self._parts = hours_of(span)
         if extent.archive is not None:
             self._asked = within(extent.archive, asked).asked
             self._parts = Parts(None, (), self._parts.broken)
-        self._named = named = [grouping for grouping in GROUPINGS if asked.among(grouping)]
-        self.by_name = not named
-        """Whether it is of all names, so that it need not be known which of them go together."""
-        self.fewest: Grouping = named[0] if len(named) == 1 else "provider"
-        """What to tell apart where nothing need be: the names of one grouping that are asked for, or some."""
 
     @property
     def broken(self) -> tuple[Span, ...]:
@@ -99,23 +118,22 @@ class Cells:
             found.append(self._behind(self._parts.units))
         return found
 
-    def folded(self, *, by_day: bool, only: Grouping | None = None) -> list[Select[Any]]:
+    def folded(self, grouping: Grouping | None = None, *, told: Bucket | None = None) -> list[Select[Any]]:
         """
-        Return the same of the rest; UNTOLD are hours, and days where these are not asked for.
+        Return the same of the rest; UNTOLD are hours, and days where these need not be told apart.
 
-        ``only``: no other grouping is told apart, if none is asked for either; that is less to read.
+        ``grouping``: which of `each` it is about. ``told``: more than of all cells.
         """
-        units = self._parts.units
+        units, told = self._parts.units, told or self._told
         if units is None:
             return []
-        if only is None or self._named not in ([], [only]):
-            names = (folds.c[name] for name in GROUPINGS)
-            return [_of_folds(folds, self._asked, names, units, by_day=by_day)]
+        if not self.apart or grouping is None:
+            return [_of_folds(folds, self._asked, [folds.c[name] for name in GROUPINGS], units, told)]
         columns = folds_by_name.c
         any_name = RecordFilter(cost_bases=self._asked.cost_bases, budget_id=self._asked.budget_id)
-        named = _of_folds(folds_by_name, any_name, [columns.name.label(only)], units, by_day=by_day)
-        values = self._asked.among(only)
-        return [named.where(columns.grouping == only, *([columns.name.in_(values)] if values else ()))]
+        named = _of_folds(folds_by_name, any_name, [columns.name.label(grouping)], units, told)
+        values = self._asked.among(grouping)
+        return [named.where(columns.grouping == grouping, *([columns.name.in_(values)] if values else ()))]
 
     def _behind(self, units: Span) -> Select[Any]:
         """Return the cells of whole units that are not folded yet."""
@@ -123,6 +141,12 @@ class Cells:
             return _of_rollups(self._asked, units)
         # In place of the units' start: beside it SQLite might walk from there.
         return _of_rollups(self._asked, units, since=tuple_(*KEY) > tuple_(*self._folded))
+
+
+def fewest_of(asked: RecordFilter) -> Grouping:
+    """Return what to tell apart where nothing need be: the one grouping that is asked for, or one of few."""
+    named = [grouping for grouping in GROUPINGS if asked.among(grouping)]
+    return named[0] if len(named) == 1 else "provider"
 
 
 def newest_of(asked: RecordFilter, number: int) -> Subquery:
@@ -133,14 +157,15 @@ def newest_of(asked: RecordFilter, number: int) -> Subquery:
 
 
 def _of_folds(
-    table: Table, asked: RecordFilter, names: Iterable[ColumnElement[str]], units: Span, *, by_day: bool
+    table: Table, asked: RecordFilter, names: Iterable[ColumnElement[str]], units: Span, told: Bucket | None
 ) -> Select[Any]:
+    usable = _USABLE[told, table.name]
     return select(
-        (func.substr(table.c.span, 1, _DAY) if by_day else literal(UNTOLD)).label("day"),
-        literal(UNTOLD).label("hour"),
+        (literal(UNTOLD) if told is None else func.substr(table.c.span, 1, _DAY)).label("day"),
+        (table.c.span if told == "hour" else literal(UNTOLD)).label("hour"),
         *names,
         *(table.c[name] for name in MEASURES),
-    ).where(*in_folds(asked, table.c), table.c.span.in_(units_of(units, by_day=by_day)))
+    ).where(*in_folds(asked, table.c), table.c.span.in_(units_of(units, usable)))
 
 
 def _of_rollups(asked: RecordFilter, span: Span, *, since: ColumnElement[bool] | None = None) -> Select[Any]:

@@ -2,21 +2,25 @@
 Part a span of time.
 
 Its one job: the fewest pieces that a span consists of, of those whose sums are kept: units from years down to some
-hours (`folds`), then hours (`rollups`), then what is left of hours at both ends (records).
+hours (`folds`) or to one (`folds_by_name`), then hours (`rollups`), then what is left of hours at both ends (records).
 Rules: pure. All of it is UTC. A unit is named by the beginning that the texts of its instants share (2026, 2026-11,
-2026-11-2, 2026-11-23, 2026-11-23T1), so that SQL finds it as a part of a text.
+2026-11-2, 2026-11-23, 2026-11-23T1, 2026-11-23T12), so that SQL finds it as a part of a text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-Unit = Literal["year", "month", "days", "day", "hours"]
-UNITS: Mapping[Unit, int] = {"year": 4, "month": 7, "days": 9, "day": 10, "hours": 12}
+Bucket = Literal["hour", "day"]
+"""What figures over time are told apart by."""
+Unit = Literal["year", "month", "days", "day", "hours", "hour"]
+UNITS: Mapping[Unit, int] = {"year": 4, "month": 7, "days": 9, "day": 10, "hours": 12, "hour": 13}
 """
 How much of an instant's text names it, the widest first. Days and hours in the plural are those whose numbers begin
 alike: the first nine of a month, ten, ten, and what it has of thirties; ten hours, ten, and four.
 """
+LONG: Mapping[Unit, int] = {unit: width for unit, width in UNITS.items() if unit != "hour"}
+"""Those in which names that go together are summed; of one hour `rollups` says as much."""
 
 DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
@@ -47,18 +51,20 @@ def hours_of(span: Span) -> Parts:
     return Parts(None, () if whole is None else (whole,), around)
 
 
-def parted(span: Span) -> Parts:
-    """Part a span."""
+def parted(span: Span, *, every_hour: bool = False) -> Parts:
+    """Part a span; ``every_hour``: an hour is a unit, too, so that there are none around units."""
     found = hours_of(span)
     if not found.hours:
         return found
+    if every_hour:
+        return Parts(found.hours[0], (), found.broken)
     units, around = _inner(found.hours[0], _ALIKE)
     return Parts(units, around, found.broken)
 
 
-def units_of(span: Span, *, by_day: bool = False) -> list[str]:
-    """Return the names of the fewest units that such a span is; ``by_day``: none of them longer than a day."""
-    usable: list[Unit] = ["day", "hours"] if by_day else list(UNITS)
+def units_of(span: Span, usable: Iterable[Unit] = LONG) -> list[str]:
+    """Return the names of the fewest units that such a span is, of those that are usable, the widest first."""
+    usable = [*usable]
     names = []
     begin = span.start
     while begin < span.end:
@@ -88,19 +94,22 @@ def _next(begin: datetime, hours: int) -> datetime:
 
 
 def _begins(unit: Unit, instant: datetime) -> bool:
-    """Return whether a unit begins then; of all instants at which some hours do."""
+    """Return whether a unit begins then; of all instants at which hours do."""
     first_of_month = instant.day == 1 and instant.hour == 0
     return {
         "year": first_of_month and instant.month == 1,
         "month": first_of_month,
         "days": first_of_month or (instant.day % _ALIKE == 0 and instant.hour == 0),
         "day": instant.hour == 0,
-        "hours": True,
+        "hours": instant.hour % _ALIKE == 0,
+        "hour": True,
     }[unit]
 
 
 def _after(unit: Unit, begin: datetime) -> datetime:
     """Return when the unit that begins then is over."""
+    if unit == "hour":
+        return begin + _HOUR
     if unit == "hours":
         return _next(begin, _ALIKE)
     if unit == "day":

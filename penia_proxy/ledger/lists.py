@@ -20,7 +20,7 @@ from penia_proxy.budget.record import UsageRecord
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.errors import InvalidRequest
 from penia_proxy.ledger.archives import Files, newest_record
-from penia_proxy.ledger.cells import Cells, Extent, extents_of
+from penia_proxy.ledger.cells import Cells, Extent, extents_of, fewest_of
 from penia_proxy.ledger.days import Span
 from penia_proxy.ledger.dearest import Matching, Piece, by_cost
 from penia_proxy.ledger.merging import (
@@ -305,7 +305,8 @@ def counting(asked: RecordFilter) -> Select[Any]:
 
 def totalling(asked: RecordFilter, extent: Extent) -> Select[Any]:
     """Return the statement of the number of matches, by the sums that there are."""
-    cells = Cells(asked, extent)
-    parts = [one.subquery() for one in (*cells.unfolded(), *cells.folded(by_day=False, only=cells.fewest))]
+    fewest = fewest_of(asked)
+    cells = Cells(asked, extent, each=[fewest])
+    parts = [one.subquery() for one in (*cells.unfolded(), *cells.folded(fewest))]
     each = union_all(*(select(part.c.record_count) for part in parts)).subquery("cells")
     return select(func.coalesce(func.sum(each.c.record_count), 0).label("number"))

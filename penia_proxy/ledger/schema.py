@@ -226,7 +226,7 @@ folds = Table(
 )
 
 folds_by_name = Table(
-    "folds_by_name",  # the same by a name of one grouping: fewer where many go together
+    "folds_by_name",  # the same by a name of one grouping, of hours, too: fewer where many go together
     metadata,
     *_of(),
     Column("grouping", Text, primary_key=True),

@@ -32,7 +32,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement, and_
 
 from penia_proxy.ledger.archives import ARCHIVES, newest_record
-from penia_proxy.ledger.days import UNITS
+from penia_proxy.ledger.days import LONG, UNITS, Unit
 from penia_proxy.ledger.queries import GROUPINGS
 from penia_proxy.ledger.rows import MEASURES, TALLIED
 from penia_proxy.ledger.schema import (
@@ -214,11 +214,11 @@ def _bound(before: str) -> Any:
 
 
 def _fold(cells: FromClause) -> tuple[str, str]:
-    """Return what adds cells of `rollups` to `folds` and to `folds_by_name`, in every unit."""
-    widths = union_all(*(select(literal_column(str(width)).label("width")) for width in UNITS.values())).subquery()
+    """Return what adds cells of `rollups` to `folds` and to `folds_by_name`, in every unit that these have."""
     told = told_of(cells)
 
-    def added(to: Table, of: FromClause, **key: ColumnElement[str]) -> Select[Any]:
+    def added(to: Table, of: FromClause, units: Mapping[Unit, int], **key: ColumnElement[str]) -> Select[Any]:
+        widths = union_all(*(select(literal_column(str(width)).label("width")) for width in units.values())).subquery()
         key["span"] = func.substr(of.c.hour, literal_column("1"), widths.c.width)
         columns = [key[column.name] if column.name in key else of.c[column.name] for column in to.columns]
         return select(*columns).select_from(of.join(widths, true()))
@@ -228,8 +228,8 @@ def _fold(cells: FromClause) -> tuple[str, str]:
         told_apart = (told.c.budget_id, told.c.cost_basis, told.c.hour, told.c[name].label("name"))
         sums = (func.sum(told.c[measure]).label(measure) for measure in MEASURES)
         named = select(*told_apart, *sums).group_by(*told_apart).subquery()
-        by_name.append(added(folds_by_name, named, grouping=literal_column(f"'{name}'")))
-    return _add_selected(folds, added(folds, told)), _add_selected(folds_by_name, union_all(*by_name))
+        by_name.append(added(folds_by_name, named, UNITS, grouping=literal_column(f"'{name}'")))
+    return _add_selected(folds, added(folds, told, LONG)), _add_selected(folds_by_name, union_all(*by_name))
 
 
 def told_of(cells: FromClause) -> FromClause:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import orjson
 from sqlalchemy import ColumnElement, CompoundSelect, Select, Subquery, desc, func, literal, select, union_all
@@ -20,8 +20,8 @@ from sqlalchemy.sql import Executable
 from penia_proxy.budget.reconciliation import Captured
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.archives import Files
-from penia_proxy.ledger.cells import UNTOLD, Cells, Extent, extents_of, newest_of
-from penia_proxy.ledger.days import Span, hours_of
+from penia_proxy.ledger.cells import UNTOLD, Cells, Extent, extents_of, fewest_of, newest_of
+from penia_proxy.ledger.days import Bucket, Span, hours_of
 from penia_proxy.ledger.lists import listing
 from penia_proxy.ledger.merging import Ask, Questions, asked_of, shares_of
 from penia_proxy.ledger.orders import NEWEST_FIRST
@@ -30,8 +30,6 @@ from penia_proxy.ledger.schema import rollups, spend
 
 TOP_OF = 2_000
 """Records a list's ranking rests on: a page must not cost more for each record there ever was."""
-
-Bucket = Literal["hour", "day"]
 
 
 @dataclass(slots=True)
@@ -131,7 +129,7 @@ class Summaries:
     async def series(self, asked: RecordFilter, bucket: Bucket) -> dict[datetime, Sums]:
         """Return what the filter asks for by bucket; empty ones are absent."""
         async with self.engine.connect() as connection:
-            extents = await extents_of(connection, asked, by_hour=bucket == "hour")
+            extents = await extents_of(connection, asked)
             summed = await self._summed(connection, lambda extent: bucketing(asked, extent, bucket), extents)
         return {from_iso(start): sums for (start,), sums in summed.items()}
 
@@ -140,7 +138,7 @@ class Summaries:
     ) -> dict[str | None, dict[datetime, Sums]]:
         """Return the same of the groups that cost ``most``, the dearest first, and at last of all others as None."""
         async with self.engine.connect() as connection:
-            extents = await extents_of(connection, asked, by_hour=bucket == "hour")
+            extents = await extents_of(connection, asked)
             dearest = await self._dearest(connection, asked, grouping, most + 1)
             found: dict[str | None, dict[datetime, Sums]] = {name: {} for name in dearest[:most]}
             told_apart = await self._summed(
@@ -280,7 +278,7 @@ def _top_usage(asked: RecordFilter, extents: Sequence[Extent], limit: int) -> Qu
 def every_of(asked: RecordFilter, extent: Extent) -> Subquery:
     """Return the cells of all matches, as far as an extent has them."""
     every = Cells(asked, extent)
-    return _added([*every.unfolded(), *every.folded(by_day=False)], "provider", "model").subquery("cells")
+    return _added([*every.unfolded(), *every.folded()], "provider", "model").subquery("cells")
 
 
 def topping(cells: Subquery, limit: int | None) -> Select[Any]:
@@ -297,26 +295,25 @@ def topping(cells: Subquery, limit: int | None) -> Select[Any]:
 
 def summing(asked: RecordFilter, extent: Extent) -> CompoundSelect[Any]:
     """Return the statement of a summary: figures by a grouping and its names, and by ``day`` and days."""
-    cells = Cells(asked, extent)
-    keys = ("day", *GROUPINGS)
+    cells = Cells(asked, extent, each=GROUPINGS)
     # Once, so that it is not read again for each grouping.
-    shared = cells.unfolded() if cells.by_name else [*cells.unfolded(), *cells.folded(by_day=False)]
-    known = _added(shared, *keys).cte("known").prefix_with("MATERIALIZED")
+    shared = cells.unfolded() if cells.apart else [*cells.unfolded(), *cells.folded()]
+    known = _added(shared, "day", *GROUPINGS).cte("known").prefix_with("MATERIALIZED")
     said = []
     for grouping in GROUPINGS:
-        rest = cells.folded(by_day=False, only=grouping) if cells.by_name else []
+        rest = cells.folded(grouping) if cells.apart else []
         said.append(_added([known.select(), *rest], grouping, kind=grouping))
     told = known.select().where(known.c.day != UNTOLD)
-    return union_all(*said, _added([told, *cells.folded(by_day=True, only=cells.fewest)], "day", kind="day"))
+    return union_all(*said, _added([told, *cells.folded(fewest_of(asked), told="day")], "day", kind="day"))
 
 
 def bucketing(
     asked: RecordFilter, extent: Extent, bucket: Bucket, grouping: Grouping | None = None, names: Sequence[str] = ()
 ) -> Select[Any]:
     """Return the statement of figures over time: (of some names of a grouping: name,) bucket and figures."""
-    cells = Cells(asked, extent, by_hour=bucket == "hour")
-    by = grouping or cells.fewest
-    parts = [*cells.unfolded(), *cells.folded(by_day=True, only=by)]
+    by = grouping or fewest_of(asked)
+    cells = Cells(asked, extent, each=[by], told=bucket)
+    parts = [*cells.unfolded(), *cells.folded(by)]
     if grouping is None:
         return _added(parts, bucket)
     return _added([part.where(part.selected_columns[by].in_(names)) for part in parts], by, bucket)
@@ -324,15 +321,15 @@ def bucketing(
 
 def ranking(asked: RecordFilter, extent: Extent, grouping: Grouping, most: int | None) -> Select[Any]:
     """Return the statement of so many names, by default all, with their figures, that cost most."""
-    cells = Cells(asked, extent)
-    parts = [*cells.unfolded(), *cells.folded(by_day=False, only=grouping)]
+    cells = Cells(asked, extent, each=[grouping])
+    parts = [*cells.unfolded(), *cells.folded(grouping)]
     return _added(parts, grouping).order_by(desc("cost_nanos"), grouping).limit(most)
 
 
 def capturing(asked: RecordFilter, extent: Extent) -> Select[Any]:
     """Return the statement of figures by day and model."""
-    cells = Cells(asked, extent)
-    return _added([*cells.unfolded(), *cells.folded(by_day=True)], "day", "model").order_by("day", "model")
+    cells = Cells(asked, extent, told="day")
+    return _added([*cells.unfolded(), *cells.folded()], "day", "model").order_by("day", "model")
 
 
 def _component_hours(*which: ColumnElement[bool]) -> Select[Any]:

@@ -15,7 +15,7 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal, not_, select, tuple_
 
 from penia_proxy.budget.budget import Budget
 from penia_proxy.budget.record import Tally
@@ -23,7 +23,7 @@ from penia_proxy.budget.windows import Window
 from penia_proxy.clock import from_iso, iso
 from penia_proxy.ledger.archives import Files, newest_record
 from penia_proxy.ledger.cells import KEY, measures_of_records
-from penia_proxy.ledger.days import UNITS
+from penia_proxy.ledger.days import LONG, UNITS
 from penia_proxy.ledger.differences import Difference, What
 from penia_proxy.ledger.everywhere import ROWS_AT_ONCE, Everywhere, Made
 from penia_proxy.ledger.file import open_for_reading, path_of
@@ -239,7 +239,7 @@ def _added(rows: "Keyed") -> "Keyed":
 
 
 def _of_folds(connection: Connection) -> Iterator[Difference]:
-    """Compare the shortest with the rollups that are folded, the others with the next shorter, and names with cells."""
+    """Compare the shortest with the rollups that are folded, the others with the next shorter, names with cells."""
     until = connection.execute(select(folded_until)).all()
     if len(until) != 1:
         yield Difference("fold", "folded_until", f"{len(until)} rows", "1 row")
@@ -248,20 +248,25 @@ def _of_folds(connection: Connection) -> Iterator[Difference]:
     cells = [folds.c[name] for name in GROUPINGS]
     width = func.length(folds.c.span)
     sums = [folds.c[name] for name in MEASURES]
-    *_, shortest = UNITS.values()
+    *_, shortest = LONG.values()
     told = told_of(select(rollups).where(tuple_(*KEY) <= tuple_(*until[0])).subquery()).c
     key = [told.budget_id, told.cost_basis, func.substr(told.hour, 1, shortest), *(told[name] for name in GROUPINGS)]
     made = {shortest: _summed(key, (told[name] for name in MEASURES))}
-    for longer, shorter in pairwise(UNITS.values()):
+    for longer, shorter in pairwise(LONG.values()):
         made[longer] = _summed([*of, func.substr(folds.c.span, 1, longer), *cells], sums).where(width == shorter)
     for its_width, recomputed in made.items():
         stored = _stored(folds, [*of, folds.c.span, *cells]).where(width == its_width)
         yield from _side_by_side(connection, "fold", stored, recomputed, len(key))
     key = [folds_by_name.c[name] for name in ("budget_id", "cost_basis", "span", "grouping", "name")]
+    is_hour = func.length(folds_by_name.c.span) == UNITS["hour"]
+    hour = func.substr(told.hour, 1, UNITS["hour"])
     for grouping in GROUPINGS:
         stored = _stored(folds_by_name, key).where(folds_by_name.c.grouping == grouping)
         recomputed = _summed([*of, folds.c.span, literal(grouping), folds.c[grouping]], sums)
-        yield from _side_by_side(connection, "fold", stored, recomputed, len(key))
+        yield from _side_by_side(connection, "fold", stored.where(not_(is_hour)), recomputed, len(key))
+        of_hours = [told.budget_id, told.cost_basis, hour, literal(grouping), told[grouping]]
+        recomputed = _summed(of_hours, (told[name] for name in MEASURES))
+        yield from _side_by_side(connection, "fold", stored.where(is_hour), recomputed, len(key))
     for row in _streamed(connection, _stored(folds_by_name, key).where(folds_by_name.c.grouping.not_in(GROUPINGS))):
         stored_sums = tuple(row[len(key) :])
         yield _difference("fold", _shown(row[: len(key)]), MEASURES, stored_sums, None)

@@ -202,6 +202,10 @@ UNDONE = {
         f"UPDATE folds_by_name SET cost_nanos = 1 WHERE span = '2026-11' AND grouping = 'model' AND {OF_ALL}",
         ["fold - - 2026-11 model gpt-4o: stored cost_nanos 1, recomputed cost_nanos 2700"],
     ),
+    "a name's hour that is too high": (
+        f"UPDATE folds_by_name SET input_tokens = 7 WHERE span = '2026-11-23T12' AND name = 'rhetor' AND {OF_ALL}",
+        ["fold - - 2026-11-23T12 component rhetor: stored input_tokens 7, recomputed input_tokens"],
+    ),
     "a name of a grouping that there is not": (
         "INSERT INTO folds_by_name VALUES ('', '', 'colour', '2026-11', 'red', 1, 1, 0, 0, 0, 0, 0, 5, 0)",
         ["fold - - 2026-11 colour red: stored record_count 1"],
@@ -212,6 +216,11 @@ UNDONE = {
             f"rollup {HOUR} nobody",
             "fold - - 2026-11-23T1 nobody openai gpt-4o -: stored nothing, recomputed record_count 1",
             "fold - reported 2026-11-23T1 nobody openai gpt-4o -: stored nothing, recomputed record_count 1",
+            *[
+                f"fold {of} 2026-11-23T12 {name}: stored"
+                for name in ("component nobody", "provider openai", "model gpt-4o", "task_type -")
+                for of in ("- -", "- reported")
+            ],
         ],
     ),
     "rollups that are folded, and are said not to be": (
@@ -221,6 +230,15 @@ UNDONE = {
             for of in ("- -", "- reported", "b_default -", "b_default reported", "b_team -", "b_team reported")
             for task in ("-", "chat")
             if task == "-" or of.startswith("-")
+        ]
+        + [
+            f"fold {of} 2026-11-23T12 {grouping} {name}: stored"
+            for grouping in ("component", "provider", "model", "task_type")
+            for of in ("- -", "- reported", "b_default -", "b_default reported", "b_team -", "b_team reported")
+            for name in {"component": ["rhetor"], "provider": ["openai"], "model": ["gpt-4o"]}.get(
+                grouping, ["-", "chat"]
+            )
+            if name != "chat" or of.startswith("-")
         ],
     ),
     "nothing that says how far": ("DELETE FROM folded_until", ["fold folded_until: stored 0 rows, recomputed 1 row"]),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penia_proxy.ledger.days import DAY, Span, hours_of, parted, units_of
+from penia_proxy.ledger.days import DAY, LONG, UNITS, Span, Unit, hours_of, parted, units_of
 
 LOWEST = datetime(2000, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -25,7 +25,7 @@ BEGINS = st.builds(
 def test_the_pieces_are_the_span(one: datetime, other: datetime) -> None:
     """Units, hours around them and what is left of hours meet, do not overlap, and begin and end with what they are."""
     start, end = sorted((one, other))
-    for parts in (parted(Span(start, end)), hours_of(Span(start, end))):
+    for parts in (parted(Span(start, end)), hours_of(Span(start, end)), parted(Span(start, end), every_hour=True)):
         units = [] if parts.units is None else [parts.units]
         pieces = sorted([*units, *parts.hours, *parts.broken])
         assert [left.end == right.start for left, right in pairwise(pieces)] == [True] * (len(pieces) - 1)
@@ -33,7 +33,8 @@ def test_the_pieces_are_the_span(one: datetime, other: datetime) -> None:
         for piece in (*units, *parts.hours):
             assert piece.start < piece.end
             assert all(edge.minute == edge.second == edge.microsecond == 0 for edge in piece)
-        assert all(edge.hour in (0, 10, 20) for piece in units for edge in piece)
+        whole = range(24) if parts == parted(Span(start, end), every_hour=True) else (0, 10, 20)
+        assert all(edge.hour in whole for piece in units for edge in piece)
 
 
 @given(INSTANTS, INSTANTS)
@@ -54,16 +55,16 @@ def test_a_span_that_ends_before_it_begins_is_nothing() -> None:
 
 
 @settings(deadline=None)
-@given(BEGINS, st.integers(0, 90), st.sampled_from((0, 10, 20)), st.booleans())
-def test_units_are_their_hours(start: datetime, days: int, hour: int, by_day: bool) -> None:
+@given(BEGINS, st.integers(0, 90), st.sampled_from((0, 10, 20)), st.sampled_from(([*LONG], ["day", "hours"], ["hour"])))
+def test_units_are_their_hours(start: datetime, days: int, hour: int, usable: list[Unit]) -> None:
     """What the units' names begin are the hours of the span, each once, and none before or after it."""
     end = start.replace(hour=hour) + days * DAY
-    names = units_of(Span(start, end), by_day=by_day)
+    names = units_of(Span(start, end), usable)
     around = [(start + index * HOUR).isoformat() for index in range(-32 * 24, (days + 32) * 24)]
 
     found = [text for name in names for text in around if text.startswith(name)]
     assert found == [text for text in around if start.isoformat() <= text < end.isoformat()]
-    assert {len(name) for name in names} <= ({10, 12} if by_day else {7, 9, 10, 12})
+    assert {len(name) for name in names} <= {UNITS[unit] for unit in usable}
 
 
 @pytest.mark.parametrize(

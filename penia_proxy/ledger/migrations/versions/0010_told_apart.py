@@ -50,17 +50,18 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 
 
-TOLD = """
-CREATE TEMP TABLE told AS
-SELECT budget_id, iif(based, cost_basis, '') AS cost_basis, substr(hour, 1, 12) AS hours, component, provider, model,
-  task_type, {sums}
-FROM (
+CELLS = """(
   SELECT '' AS budget_id, rollups.* FROM rollups
   UNION ALL
   SELECT budget_sets.budget_id, rollups.* FROM rollups JOIN budget_sets ON budget_sets.set_id = rollups.set_id
 )
 JOIN (SELECT 0 AS based UNION ALL SELECT 1)
-WHERE hour >= ? AND hour < ? || 'U'
+WHERE hour >= ? AND hour < ? || 'U'"""
+TOLD = """
+CREATE TEMP TABLE told AS
+SELECT budget_id, iif(based, cost_basis, '') AS cost_basis, substr(hour, 1, 12) AS hours, component, provider, model,
+  task_type, {sums}
+FROM {cells}
 GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 """A day's, by ten hours: of those many are alike, so that what is longer is made of them."""
@@ -71,6 +72,12 @@ JOIN (SELECT 4 AS width UNION ALL SELECT 7 UNION ALL SELECT 9 UNION ALL SELECT 1
 WHERE true
 GROUP BY {numbers}
 ON CONFLICT DO UPDATE SET {added}
+"""
+HOURS = """
+INSERT INTO folds_by_name
+SELECT budget_id, iif(based, cost_basis, ''), '{name}', substr(hour, 1, 13), {name}, {sums}
+FROM {cells}
+GROUP BY 1, 2, 4, 5
 """
 SPAN = "substr(hours, 1, width)"
 FOLDED = {
@@ -142,11 +149,13 @@ def _fold(bind: sa.Connection, day: str) -> None:
     """Add a day of rollups to the folds."""
     sums = ", ".join(f"sum({measure}) AS {measure}" for measure in MEASURES)
     added = ", ".join(f"{measure} = {measure} + excluded.{measure}" for measure in MEASURES)
-    bind.exec_driver_sql(TOLD.format(sums=sums), (day, day))
+    bind.exec_driver_sql(TOLD.format(sums=sums, cells=CELLS), (day, day))
     keys: list[tuple[str, tuple[str, ...]]] = [("folds", ("budget_id", "cost_basis", SPAN, *NAMES))]
     keys += [("folds_by_name", ("budget_id", "cost_basis", f"'{name}'", SPAN, name)) for name in NAMES]
     for table, key in keys:
         numbers = ", ".join(str(at + 1) for at in range(len(key)))
         fold = FOLD.format(table=table, key=", ".join(key), sums=sums, numbers=numbers, added=added)
         bind.exec_driver_sql(fold)
+    for name in NAMES:
+        bind.exec_driver_sql(HOURS.format(name=name, sums=sums, cells=CELLS), (day, day))
     bind.exec_driver_sql("DROP TABLE told")
