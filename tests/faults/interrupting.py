@@ -32,6 +32,16 @@ def late(task: "asyncio.Task[Any]", future: "asyncio.Future[Any] | None") -> Non
         future.add_done_callback(lambda _: task.cancel())
 
 
+def failing(error: Exception) -> Do:
+    """Return what has the wait itself fail, where it is not for another task."""
+
+    def fail(_: "asyncio.Task[Any]", future: "asyncio.Future[Any] | None") -> None:
+        if future is not None and not isinstance(future, asyncio.Task):
+            future.set_exception(error)
+
+    return fail
+
+
 class Waits:
     """The waits of one kind of task, and what is done at some of them."""
 

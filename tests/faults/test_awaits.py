@@ -14,9 +14,10 @@ import aiohttp
 import orjson
 import pytest
 
+from penia_proxy.errors import StoreUnavailable
 from penia_proxy.gateway import works
 from penia_proxy.sandbox.faults import Behaviour
-from tests.faults.interrupting import ANSWER, EXCHANGE, Do, early, interrupting, late
+from tests.faults.interrupting import ANSWER, EXCHANGE, Do, early, failing, interrupting, late
 from tests.faults.table import Rounds
 from tests.gateways import KEYS, Running, Start, bill_of
 from tests.http.desk import before, call, desk
@@ -63,7 +64,11 @@ class Caller:
                 await asyncio.sleep(0.002)
         assert gateway.ledger.holds_open == 0
         assert [tally for tally in gateway.counters._tallies.values() if tally.held_nanos] == []
-        with closing(sqlite3.connect(gateway.config.ledger.url.removeprefix("sqlite:///"))) as file:
+        return self.booked()
+
+    def booked(self) -> list[Kept]:
+        """Return what the file says of the last call."""
+        with closing(sqlite3.connect(self.penia.gateway.config.ledger.url.removeprefix("sqlite:///"))) as file:
             query = "SELECT cost_basis, status, cost_nanos FROM usage_records WHERE request_id = ?"
             return [Kept(*row) for row in file.execute(query, (f"call-{self.made}",))]
 
@@ -111,6 +116,84 @@ async def test_a_call_that_is_cancelled_at_any_wait(
     else:
         pytest.fail("it waits for ever")
     assert at > 1
+    rounds(at)
+
+
+@pytest.mark.fault("D1")
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("policy", "name"), [("cancel", ANSWER), ("drain", EXCHANGE)])
+async def test_a_wait_of_a_call_that_fails(
+    start: Start, policy: str, name: str, *, stream: bool, rounds: Rounds
+) -> None:
+    """Whichever it is, the ledger's among them: the caller is told or cut off, and the hold has an end."""
+    penia = await start(budgets=(STRICT,), providers={"openai": {"on_disconnect": policy}})
+    caller = Caller(penia, stream=stream)
+    for at in range(1, WAITS_MAX):
+        seen, _ = await caller.round(name, {at: failing(StoreUnavailable("the ledger cannot write"))})
+        if seen < at:
+            break
+    else:
+        pytest.fail("it waits for ever")
+    rounds(at)
+
+
+@pytest.mark.fault("C1")
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("policy", "name"), [("cancel", ANSWER), ("drain", EXCHANGE)])
+async def test_a_call_that_is_cancelled_twice(
+    start: Start, policy: str, name: str, *, stream: bool, rounds: Rounds
+) -> None:
+    """Its caller leaves, and a stop ends what that has left: it is booked as if either had come alone."""
+    penia = await start(
+        budgets=(STRICT,),
+        script=Behaviour(chunk_delay_s=0.001, output_tokens=5),
+        providers={"openai": {"on_disconnect": policy}},
+    )
+    caller = Caller(penia, stream=stream)
+    for at in range(1, WAITS_MAX):
+        ways: list[dict[int, Do]] = [{at: one, at + 1: other} for one in (early, late) for other in (early, late)]
+        seen = [(await caller.round(name, way))[0] for way in ways]
+        if max(seen) < at:
+            break
+    else:
+        pytest.fail("it waits for ever")
+    rounds(4 * at)
+
+
+@pytest.mark.fault("K9")
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("policy", "name"), [("cancel", ANSWER), ("drain", EXCHANGE)])
+async def test_a_stop_at_any_wait_of_a_call(
+    start: Start, policy: str, name: str, *, stream: bool, rounds: Rounds
+) -> None:
+    """In a hurry: what was in flight is booked as far as it came, in the file that the stop leaves behind."""
+    stops: list[asyncio.Task[None]] = []
+    hurry = asyncio.Event()
+    hurry.set()
+    for at in range(1, WAITS_MAX):
+        penia = await start(
+            budgets=(STRICT,),
+            script=Behaviour(chunk_delay_s=0.001, output_tokens=5),
+            providers={"openai": {"on_disconnect": policy}},
+        )
+        gateway = penia.gateway
+        caller = Caller(penia, stream=stream)
+        with interrupting(
+            name, {at: lambda *_, its=gateway: stops.append(asyncio.create_task(its.stop(hurry)))}
+        ) as waits:
+            whole = await caller.call()
+        if waits.seen < at:
+            break
+        await stops[-1]
+        kept = caller.booked()
+        assert len(kept) == len(penia.sandbox.calls), at
+        if kept:
+            assert kept[0].cost > 0
+        if whole is not None:
+            assert (kept[0].basis, kept[0].cost) == ("reported", bill_of(penia.sandbox.calls[0])), at
+    else:
+        pytest.fail("it waits for ever")
+    assert len(stops) > 1
     rounds(at)
 
 

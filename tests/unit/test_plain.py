@@ -32,8 +32,9 @@ CALLS = {
 }
 
 TEXTS = [
-    "ok ", "", "hi", "\u00e4\U0001f600", '"', "\\", "\\\"", '"usage":{"prompt_tokens":9}', '","usage":{"prompt_tokens":9',
-    "data: x", "[DONE]", "\n\n", "\r\n\r\n", "\u2028", "content", "\x7f", "\x00", "a" * 300,
+    "ok ", "", "hi", "\u00e4\U0001f600", '"', "\\", '\\"', '"usage":{"prompt_tokens":9}',
+    '","usage":{"prompt_tokens":9', "data: x", "[DONE]", "\n\n",
+    "\r\n\r\n", "\u2028", "content", "\x7f", "\x00", "a" * 300,
 ]  # fmt: skip
 COUNTS = ["7", "7.0", "7e0", "0.7e1", "700E-2", "-1", "7.5", "1e13", "1e400", "99999999999999999999999", "null", '"7"']
 
