@@ -197,6 +197,35 @@ async def test_a_stop_at_any_wait_of_a_call(
     rounds(at)
 
 
+@pytest.mark.fault("D1")
+@pytest.mark.parametrize(
+    ("place", "sent"),
+    [
+        ("penia_proxy.gateway.holding.text_of", False),
+        ("penia_proxy.budget.estimate.OutputHabit.observe", True),
+        ("penia_proxy.budget.calibration.Calibration.observe", True),
+        ("penia_proxy.watch.announcer.Announcer.published", True),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_defect_of_ours_beside_the_money_moves_none(
+    start: Start, monkeypatch: pytest.MonkeyPatch, place: str, *, sent: bool, stream: bool
+) -> None:
+    """What only explains, learns or tells may fail: a call is forwarded and booked, or neither."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    penia = await start(budgets=({**STRICT, "overrun": "finish"},))
+    caller = Caller(penia, stream=stream)
+    with monkeypatch.context() as patched:
+        patched.setattr(place, broken)
+        await caller.call()
+        kept = await caller.kept()
+    assert [(one.basis, one.cost) for one in kept] == [("reported", bill_of(one)) for one in penia.sandbox.calls]
+    assert len(kept) == sent
+
+
 ASKED = {"model": "gpt-5-mini", "input": "hi", "max_output_tokens": 400, "background": True}
 USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
 COST_NANOS = 1000 * 250 + 100 * 2000
