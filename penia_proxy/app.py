@@ -199,7 +199,7 @@ class Gateway:
     def _take(self, config: Config, prices: PriceBook, upstreams: Mapping[str, Upstream]) -> None:
         """Swap everything in one step: nobody sees one part of it without the other."""
         self._proxy.take(upstreams, prices, config.server)
-        self._listener.limits = config.server
+        self._listener.take(config.server)
         self.hub.limits = replace(self.hub.limits, clients_max=config.server.max_live_clients)
         self.config = self._services.config = config
         self._daily.config = config.export

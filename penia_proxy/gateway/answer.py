@@ -193,9 +193,13 @@ class Answering:
             self._booked.first_byte_at = self._clock.monotonic()
 
     async def _caller_left(self, answer: Answer, decoder: Decoder) -> None:
-        if self._drains is not None and self._drains.room:
-            await through_cancellation(self._drain(answer, decoder, self._drains))
-        await self._booked.at("disconnected", drained=self._drains is not None)
+        if self._booked.is_over:  # we were cancelled as it was booked
+            return
+        try:
+            if self._drains is not None and self._drains.room:
+                await through_cancellation(self._drain(answer, decoder, self._drains))
+        finally:  # a stop cancels us as well, and what has been read on until then is known
+            await self._booked.at("disconnected", drained=self._drains is not None)
 
     async def _drain(self, answer: Answer, decoder: Decoder, drains: Drains) -> None:
         """Read on to the usage, bounded: hanging up would not stop this provider's bill."""
@@ -226,6 +230,11 @@ class Booked:
     @property
     def _ttft_ms(self) -> float | None:
         return self._stamp.since_start_ms(self.first_byte_at)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer has been booked, or its bill is waited for."""
+        return not self._hold.was_sent
 
     def named(self) -> bool:
         """Keep the name of what is being made, once it has been said; return whether there is nothing to wait for."""

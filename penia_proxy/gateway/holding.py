@@ -108,8 +108,8 @@ class Holding:
         self.admitted_at = self._books.clock.now()
         self.verdict = await self._admit()
         self._first_nanos = self.verdict.amount_nanos
-        self._words = text_of(self.verdict)
         try:
+            self._words = text_of(self.verdict)
             await self._make_durable()
         except BaseException:
             await self._books.counters.release(self.verdict.legs)
@@ -232,23 +232,31 @@ class Holding:
         metadata: dict[str, Any] | None = None,
         once_key: str | None = None,
     ) -> None:
-        """Book what the call cost; ``once_key`` is that of its record."""
-        if not self._move("settle"):
-            return
+        """
+        Book what the call cost; ``once_key`` is that of its record.
+
+        What can fail comes before the move, or after all of it.
+        """
         held = self._held
         remarks = {**(metadata or {}), **bill.remarks}
         if bill.model != held.model:
             remarks["model_requested"] = held.model
         if held.place is not None:
             remarks[REGION] = held.place
+        outcome: Outcome | None = None
         is_one = bill.usage.service_tier != BATCH_TIER  # what thousands of answers were says nothing of the next
         if status == "ok" and is_one and bill.basis in ("reported", "provider_cost"):
-            remarks[ESTIMATE] = self._learned(bill)
+            outcome = self._outcome(bill)
+            remarks[ESTIMATE] = outcome.as_metadata
         record = self._record(bill, status, ttft_ms, once_key, remarks)
+        if not self._move("settle"):
+            return
         await self._books.counters.settle(self.verdict.legs, record)
+        self._tell(record)
+        if outcome is not None:
+            self._books.calibration.observe(held.provider, held.model, outcome)
         if status == "ok" and is_one and bill.basis != "estimated":
             self._books.habit.observe(record.component, held.model, record.usage.output_total)
-        self._tell(record)
 
     def _record(
         self, bill: Bill, status: str, ttft_ms: float | None, once_key: str | None, metadata: dict[str, Any]
@@ -279,16 +287,14 @@ class Holding:
             words=self._words,
         )
 
-    def _learned(self, bill: Bill) -> dict[str, Any]:
-        """Compare a reported bill with what was estimated; return what the record keeps of it."""
-        outcome = Outcome.of(
+    def _outcome(self, bill: Bill) -> Outcome:
+        """Compare a reported bill with what was estimated."""
+        return Outcome.of(
             self.estimate,
             input_tokens=bill.usage.input_total,
             cost_nanos=bill.cost_nanos,
             plain_nanos=self._held.plain_of(bill.usage),
         )
-        self._books.calibration.observe(self._held.provider, self._held.model, outcome)
-        return outcome.as_metadata
 
     async def settle_unconfirmed(self, status: str, *, once_key: str | None = None) -> None:
         """Book what was held: the provider may have billed the call, and nobody said how much."""

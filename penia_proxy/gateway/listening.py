@@ -50,15 +50,19 @@ class Listener:
         answer: Callable[[Incoming], Coroutine[Any, Any, None]],
     ) -> None:
         """Give calls to ``answer``, the API's requests and WebSockets to aiohttp's ``server``."""
-        self.limits = limits
+        self.take(limits)
         self.clock = clock
-        self.heads = Heads()
         self.deadlines = Deadlines(asyncio.get_running_loop())
         self.answer = answer
         self._manager = server
         self._server: asyncio.Server
         self._lines: set[Inbound] = set()
         self.refusing = 0
+
+    def take(self, limits: ServerConfig) -> None:
+        """Take limits for what comes from now on; what was read of heads went by others."""
+        self.limits = limits
+        self.heads = Heads()
 
     async def open(self) -> None:
         """Begin to listen. Raises OSError where the port is taken."""

@@ -22,6 +22,7 @@ from penia_proxy.errors import InvariantError, PeniaError
 from penia_proxy.gateway.answer import Answering, Copy, head_of, pass_through, through_cancellation
 from penia_proxy.gateway.booking import book
 from penia_proxy.gateway.caller import Caller, caller_of
+from penia_proxy.gateway.charging import Payer
 from penia_proxy.gateway.deadlines import Deadlines
 from penia_proxy.gateway.dialing import Opening
 from penia_proxy.gateway.door import Door, Visit
@@ -174,6 +175,7 @@ class Proxy:
     async def _forward(self, incoming: Incoming, plan: Plan, caller: Caller, visit: Visit) -> None:
         stamp = Stamp(self._books.clock, caller.request_id)
         target, upstream, route, headers = plan.target, plan.upstream, plan.route, plan.headers
+        pricing = self._pricing  # the plan's: another configuration may be taken while the body comes
         body = await incoming.body(self._server, visit.carry)
         method = incoming.head.method
         downstream = Downstream(incoming, self._deadlines, upstream.provider.config.timeout_seconds.idle)
@@ -195,18 +197,18 @@ class Proxy:
         )
         if len(asked.body) > len(body):
             visit.carry(len(asked.body) - len(body))
+        payer = pricing.payer(caller, upstream)
         if route.reads is not None:
-            await self._read(downstream, partial(send, headers, body), asked, route.reads, upstream, caller, stamp)
+            await self._read(downstream, partial(send, headers, body), asked, route.reads, payer, stamp)
             return
         call = upstream.dialect.call(asked)
         if call.changed:
             body, headers = call.body, _uncoded(headers)
         drains = self._drains if upstream.drains else None
-        payer = self._pricing.payer(caller, upstream)
         works = CallWorks(self._works, payer, self._asking(upstream, target.query, headers))
         answering = Answering(downstream, stamp, self._books.clock, works, drains=drains)
         fingerprint = self._fingerprint(method, target, asked) if caller.chose_id else None
-        holding = Holding(self._books, self._pricing.held(call, payer, upstream, stamp.started, fingerprint))
+        holding = Holding(self._books, pricing.held(call, payer, upstream, stamp.started, fingerprint))
         exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
         await (self._outlive(exchange) if upstream.drains else exchange)
@@ -247,8 +249,7 @@ class Proxy:
         send: Send,
         asked: Request,
         reads: Reads,
-        upstream: Upstream,
-        caller: Caller,
+        payer: Payer,
         stamp: Stamp,
     ) -> None:
         """Pass on an answer that costs nothing itself, and book what it says of other work."""
@@ -262,7 +263,7 @@ class Proxy:
                 meter = await asyncio.to_thread(reads, asked, head_of(answer))
             else:
                 meter = reads(asked, head_of(answer))
-            told = partial(self._works.told, self._pricing.payer(caller, upstream))
+            told = partial(self._works.told, payer)
             copy = Copy(meter, answer.headers.get("Content-Encoding"), told)
             await pass_through(downstream, answer, stamp, copy)
 

@@ -61,5 +61,7 @@ def reply(error: PeniaError, dialect: Dialect, request_id: str, now: datetime) -
 def refuse(incoming: Incoming, said: Reply) -> None:
     """Send a refusal: short, so that nobody waits until it is taken."""
     incoming.begun = True
+    if not incoming.complete:  # what is still to come of it is read and dropped, and no other request is
+        incoming.keeps = False
     if not incoming.line.transport.is_closing():
         incoming.line.transport.write(b"".join(whole(incoming, *said)))

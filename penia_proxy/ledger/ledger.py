@@ -177,7 +177,13 @@ class Ledger:
         where that had another fingerprint, and StoreUnavailable when the database fails. None leaves a hold behind, nor
         does a caller that is cancelled.
         """
-        await self._writer.submit(Reserve(hold, unique))
+        reserved = self._writer.submit(Reserve(hold, unique))
+        try:
+            await reserved
+        except asyncio.CancelledError:
+            if not reserved.cancelled() and reserved.exception() is None:
+                let_run(self.release(hold.hold_id))  # it is durable, and whoever asked has not seen that yet
+            raise
 
     def settle(self, record: UsageRecord) -> "asyncio.Future[None]":
         """

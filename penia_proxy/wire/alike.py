@@ -55,7 +55,7 @@ class Alike:
 def _gap(said: bytes, name: bytes, text: str) -> tuple[bytes, bytes] | None:
     """Return what stands before a member's text, and from its closing quote on; None where that is not certain."""
     raw = text.encode("utf-8", "surrogatepass")
-    if said.count(name) != 1 or b'"' in raw or b"\\" in raw:
+    if said.count(name) != 1 or b'"' in raw or b"\\" in said:  # an escaped name is the same name
         return None
     at = said.find(name) + len(name)
     start = said.find(b'"', at) + 1

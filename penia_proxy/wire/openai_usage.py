@@ -7,6 +7,7 @@ Rules: cached and cache-written tokens are inside the input, reasoning and audio
 openai-python 3.54.0's types.
 """
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -192,12 +193,13 @@ def cost_of(report: Mapping[str, Any], family: Family) -> Decimal | None:
         cost = stated / per_usd
         if family.byok_at and report.get("is_byok") is True:
             cost += _money(_at(report, family.byok_at)) or 0
-        return cost
+        return cost if cost <= COST_USD_MAX else None
     return None
 
 
 def _money(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= COST_USD_MAX * 10**10:
+    """Return an amount in whatever unit, None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         return None
     return Decimal(repr(value))
 

@@ -7,11 +7,11 @@ request read to its end, an answer written in parts, a reset.
 
 import asyncio
 import json
-import socket
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+
+from tests.lines import Line
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
 """What the scripted answers say that they used."""
@@ -49,30 +49,16 @@ def chunked(*pieces: bytes, **headers: str) -> bytes:
     )
 
 
-class Line:
+class Accepted(Line):
     """One connection that the provider has accepted."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
 
     async def request(self) -> bytes:
         """Read a whole request; return its body."""
         lower = (await self.reader.readuntil(b"\r\n\r\n")).lower()
         return await self.reader.readexactly(int(lower.split(b"content-length:")[1].split(b"\r\n")[0]))
 
-    async def say(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
 
-    def reset(self) -> None:
-        """Close with a reset, whatever is still to be sent."""
-        sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
-
-
-Play = Callable[[Line], Awaitable[None]]
+Play = Callable[[Accepted], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -81,7 +67,7 @@ async def playing(play: Play) -> AsyncIterator[str]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await play(Line(reader, writer))
+            await play(Accepted(reader, writer))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

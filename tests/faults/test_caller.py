@@ -7,17 +7,17 @@ Rule: what was made is billed once, what was not forwarded costs nothing, and no
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, closing
 from typing import Any
 
 import aiohttp
 import pytest
 
 from penia_proxy.sandbox.faults import Behaviour
-from tests.faults.scripted import BILL, BILL_NANOS, END, WORDS, Line, chunked, playing
+from tests.faults.scripted import BILL, BILL_NANOS, END, WORDS, Accepted, chunked, playing
 from tests.faults.table import Rounds
 from tests.gateways import KEYS, Running, Start, billed_nanos
+from tests.lines import connected
 
 CHAT = "/openai/v1/chat/completions"
 TALK: dict[str, Any] = {
@@ -38,16 +38,6 @@ def post(name: str, *, path: str = CHAT) -> bytes:
     return "\r\n".join((*lines, f"Content-Length: {len(BODY)}", "", "")).encode() + BODY
 
 
-@asynccontextmanager
-async def connected(penia: Running) -> AsyncIterator[Line]:
-    host, port = penia.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        yield Line(reader, writer)
-    finally:
-        writer.close()
-
-
 async def kept(penia: Running) -> dict[str, tuple[str, str, int, int]]:
     """Wait until nothing is held; return how each call ended, its basis, cost and hold."""
     ledger = penia.gateway.ledger
@@ -65,7 +55,7 @@ class Leaving:
         self.cut = 0
         self.begun, self.left = asyncio.Event(), asyncio.Event()
 
-    async def play(self, line: Line) -> None:
+    async def play(self, line: Accepted) -> None:
         await line.request()
         if self.cut:
             await line.say(ANSWER[: self.cut])
@@ -85,7 +75,7 @@ async def test_a_caller_that_leaves_at_any_byte(start: Start, policy: str, round
         for leaving.cut in cuts:
             leaving.begun.clear()
             leaving.left.clear()
-            async with connected(penia) as line:
+            async with connected(penia.url) as line:
                 await line.say(post(f"at-{leaving.cut}"))
                 await leaving.begun.wait()
                 if leaving.cut == len(ANSWER):
@@ -113,7 +103,7 @@ async def test_a_caller_that_closes_half(start: Start) -> None:
     """It has said all that it has to say: that is no reason to bill it twice, or never."""
     penia = await start(script=Behaviour(first_byte_delay_s=0.2))
     for number, name in enumerate(("at once", "as the call is made")):
-        async with connected(penia) as line:
+        async with connected(penia.url) as line:
             await line.say(post(name.replace(" ", "-")))
             while number and len(penia.sandbox.calls) < number:
                 await asyncio.sleep(0.005)
@@ -158,7 +148,7 @@ def framed(*headers: str, body: bytes = b"") -> bytes:
 async def test_what_parsers_read_differently(start: Start, said: bytes) -> None:
     """Refused and closed; neither it nor what is hidden in it is forwarded."""
     penia = await start()
-    async with connected(penia) as line:
+    async with connected(penia.url) as line:
         await line.say(said)
         heard = await line.reader.read()
 
@@ -180,7 +170,7 @@ async def test_who_asks_ahead_and_reads_nothing_is_not_answered_for_ever(start: 
     key = f"Authorization: {KEYS['Authorization']}"
     lines = (f"POST {CHAT} HTTP/1.1", "Host: 127.0.0.1", key, f"Content-Length: {len(body)}", "", "")
     call = "\r\n".join(lines).encode() + body
-    async with connected(penia) as line:
+    async with connected(penia.url) as line:
         line.writer.write(call * ASKED_AHEAD)
         seen = quiet = 0
         while quiet < QUIET:

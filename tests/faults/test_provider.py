@@ -20,7 +20,7 @@ import brotli
 import pytest
 import zstandard
 
-from tests.faults.scripted import BILL, BILL_NANOS, END, WORDS, Line, Play, chunked, event, head, playing, word
+from tests.faults.scripted import BILL, BILL_NANOS, END, WORDS, Accepted, Play, chunked, event, head, playing, word
 from tests.faults.table import Rounds
 from tests.gateways import KEYS, Running, Start
 from tests.tls import behind_tls
@@ -43,7 +43,7 @@ class Scripted:
         self.penia = penia
         self.plays: dict[str, Play] = {}
 
-    async def play(self, line: Line) -> None:
+    async def play(self, line: Accepted) -> None:
         """Play what the request names in its last message."""
         asked = json.loads(await line.request())
         await self.plays[asked["messages"][-1]["content"]](line)
@@ -78,7 +78,7 @@ class Scripted:
 async def scripted(start: Start) -> AsyncIterator[Scripted]:
     """Run a gateway whose providers are one raw socket."""
 
-    async def play(line: Line) -> None:
+    async def play(line: Accepted) -> None:
         await found.play(line)
 
     async with playing(play) as url:
@@ -90,7 +90,7 @@ async def scripted(start: Start) -> AsyncIterator[Scripted]:
 def saying(answer: bytes, pieces: int = 0) -> Play:
     """Play: answer with these bytes, in pieces of so many."""
 
-    async def play(line: Line) -> None:
+    async def play(line: Accepted) -> None:
         for at in range(0, len(answer), pieces or len(answer)):
             await line.say(answer[at : at + (pieces or len(answer))])
             await asyncio.sleep(0)
@@ -101,7 +101,7 @@ def saying(answer: bytes, pieces: int = 0) -> Play:
 def resetting(answer: bytes) -> Play:
     """Play: answer with these bytes, then reset the connection."""
 
-    async def play(line: Line) -> None:
+    async def play(line: Accepted) -> None:
         if answer:
             await line.say(answer)
         await asyncio.sleep(0.001)
@@ -352,7 +352,7 @@ async def test_an_answer_before_the_request_was_read(start: Start, rounds: Round
 
     body = json.dumps({**TALK, "stream": False, "stream_options": None, "padding": "x" * 20_000_000}).encode()
 
-    async def play(line: Line) -> None:
+    async def play(line: Accepted) -> None:
         await line.reader.readuntil(b"\r\n\r\n")
         await line.say(answers[0])
         await line.reader.read(1_000_000)

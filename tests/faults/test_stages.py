@@ -17,7 +17,7 @@ import pytest
 
 from penia_proxy.ledger.verify import examine
 from tests.faults.forked import CHAT, TALK, Home, Process, dice
-from tests.faults.scripted import BILL, BILL_NANOS, END, WORDS, Line, Play, chunked, playing
+from tests.faults.scripted import BILL, BILL_NANOS, END, WORDS, Accepted, Play, chunked, playing
 from tests.faults.table import Rounds
 from tests.gateways import KEYS
 
@@ -72,7 +72,7 @@ class Killing:
 async def killing(tmp_path: Path) -> AsyncIterator[Killing]:
     """Run a provider that does to the gateway what the test has written into ``play``."""
 
-    async def play(line: Line) -> None:
+    async def play(line: Accepted) -> None:
         await found.play(line)
 
     async with playing(play) as upstream, aiohttp.ClientSession() as session:
@@ -103,7 +103,7 @@ async def test_before_anything_is_held(killing: Killing, rounds: Rounds) -> None
 async def test_when_the_provider_accepts(killing: Killing, rounds: Rounds) -> None:
     """The hold was on disk before there was a connection: it is charged."""
 
-    async def play(_line: Line) -> None:
+    async def play(_line: Accepted) -> None:
         killing.kill()
 
     killing.play = play
@@ -115,7 +115,7 @@ async def test_when_the_provider_accepts(killing: Killing, rounds: Rounds) -> No
 async def test_when_the_provider_has_the_request(killing: Killing, rounds: Rounds) -> None:
     """It may be at work, and may bill."""
 
-    async def play(line: Line) -> None:
+    async def play(line: Accepted) -> None:
         await line.request()
         killing.kill()
 
@@ -129,7 +129,7 @@ async def test_after_any_byte_of_a_stream(killing: Killing, rounds: Rounds) -> N
     """How much had passed died with the process: what was held is charged."""
     moments = dice()
 
-    async def play(line: Line) -> None:
+    async def play(line: Accepted) -> None:
         await line.request()
         await line.say(ANSWER[: moments.randrange(1, len(ANSWER))])
         await asyncio.sleep(moments.uniform(0, 0.01))
@@ -151,7 +151,7 @@ def charged(records: list[Record], count: int) -> None:
 async def test_after_the_last_byte(killing: Killing, by: str, rounds: Rounds) -> None:
     """Settled or not, it is one record, and of no less than the bill."""
 
-    async def play(line: Line) -> None:
+    async def play(line: Accepted) -> None:
         await line.request()
         await line.say(ANSWER)
         if by == "the provider":
@@ -175,7 +175,7 @@ async def test_after_the_last_byte(killing: Killing, by: str, rounds: Rounds) ->
 async def test_as_the_live_feed_tells_of_it(killing: Killing, rounds: Rounds) -> None:
     """What somebody was told is on disk."""
 
-    async def play(line: Line) -> None:
+    async def play(line: Accepted) -> None:
         await line.request()
         await line.say(ANSWER)
 

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import resource
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -16,58 +15,12 @@ from penia_proxy.sandbox import running_sandbox
 from penia_proxy.sandbox.faults import Behaviour
 from penia_proxy.watch.live import LiveClient
 from tests.gateways import KEYS, Running, Start
+from tests.lines import connected
 from tests.processes import configure, listening, running
 
 CHAT = "/openai/v1/chat/completions"
 TALK = {"model": "gpt-4o-mini", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 HOST = b"Host: 127.0.0.1\r\n"
-
-
-class Line:
-    """A raw connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def say(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def drip(self, data: bytes, *, every_s: float = 0.02) -> None:
-        """Send byte by byte until the other side has closed."""
-        for byte in data:
-            if self.reader.at_eof() or self.writer.is_closing():
-                return
-            try:
-                await self.say(bytes([byte]))
-            except ConnectionError:
-                return
-            await asyncio.sleep(every_s)
-        pytest.fail("all of it was taken")
-
-    async def hear(self) -> tuple[int, dict[str, str], bytes]:
-        """Read to the end; return status (0: nothing was said), headers and body."""
-        said = b""
-        try:
-            while piece := await self.reader.read(65_536):
-                said += piece
-        except ConnectionError:
-            said += bytes(self.reader._buffer)  # type: ignore[attr-defined] # what came before the reset
-        head, _, body = said.partition(b"\r\n\r\n")
-        status, *lines = head.decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        return int(status.split(" ")[1]) if status else 0, headers, body
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Line]:
-    host, port = url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        yield Line(reader, writer)
-    finally:
-        writer.close()
 
 
 def post(*headers: str) -> bytes:
@@ -81,7 +34,7 @@ async def test_a_header_that_drips_is_ended(start: Start) -> None:
     penia = await start(server={"header_timeout_s": 0.4, "keepalive_s": 60})
     async with connected(penia.url) as slow, connected(penia.url) as silent:
         await slow.drip(b"GET /health HTTP/1.1\r\n" + b"X-Padding: " + b"a" * 500)
-        answers = [await slow.hear(), await silent.hear()]
+        answers = [await slow.hear_out(), await silent.hear_out()]
 
     assert [status for status, _, _ in answers] == [408, 408]
     assert json.loads(answers[0][2])["code"] == "request_timeout"
@@ -95,7 +48,7 @@ async def test_a_second_requests_header_is_timed_too(start: Start) -> None:
         await line.say(b"GET /ready HTTP/1.1\r\n" + HOST + b"\r\n")
         await line.reader.readuntil(b"}")
         await line.drip(b"GET /ready HTTP/1.1\r\nX-Padding: " + b"a" * 500)
-        status, _, _ = await line.hear()
+        status, _, _ = await line.hear_out()
 
     assert status == 408
 
@@ -108,7 +61,7 @@ async def test_an_idle_connection_is_closed(start: Start) -> None:
         for _ in range(2):
             await line.say(b"GET /ready HTTP/1.1\r\n" + HOST + b"\r\n")
             await line.reader.readuntil(b"}")
-        status, _, rest = await line.hear()
+        status, _, rest = await line.hear_out()
 
     assert (status, rest) == (0, b"")
 
@@ -131,7 +84,7 @@ async def test_a_header_beyond_its_limits(start: Start, head: bytes, expected: i
         for at in range(0, len(head), 700):
             line.writer.write(head[at : at + 700])
             await asyncio.sleep(0)
-        status, _, _ = await line.hear()  # to the end: it is closed
+        status, _, _ = await line.hear_out()  # to the end: it is closed
 
     assert status == expected
     assert (await penia.chat()).status == 200
@@ -163,7 +116,7 @@ async def test_a_length_that_is_not_true(start: Start, lie: str) -> None:
             line.writer.write_eof()
         else:
             await line.say(post(f"Content-Length: {len(body)}") + body + b"{}garbage\r\n\r\n")
-        status, _, _ = await line.hear()
+        status, _, _ = await line.hear_out()
 
     assert status in {0, 400, 408}
     assert penia.sandbox.calls == []
@@ -196,7 +149,7 @@ async def test_bodies_of_all_calls_have_one_limit(start: Start) -> None:
         while penia.gateway._proxy._door.carried_bytes < 2 * len(padded) - 2:
             await asyncio.sleep(0.005)
         await lines[2].say(post(f"Content-Length: {len(padded)}", "Connection: close") + padded)
-        status, headers, body = await lines[2].hear()
+        status, headers, body = await lines[2].hear_out()
         small = await penia.chat()
         for line in lines[:2]:
             await line.say(padded[-1:])
@@ -275,7 +228,7 @@ async def test_other_versions_of_http(start: Start, version: str) -> None:
     ):
         async with connected(penia.url) as line:
             await line.say(request.encode())
-            statuses.append((await line.hear())[0])
+            statuses.append((await line.hear_out())[0])
 
     assert statuses[0] in {400, 505}
     assert statuses[1] == 200 if version == "1.0" else statuses[1] in {400, 505}
@@ -349,12 +302,12 @@ async def test_ten_thousand_connections_and_one_more(tmp_path: Path) -> None:
             assert await lines[-1].reader.readline() == b"HTTP/1.1 200 OK\r\n"
             async with connected(url) as one_more:
                 await one_more.say(post("Content-Length: 5") + b"abcde")
-                status, headers, body = await one_more.hear()
+                status, headers, body = await one_more.hear_out()
             lines[0].writer.close()
             while True:
                 async with connected(url) as again:
                     await again.say(b"GET /ready HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n")
-                    if (await again.hear())[0] == 200:
+                    if (await again.hear_out())[0] == 200:
                         break
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,6 +1,7 @@
 """A configuration that is read again is taken whole or not at all, and calls under way do not notice."""
 
 import asyncio
+import json
 import logging
 import random
 import signal
@@ -20,9 +21,11 @@ from penia_proxy.errors import ConfigError
 from penia_proxy.sandbox import Sandbox, running_sandbox
 from penia_proxy.sandbox.faults import Behaviour
 from tests.gateways import KEYS, Running, balanced
+from tests.lines import connected
 from tests.processes import configure, listening, running
 
 ROUNDS = 200
+CHAT = b"POST /openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer made-up\r\n"
 TALK: dict[str, Any] = {"model": "gpt-4o-mini", "max_tokens": 30, "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -203,6 +206,82 @@ async def test_prices_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
         assert [status for status, _ in costs] == [200, 200, 422], said
         assert costs[1][1] == costs[2][1] == pytest.approx(2 * costs[0][1])
+
+
+@pytest.mark.fault("R1")
+async def test_a_call_whose_body_comes_slowly_keeps_its_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was planned by one configuration, and is not priced by another."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pricing").mkdir()
+    body = json.dumps(TALK).encode()
+    head = CHAT + b"Content-Length: %d\r\n\r\n" % len(body)
+    async with running_sandbox() as sandbox, reloadable(tmp_path, sandbox) as (penia, path):
+        path.write_text(text_of(sandbox.url, more="pricing: {directory: pricing}\n"))
+
+        async def priced(price: int) -> None:
+            (tmp_path / "pricing" / "openai.yaml").write_text(
+                "provider: openai\nentries:\n  - model: {equals: gpt-4o-mini}\n"
+                f"    source: a test's own\n    prices: {{input_mtok: {price}, output_mtok: {price}}}\n"
+            )
+            assert (await penia.api("POST", "/api/v1/config/reload"))[0] == 200
+
+        async with connected(penia.url) as line:
+            for before, after in ((1, 2), (2, 3)):
+                await priced(before)
+                await line.say(head + body[:9])
+                while not penia.gateway._proxy._door.calls:
+                    await asyncio.sleep(0.002)
+                await priced(after)
+                assert await line.ask(body[9:]) == 200
+                (record, *_) = await penia.records()
+                assert record["cost"] * 1e6 / record["total_tokens"] == pytest.approx(before)
+
+
+async def test_a_head_that_was_read_before_goes_by_todays_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered of heads was read under limits that may have changed."""
+    monkeypatch.chdir(tmp_path)
+    body = json.dumps(TALK).encode()
+    sent = CHAT + b"X-Padding: %b\r\nContent-Length: %d\r\n\r\n%b" % (b"a" * 2_000, len(body), body)
+    async with (
+        running_sandbox() as sandbox,
+        reloadable(tmp_path, sandbox) as (penia, path),
+        connected(penia.url) as line,
+    ):
+        assert [await line.ask(sent) for _ in range(2)] == [200, 200]
+        path.write_text(text_of(sandbox.url, server="max_header_line_kb: 1"))
+        assert (await penia.api("POST", "/api/v1/config/reload"))[0] == 200
+        assert await line.ask(sent) == 400
+
+
+@pytest.mark.fault("R1")
+async def test_the_same_bytes_again_go_by_todays_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one connection: a provider that has moved, one that is gone, and budgets that come and go."""
+    monkeypatch.chdir(tmp_path)
+    body = json.dumps(TALK).encode()
+    sent = CHAT + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    none_left = {"name": "None left", "daily_limit": 0, "enforcement": "block"}
+    async with (
+        running_sandbox() as first,
+        running_sandbox() as second,
+        reloadable(tmp_path, first) as (penia, path),
+        connected(penia.url) as line,
+    ):
+        for upstream, provider, status in ((first, "openai", 200), (second, "openai", 200), (second, "gone", 404)):
+            path.write_text(text_of(upstream.url).replace("openai:", f"{provider}:"))
+            assert (await penia.api("POST", "/api/v1/config/reload"))[0] == 200
+            for _ in range(3):
+                assert await line.ask(sent) == status
+        path.write_text(text_of(first.url))
+        assert (await penia.api("POST", "/api/v1/config/reload"))[0] == 200
+        for _ in range(3):
+            status, budget = await penia.api("POST", "/api/v1/budgets", none_left)
+            assert (status, await line.ask(sent)) == (201, 402)
+            await penia.api("DELETE", f"/api/v1/budgets/{budget['budget_id']}")
+            assert await line.ask(sent) == 200
+
+        assert (len(first.calls), len(second.calls)) == (6, 3)
 
 
 @pytest.mark.fault("R1")

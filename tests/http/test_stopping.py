@@ -149,6 +149,9 @@ async def test_a_caller_that_has_left_is_not_waited_for_without_end(tmp_path: Pa
 
     assert (code, errors) == (0, "")
     assert records(tmp_path) == [("disconnected", "partial")]
+    with closing(sqlite3.connect(tmp_path / "penia.db")) as file:
+        ((written,),) = file.execute("SELECT output_tokens FROM usage_records").fetchall()
+    assert written >= 5
 
 
 @pytest.mark.fault("K9")

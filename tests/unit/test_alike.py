@@ -110,3 +110,12 @@ def test_bytes_that_are_no_text_are_no_text() -> None:
         meter.feed(one)
 
     assert meter.reading().passed_text == "okok"
+
+
+def test_a_name_that_is_escaped_is_no_other() -> None:
+    """The text is that of the member which the JSON names so, not of one that is written so."""
+    meter = meter_of()
+    for said in (b"hi", b"other"):
+        meter.feed(b'data: {"choices":[{"delta":{"c\\u006fntent":"hi"},"more":{"content":"%b"}}]}\n\n' % said)
+
+    assert meter.reading().passed_text == "hihi"

@@ -119,6 +119,11 @@ def test_a_compound_answer_bills_each_model() -> None:
         ("openrouter", {"cost": "5"}, None),
         ("openrouter", {"cost": -1}, None),
         ("openrouter", {"cost": True}, None),
+        ("openrouter", {"cost": 1_000_001}, None),
+        ("openrouter", {"cost": 1e300}, None),
+        ("perplexity", {"cost": {"total_cost": 1e15}}, None),
+        ("x-ai", {"cost_in_usd_ticks": 10**17}, None),
+        ("x-ai", {"cost_in_usd_ticks": 10**16}, "1000000"),
     ],
 )
 def test_stated_money_is_read_where_it_is_stated(name: str, stated: dict[str, Any], expected: str | None) -> None:
