@@ -20,6 +20,6 @@ pytest_plugins = ["tests.faults.table", "tests.web.loudly"]
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what a developer's shell may hold: our own settings, providers' keys, proxies, a terminal's size."""
     for name in list(os.environ):
-        ours = name.startswith(("PENIA_", "BUDGET_"))
-        if ours or name.endswith("_API_KEY") or name.lower().endswith("_proxy") or name in {"COLUMNS", "NO_COLOR"}:
+        ours = name.startswith(("PENIA_", "BUDGET_")) or name in {"COLUMNS", "LINES", "NO_COLOR"}
+        if ours or name.endswith("_API_KEY") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -61,8 +61,9 @@ class LiveSocket:
         if not same_origin(request):
             raise Forbidden("A page of another site may not listen.")
         # No compression: it costs memory per client, and secrets next to chosen text can be guessed from sizes.
+        # aiohttp closes at its size, and not past it.
         socket = web.WebSocketResponse(
-            heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_BYTES_MAX, compress=False, timeout=self._close_s
+            heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_BYTES_MAX + 1, compress=False, timeout=self._close_s
         )
         if not socket.can_prepare(request) or request.transport is None:
             raise InvalidRequest("This is a WebSocket; connect with one.")

@@ -128,7 +128,10 @@ def severity_of(percent: float) -> Severity:
 def cents(nanos: int) -> str:
     """Return USD for people: cents, or as many digits as a small amount needs."""
     dollars = usd(nanos)
-    return f"{dollars:,.2f}" if dollars >= 1 or not dollars else f"{dollars:.4g}"
+    if abs(dollars) >= 1 or not dollars:
+        return f"{dollars:,.2f}"
+    whole, _, decimals = f"{float(f'{dollars:.4g}'):.9f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -57,7 +57,15 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines."""
+        """
+        Columns and lines, as the terminal itself says.
+
+        $COLUMNS and $LINES, which rich prefers, are those of when somebody exported them.
+        """
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # no terminal, or one that is gone
+            width, height = os.get_terminal_size(self._console.file.fileno())
+            if width and height:  # a serial line has neither
+                self._console.size = ConsoleDimensions(width, height)
         width, height = self._console.size
         return width, height
 

@@ -16,7 +16,7 @@ from penia_proxy.cli import display
 from penia_proxy.cli.board import Board, Row, Sort
 
 NARROWEST = 72
-"""Below it lines are cut."""
+"""Below it bars, tokens and times are left out, so that what is spent and left is not cut."""
 ALERTS_MAX = 3
 """Lines of alerts, where they are not looked at alone."""
 SEVERITIES = {"info": ("cyan", "i"), "warning": ("yellow", "!"), "critical": ("bold red", "‼")}
@@ -175,8 +175,11 @@ def _heading(name: str, paper: Paper) -> Text:
         return Text(" ALERTS", "bold")
     names, bar = _widths(paper)
     wanted = ["SPENT", "HELD", "LIMIT", "LEFT", "AT END", *(["GONE AT"] if paper.width >= WIDE else [])]
+    if not bar:
+        wanted = ["SPENT", "LIMIT", "LEFT"]
     titles = [f"{title:>{MONEY}}" for title in wanted]
-    return Text(" ".join([f" {'BUDGET':<{names}} {'PERIOD':<7} {'':<{bar}} {'USED':>4}", *titles]), "bold")
+    named = f" {'BUDGET':<{names}} {'PERIOD':<7} " + (f"{'':<{bar}} " if bar else "")
+    return Text(" ".join([f"{named}{'USED':>4}", *titles]), "bold")
 
 
 def _budgets(board: Board, look: Look, paper: Paper, now: datetime) -> list[Text]:
@@ -189,9 +192,11 @@ def _budgets(board: Board, look: Look, paper: Paper, now: datetime) -> list[Text
 
 
 def _widths(paper: Paper) -> tuple[int, int]:
-    """Return the width of names and of bars: what figures leave of the screen."""
+    """Return the width of names and of bars: what figures leave of the screen; no bar where that is nothing."""
+    if paper.width < NARROWEST:
+        return min(max(12, paper.width - 2 - 7 - 1 - 4 - 3 * (MONEY + 1)), 30), 0
     figures = 5 + (paper.width >= WIDE)
-    rest = max(paper.width, NARROWEST) - 2 - 7 - 1 - 1 - 4 - figures * (MONEY + 1)
+    rest = paper.width - 2 - 7 - 1 - 1 - 4 - figures * (MONEY + 1)
     names = min(max(12, rest * 45 // 100), 30)
     return names, min(rest - names, 60)
 
@@ -203,11 +208,14 @@ def _budget(row: Row, first: bool, paper: Paper, now: datetime) -> Text:
     used = None if row.used is None else row.used * 100
     colour = display.by_use(used)
     over = row.limit is not None and row.projected is not None and row.projected > row.limit
-    money = [amount(value).rjust(MONEY) for value in (row.spent, row.held, row.limit, row.left)]
-    line = Text.assemble(" ", name, f" {row.period:<7} ", _bar(row, bar, colour), " ")
+    values = (row.spent, row.held, row.limit, row.left) if bar else (row.spent, row.limit, row.left)
+    line = Text.assemble(" ", name, f" {row.period:<7} ")
+    if bar:
+        line.append_text(_bar(row, bar, colour)).append(" ")
     line.append(f"{display.share(used) if used is None or used < 999.5 else '999+':>4} ", colour)
-    line.append(" ".join(money))
-    line.append(f" {amount(row.projected):>{MONEY}}", "yellow" if over else "")
+    line.append(" ".join(amount(value).rjust(MONEY) for value in values))
+    if bar:
+        line.append(f" {amount(row.projected):>{MONEY}}", "yellow" if over else "")
     if paper.width >= WIDE:
         line.append(f" {when(row.exhausted_at, now):>{MONEY}}", "yellow")
     return paper.line(line)
@@ -241,13 +249,15 @@ def call_heading(paper: Paper) -> Text:
     """Return what stands above calls."""
     component, model = _call_widths(paper)
     names = f" {'TIME':<8} {'COMPONENT':<{component}} {'PROVIDER/MODEL':<{model}}"
+    if paper.width < NARROWEST:
+        return Text(f"{names} {'COST':>10}", "bold")
     return Text(f"{names} {'IN/OUT':>11} {'COST':>10} {'TOOK':>6}", "bold")
 
 
 def _call_widths(paper: Paper) -> tuple[int, int]:
-    rest = max(paper.width, NARROWEST) - 1 - 8 - 3 - 11 - 1 - 10 - 1 - 6
+    rest = paper.width - 1 - 8 - 3 - 10 - (11 + 1 + 1 + 6 if paper.width >= NARROWEST else 0)
     component = min(max(10, rest * 4 // 10), 24)
-    return component, min(rest - component, 48)
+    return component, max(0, min(rest - component, 48))
 
 
 def call_line(call: dict[str, Any], paper: Paper, now: datetime) -> Text:
@@ -261,10 +271,12 @@ def call_line(call: dict[str, Any], paper: Paper, now: datetime) -> Text:
     basis, unusual = call["cost_basis"], call["cost_basis"] not in USUAL_BASES
     cost = basis if call["cost"] is None else ("~" if unusual else "") + display.money(call["cost"])
     took = "" if call["latency_ms"] is None else took_text(call["latency_ms"])
-    line = Text.assemble(" ", (f"{at:%H:%M:%S}", "dim"), " ", who, " ", what, " ")
-    line.append(f"{short(call['input_tokens'])}/{short(call['output_tokens'])}".rjust(11), "dim")
+    line = Text.assemble(" ", (f"{at:%H:%M:%S}", "dim"), " ", who, " ", what)
+    if paper.width >= NARROWEST:
+        line.append(f" {short(call['input_tokens'])}/{short(call['output_tokens'])}".rjust(12), "dim")
     line.append(f" {cost:>10}", "yellow" if unusual else "")
-    line.append(f" {took:>6}", "dim")
+    if paper.width >= NARROWEST:
+        line.append(f" {took:>6}", "dim")
     return paper.line(line)
 
 

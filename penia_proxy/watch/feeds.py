@@ -38,6 +38,9 @@ class Event:
 
 _seq = attrgetter("seq")
 
+_GONE = Event(0, "usage", "", (), None, b"")
+"""Stands where an event was until its list moves."""
+
 
 class Ring:
     """The newest events of a channel, within bounds of number and size."""
@@ -127,7 +130,8 @@ class Log(Generic[Client]):
         if at < len(self._events) and self._events[at] is event:
             self._first += 1
             self._evicted_seq = event.seq
-            if 2 * (at + 1) > len(self._events):  # so that what is evicted is freed soon, and moved rarely
+            self._events[at] = _GONE  # freed now, as nobody looks before the first; the list is moved rarely
+            if 2 * (at + 1) > len(self._events):
                 del self._events[: at + 1]
                 self._base = self._first
 

@@ -7,11 +7,15 @@
 
 import { fill, freshId, h } from "./dom.js";
 import { feed } from "./feed.js";
+import { every } from "./timing.js";
+
+const MINUTE_MS = 60_000;
 
 /**
  * Return a panel: `{element, refresh, show}`.
  *
  * `load(signal)` asks, `draw(data)` returns what to show, or null or [] where there is nothing: then `empty` is shown.
+ * `isHeld()` says whether something was typed there that asking again would take away.
  */
 export function figure({
   title,
@@ -24,6 +28,7 @@ export function figure({
   lines = 3,
   level = "h2",
   wide = "",
+  isHeld = () => false,
 }) {
   const id = freshId("figure");
   const body = h("div", { class: flush ? "body flush" : "body" }, bones(lines));
@@ -38,11 +43,13 @@ export function figure({
   );
   let turn = 0;
   let hasData = false;
+  let day = "";
 
   /** Show data that came another way than by `load`, e.g. by the live feed. */
   function show(data) {
     const drawn = draw(data);
     hasData = true;
+    day = new Date().toDateString();
     trouble.hidden = true;
     const nothing = drawn === null || (Array.isArray(drawn) && drawn.length === 0);
     element.dataset.state = nothing ? "empty" : "there";
@@ -70,15 +77,20 @@ export function figure({
     element.dataset.state = hasData ? "stale" : "error";
     const said = error.status === undefined ? "This could not be shown." : error.message;
     trouble.hidden = false;
+    // The heading of a card is part of what could not be had.
     fill(
       trouble,
+      !title && !hasData && h("strong", {}, element.getAttribute("aria-label")),
       `${said}${hasData ? " What follows is from before." : ""}`,
       h("button", { onClick: refresh }, "Try again"),
     );
     if (!hasData) fill(body);
   }
 
-  feed.on("back", refresh, signal);
+  const again = () => isHeld() || refresh();
+  feed.on("back", again, signal);
+  // Instants of today are written without their day, which is another one from midnight on.
+  every(MINUTE_MS, () => hasData && day !== new Date().toDateString() && again(), signal);
   refresh();
   return { element, refresh, show };
 }

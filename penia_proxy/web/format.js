@@ -28,9 +28,10 @@ export function exact(usd) {
   return usd === null || usd === undefined ? UNKNOWN : written(usd, 2, 9);
 }
 
-/** Return USD with six decimals, for columns of calls. */
+/** Return USD with six decimals, for columns of calls; what is something is never written as nothing. */
 export function fine(usd) {
-  return usd === null || usd === undefined ? UNKNOWN : written(usd, 6, 6);
+  if (usd === null || usd === undefined) return UNKNOWN;
+  return usd !== 0 && Math.abs(usd) < 0.000001 ? money(usd) : written(usd, 6, 6);
 }
 
 /** Return how to write the amounts of one column: with the same digits, as many as the largest leaves room for. */
@@ -59,6 +60,7 @@ export function count(number) {
 export function short(number) {
   if (number === null || number === undefined) return UNKNOWN;
   for (const [unit, size] of [
+    ["T", 1e12],
     ["G", 1e9],
     ["M", 1e6],
     ["k", 1e3],
@@ -71,6 +73,7 @@ export function short(number) {
 export function percent(part) {
   if (part === null || part === undefined) return UNKNOWN;
   if (part > 0 && part < 0.05) return "< 0.1 %";
+  if (part >= 100_000) return `${short(part)} %`;
   return `${part >= 99.95 || part === 0 ? count(Math.round(part)) : part.toFixed(1)} %`;
 }
 
@@ -86,6 +89,13 @@ export function when(iso, { seconds = false } = {}) {
   const time = (seconds ? CLOCK : MINUTE).format(at);
   if (at.toDateString() === now.toDateString()) return time;
   return `${(at.getFullYear() === now.getFullYear() ? DAY : YEAR).format(at)} ${time}`;
+}
+
+/** Return the beginning of a window as the day, or the hour, that it is in its budget's zone. */
+export function windowOf(iso, period, zone) {
+  const time = period === "hourly" ? { hour: "2-digit", minute: "2-digit" } : {};
+  const written = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: zone, ...time });
+  return written.format(new Date(iso));
 }
 
 /** Return an instant with its zone. */

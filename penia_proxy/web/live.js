@@ -25,6 +25,10 @@ export const STALE_MS = 3_000;
 /** A line on which nothing is heard for PING_MS is asked; without an answer within PONG_MS it is dead. */
 export const PING_MS = 15_000;
 export const PONG_MS = 10_000;
+/** A line that is silent for longer was not asked meanwhile, because timers slept: the machine did, or the tab. */
+export const SLEPT_MS = PING_MS + PONG_MS + 2_000;
+/** How often that is looked at. */
+const LOOK_MS = 2_000;
 /** The first wait is up to RETRY_MS, each further one up to twice as long, RETRY_MS_MAX at most. */
 export const RETRY_MS = 500;
 export const RETRY_MS_MAX = 5_000;
@@ -64,6 +68,7 @@ class Live {
   #retryTimer = 0;
   #staleTimer = 0;
   #quietTimer = 0;
+  #lookTimer = 0;
   #wake = () => this.#hurry();
 
   constructor(options) {
@@ -72,6 +77,7 @@ class Live {
     // A laptop that was closed, a tab in the background: timers slept, and what is shown is looked at now.
     window.addEventListener("online", this.#wake);
     document.addEventListener("visibilitychange", this.#wake);
+    this.#lookTimer = setInterval(() => this.#look(), LOOK_MS);
     // Callers may want the returned object in their callbacks.
     queueMicrotask(() => this.#open());
   }
@@ -85,6 +91,7 @@ class Live {
     if (this.#state === "closed") return;
     window.removeEventListener("online", this.#wake);
     document.removeEventListener("visibilitychange", this.#wake);
+    clearInterval(this.#lookTimer);
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#staleTimer);
     this.#drop();
@@ -216,8 +223,15 @@ class Live {
 
   #hurry() {
     if (document.visibilityState === "hidden") return;
+    this.#look();
     if (this.#socket === null) this.reconnect();
     else if (this.#socket.readyState === WebSocket.OPEN) this.#ask();
+  }
+
+  /** Believe no line that nobody has looked after: what is shown would be hours old, and called live. */
+  #look() {
+    if (document.visibilityState === "hidden" || this.#socket?.readyState !== WebSocket.OPEN) return;
+    if (Date.now() - Math.max(this.#lastHeard ?? 0, this.#openedAt) > SLEPT_MS) this.#lost(this.#socket);
   }
 
   #say(state) {

@@ -4,7 +4,7 @@
  * Its one job: the line on top: views with what waits in them, whether the figures are live, the theme; and the notice.
  */
 
-import { all, get } from "./api.js";
+import { get } from "./api.js";
 import { fill, h, say } from "./dom.js";
 import { feed } from "./feed.js";
 import { when } from "./format.js";
@@ -43,7 +43,7 @@ export function startShell(views) {
         if (one === name) link.setAttribute("aria-current", "page");
         else link.removeAttribute("aria-current");
       }
-      links.get(name)?.scrollIntoView({ block: "nearest", inline: "nearest" });
+      bringIn(links.get(name));
     },
   };
 }
@@ -83,7 +83,7 @@ function showState() {
     const since = feed.lastHeard ? `The figures are those of ${when(feed.lastHeard, { seconds: true })}.` : "";
     notice.hidden = false;
     fill(notice, `Penia does not answer. ${since} Trying again.`);
-  } else if (feed.isLive) {
+  } else if (feed.isLive && before !== "live") {
     notice.hidden = true;
     if (before === "stale") say("Live again.");
   }
@@ -101,18 +101,31 @@ async function lookForUpdate() {
   fill(notice, "Penia has been updated.", h("button", { onClick: () => location.reload() }, "Load the new dashboard"));
 }
 
+/** Move the line of views, and nothing else, so that one of them is seen. */
+function bringIn(link) {
+  const line = link.closest("ul");
+  const [frame, box] = [line.getBoundingClientRect(), link.getBoundingClientRect()];
+  line.scrollLeft += Math.max(0, box.right - frame.right) - Math.max(0, frame.left - box.left);
+}
+
 function countWaiting(counts) {
+  const line = document.getElementById("nav");
   const look = throttled(
     2_000,
     async () => {
       try {
-        const [alerts, requests] = await Promise.all([
-          all("/api/v1/alerts", { query: { active: true, is_dismissed: false, acknowledged: false } }),
+        const unseen = { active: true, is_dismissed: false, acknowledged: false, limit: 1 };
+        const [alerts, critical, requests] = await Promise.all([
+          get("/api/v1/alerts", { query: unseen }),
+          get("/api/v1/alerts", { query: { ...unseen, severity: "critical" } }),
           get("/api/v1/approvals", { query: { state: "pending", limit: 1 } }),
         ]);
-        show(counts.get("alerts"), alerts.length, "not yet acknowledged");
-        counts.get("alerts").dataset.severity = alerts.some((alert) => alert.severity === "critical") ? "critical" : "";
+        const width = line.scrollWidth;
+        show(counts.get("alerts"), alerts.total, "not yet acknowledged");
+        counts.get("alerts").dataset.severity = critical.total ? "critical" : "";
         show(counts.get("budgets"), requests.total, "to be answered");
+        // What is counted makes the line longer, and the view that is marked would leave it.
+        if (line.scrollWidth !== width) bringIn(line.querySelector("[aria-current]"));
       } catch {
         // The notice says that Penia does not answer.
       }

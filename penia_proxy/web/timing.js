@@ -7,11 +7,21 @@
 /** What is asked again takes a twentieth of the time at most. */
 const RESTRAINT = 20;
 
-/** Call a function every so often while the page is seen. */
+/** Timers sleep with the machine, and what was due meanwhile is due when it wakes. */
+const LOOK_MS = 5_000;
+
+/** Call a function every so often while the page is seen, and as soon as it is seen again where that is overdue. */
 export function every(ms, call, signal) {
-  const timer = setInterval(() => {
-    if (document.visibilityState !== "hidden") call();
-  }, ms);
+  let due = Date.now() + ms;
+  function look() {
+    const left = due - Date.now();
+    // More than there ever is: the clock was put back.
+    if (document.visibilityState === "hidden" || (left > 0 && left <= ms)) return;
+    due = Date.now() + ms;
+    call();
+  }
+  const timer = setInterval(look, Math.min(ms, LOOK_MS));
+  document.addEventListener("visibilitychange", look, { signal });
   signal.addEventListener("abort", () => clearInterval(timer));
 }
 
@@ -31,16 +41,16 @@ export function throttled(ms, call, signal) {
     timer = 0;
     isRunning = true;
     isWanted = false;
-    const began = Date.now();
+    const began = performance.now();
     await call();
     isRunning = false;
-    due = Date.now() + Math.max(ms, RESTRAINT * (Date.now() - began));
+    due = performance.now() + Math.max(ms, RESTRAINT * (performance.now() - began));
     if (isWanted) wanted();
   }
   function wanted() {
     if (signal.aborted) return;
     if (isRunning || document.visibilityState === "hidden") isWanted = true;
-    else timer ||= setTimeout(run, Math.max(0, due - Date.now()));
+    else timer ||= setTimeout(run, Math.max(0, due - performance.now()));
   }
   document.addEventListener("visibilitychange", () => isWanted && wanted(), { signal });
   signal.addEventListener("abort", () => clearTimeout(timer));
@@ -59,11 +69,11 @@ export function settled(ms, call, signal) {
 
 /** Return a function that asks at most every so often, and gives whoever asks in between the same answer. */
 export function shared(ms, ask) {
-  let asked = 0;
+  let asked = 0; // of the page's own clock, which is never put back
   let answer = null;
   return (...args) => {
-    if (answer === null || Date.now() - asked > ms) {
-      asked = Date.now();
+    if (answer === null || performance.now() - asked > ms) {
+      asked = performance.now();
       const mine = (answer = ask(...args));
       // A failure is for those who wait for it; whoever asks again means it.
       mine.catch(() => {

@@ -255,7 +255,9 @@ async def test_too_many_wrong_messages_close_the_line(api: Api) -> None:
 async def test_a_message_that_is_too_large_closes_the_line(api: Api) -> None:
     """Above 4 kB a message is not read: 1009."""
     live = await api.listen()
-    await live.send_str("x" * 5000)
+    await live.send_str("x" * 4096)
+    assert (await live.receive_json(timeout=PATIENCE_S))["type"] == "error"
+    await live.send_str("x" * 4097)
 
     assert (await live.receive(timeout=PATIENCE_S)).data == 1009
 

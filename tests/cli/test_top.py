@@ -98,15 +98,35 @@ async def test_it_stays_when_the_gateway_goes_and_comes_back(start: Start) -> No
         await penia.gateway.stop()
 
 
-async def test_it_follows_the_size_of_its_terminal(start: Start) -> None:  # noqa: F811
-    """Larger, and so small that nothing fits: lines are never too long, and it goes on."""
+async def test_where_it_is_narrow_what_is_spent_and_left_is_whole(start: Start) -> None:  # noqa: F811
+    """At 56 columns bars, tokens and times make room for money."""
     penia = await start(budgets=BUDGETS)
-    async with Terminal("top", "--url", penia.url) as terminal:
+    async with Terminal("top", "--url", penia.url, columns=56) as terminal:
+        await terminal.until(lambda text: "● live" in text)
+        answer = await penia.chat({"X-Penia-Component": "rhetor"})
+        record = await penia.record(answer.headers["X-Penia-Request-Id"])
+        assert record is not None
+        await terminal.until(lambda text: f"${record['cost']:.6f}" in text)
+        default = next(line for line in terminal.lines if "daily" in line)
+        assert default.split()[-2] == "$5.00"
+        assert default.endswith("$5.00")
+        assert not any("…" in line for line in terminal.lines if "weekly" in line or "daily" in line)
+
+
+@pytest.mark.parametrize("exported", [{}, {"LINES": "24"}, {"COLUMNS": "80", "LINES": "24"}], ids=str)
+async def test_it_follows_the_size_of_its_terminal(start: Start, exported: dict[str, str]) -> None:  # noqa: F811
+    """
+    Larger, and so small that nothing fits: lines are never too long, and it goes on.
+
+    What a shell has exported is the size that its terminal had then.
+    """
+    penia = await start(budgets=BUDGETS)
+    async with Terminal("top", "--url", penia.url, **exported) as terminal:
         await terminal.until(lambda text: "● live" in text)
         terminal.resize(140, 40)
         await terminal.until(lambda text: any(len(line) > 100 for line in text.split("\n")))
         terminal.resize(20, 4)
-        await terminal.until(lambda text: "penia top" in text)
+        await terminal.until(lambda text: "penia top" in text.split("\n")[0] and "q quit" in text.split("\n")[3])
         terminal.resize(80, 24)
         await terminal.until(lambda text: "q quit" in text and "Nightly" in text)
 

@@ -1,6 +1,7 @@
 """The live hub, without sockets and without waiting: the clock, the states and the pauses are the tests' own."""
 
 import asyncio
+import gc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from penia_proxy.errors import TooManyClients
 from penia_proxy.watch.audience import Filter
+from penia_proxy.watch.feeds import Event, Log, Ring
 from penia_proxy.watch.live import LiveHub, LiveLimits
 from tests.frames import messages_in
 
@@ -193,6 +195,26 @@ async def test_usage_that_does_not_fit_becomes_a_gap_with_its_count() -> None:
     again = waiting(client)
     assert [one["type"] for one in again] == ["gap", "usage", "usage", "usage"]
     assert again[0]["data"]["missed"] == 1
+
+
+def test_what_is_no_longer_kept_is_freed_at_once() -> None:
+    """A feed holds no event that its ring has let go of, so that memory is bounded by the rings alone."""
+    ring, everything, odd = Ring(8, 1_000_000), Log[str](Filter()), Log[str](Filter())
+    for seq in range(1, 16):
+        feeds = [everything, odd] if seq % 2 else [everything]
+        event = Event(seq, "usage", "", (), "freed at once", b"{}")
+        for feed in feeds:
+            feed.add(event)
+        for gone in ring.add(event):
+            everything.evict(gone)
+            odd.evict(gone)
+            del gone
+
+    living = sorted(one.seq for one in gc.get_objects() if isinstance(one, Event) and one.component == "freed at once")
+
+    assert living == list(range(8, 16))
+    assert [one.seq for one in everything.after(0)] == living
+    assert [one.seq for one in odd.after(0)] == [9, 11, 13, 15]
 
 
 async def test_a_slow_client_does_not_slow_another() -> None:

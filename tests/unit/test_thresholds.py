@@ -3,7 +3,9 @@
 import itertools
 from datetime import UTC, datetime
 
-from penia_proxy.budget.alert import Thresholds, severity_of
+import pytest
+
+from penia_proxy.budget.alert import Thresholds, cents, severity_of
 from penia_proxy.budget.budget import Budget, budget_of
 from penia_proxy.budget.windows import Window
 from penia_proxy.config import BudgetSpec
@@ -155,3 +157,19 @@ def test_what_is_said() -> None:
         "warning",
         "critical",
     ]
+
+
+@pytest.mark.parametrize(
+    ("nanos", "said"),
+    [
+        (0, "0.00"),
+        (1, "0.000000001"),
+        (57_980_000, "0.05798"),
+        (123_456_789, "0.1235"),
+        (500_000_000, "0.50"),
+        (1_234_567_890_000, "1,234.57"),
+    ],
+)
+def test_amounts_in_messages_are_as_people_write_them(nanos: int, said: str) -> None:
+    """Cents at least, and never an exponent."""
+    assert cents(nanos) == said

@@ -6,6 +6,8 @@ Rule: the console stays free of errors and no request leaves the origin, in ever
 
 import csv
 import io
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,85 @@ async def test_a_request_for_approval_is_answered(serve: Start, page: Page) -> N
     await expect(request).to_have_count(0)
 
     assert (await penia.chat()).status == 200
+
+
+async def test_what_is_typed_into_a_request_stays(serve: Start, page: Page) -> None:
+    """An alert about something else asks for the requests again; what somebody has begun to type is still there."""
+    asks = {"name": "Asks", "daily_limit": 0.00001, "enforcement": "approve", "scope": {"components": ["asker"]}}
+    small = {"name": "Small", "daily_limit": 0.00005, "scope": {"components": ["rhetor"]}}
+    penia = await serve(budgets=(asks, small))
+    await penia.chat({"X-Penia-Component": "asker"})
+    await opened(page, penia.url, "budgets")
+    request = page.locator("li.item")
+    await expect(request).to_contain_text("1 call refused")
+    await request.get_by_label("Grant").fill("1.5")
+    await request.get_by_label("Reason").fill("the month's re")
+    assert (await penia.chat({"X-Penia-Component": "asker"})).status == 402
+    await penia.chat({"X-Penia-Component": "rhetor"})
+
+    await expect(request).to_contain_text("2 calls refused")
+    await expect(request.get_by_label("Grant")).to_have_value("1.5")
+    await expect(request.get_by_label("Reason")).to_be_focused()
+    await page.keyboard.type("port")
+    await expect(request.get_by_label("Reason")).to_have_value("the month's report")
+
+
+async def test_many_budgets_and_alerts_are_bounded_and_say_so(serve: Start, page: Page) -> None:
+    """What is not shown is counted and can be found; of alerts the most severe are there."""
+    many = ({"name": f"B{number}", "daily_limit": 0.00001, "enforcement": "track"} for number in range(110))
+    penia = await serve(budgets=tuple(many))
+    await penia.chat()
+    await opened(page, penia.url, "alerts")
+    await expect(page.locator("main")).to_contain_text("and 140 older ones")
+    await expect(page.locator('#alerts-now [data-severity="critical"]')).to_have_count(100)
+    await expect(page.locator('nav a[href="#/alerts"] .count')).to_contain_text("99+")
+
+    await moved(page, "budgets")
+    await expect(page.locator("li.budget")).to_have_count(25)
+    await page.get_by_role("button", name="Next").click()
+    await expect(page.locator("main .pages")).to_contain_text("110 budgets, page 2 of 5")
+    await page.get_by_label("Find").fill("b10")
+    await expect(page.locator("li.budget")).to_have_count(11)
+    await page.get_by_label("Find").fill("nowhere")
+    await expect(page.locator("main")).to_contain_text("No budget has this")
+
+
+async def test_a_budget_that_somebody_else_makes_can_be_chosen(serve: Start, page: Page) -> None:
+    """A page that is kept open knows of budgets that were made, renamed and taken away since."""
+    penia = await serve(budgets=(DEFAULT,))
+    await opened(page, penia.url)
+    choice = page.get_by_label("Budget", exact=True)
+    _, made = await penia.api("POST", "/api/v1/budgets", {"name": "Later", "daily_limit": 1})
+    await expect(choice.locator("option")).to_have_text(["Default", "Later", "All calls"])
+    await choice.select_option("Later")
+    await penia.api("PUT", f"/api/v1/budgets/{made['budget_id']}", {"name": "Renamed"})
+    await expect(choice.locator("option:checked")).to_have_text("Renamed")
+    await penia.api("DELETE", f"/api/v1/budgets/{made['budget_id']}")
+    await expect(choice.locator("option")).to_have_text(["Default", "All calls"])
+    await expect(page.locator(DAY)).to_have_attribute("aria-label", "Day: Default")
+
+
+async def test_instants_are_of_the_day_that_it_is(serve: Start, page: Page) -> None:
+    """At midnight a page that is open draws its instants anew: only those of today stand without their day."""
+    penia = await serve(budgets=(DEFAULT,))
+    await penia.chat()
+    now = SystemClock().now()
+    await page.clock.install(time=now - timedelta(days=1))  # a page that is ahead would ask for what is to come
+    await opened(page, penia.url)
+    at = page.locator(".tick-list time").first
+    await expect(at).to_have_text(re.compile(r"^\d+ \w+ .*\d\d:\d\d:\d\d$"))
+    await page.clock.set_system_time(now)
+    await page.clock.fast_forward(70_000)
+    await expect(at).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+
+
+async def test_what_is_something_is_never_written_as_nothing(serve: Start, page: Page) -> None:
+    """A nano-dollar is not $0.000000."""
+    penia = await serve()
+    used = {"input_tokens": 1, "output_tokens": 1, "cost": 1e-9}
+    await penia.api("POST", "/api/v1/usage/record", {"component": "c", "provider": "p", "model": "m", **used})
+    await opened(page, penia.url)
+    await expect(page.locator(".tick-list li").first).to_contain_text("< $0.000001")
 
 
 async def test_the_page_outlives_the_gateway(serve: Start, page: Page, watched: Watched) -> None:
@@ -406,6 +487,8 @@ async def test_a_failure_is_a_sentence_with_a_way_on(serve: Start, page: Page, w
     await opened(page, penia.url)
     panel = page.get_by_role("region", name="By provider")
     await expect(panel.get_by_role("alert")).to_contain_text("Penia failed at this")
+    card = page.get_by_role("region", name="Burn rate").get_by_role("alert")
+    await expect(card).to_contain_text("Burn ratePenia failed at this")
     await page.unroute("**/api/v1/usage/summary")
     await panel.get_by_role("button", name="Try again").click()
     await expect(panel).to_contain_text("No calls in this period.")

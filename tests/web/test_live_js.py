@@ -5,6 +5,7 @@ Rule: the page does nothing but listen and keep what it is told; what it knows i
 """
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,27 @@ async def test_a_line_on_which_nothing_comes_is_dead(page: Page, start: Start) -
         await page.clock.fast_forward(11_000)
         await page.clock.resume()
         await page.wait_for_function("live.state === 'live'")
+
+
+async def test_who_slept_is_not_live(page: Page, start: Start) -> None:
+    """A laptop that was closed: no timer ran, what is shown is hours old, and it is not called live."""
+    penia = await start(budgets=BUDGETS)
+    async with wire(port_of(penia.gateway)) as line:
+        await page.clock.install()
+        await listening(page, line)
+        line.passes.clear()
+        await page.clock.set_system_time(SystemClock().now() + timedelta(hours=3))
+        await page.clock.fast_forward(2_500)
+        assert (await states(page))[-1] == "resuming"
+        await page.clock.fast_forward(3_500)
+        assert (await states(page))[-1] == "stale"
+        told = await called(penia)
+        line.cut()
+        line.passes.set()
+        await page.clock.fast_forward(11_000)
+        await page.clock.resume()
+        await until_told(page, told)
+        assert (await states(page))[-1] == "live"
 
 
 async def test_filters_and_objections(page: Page, start: Start) -> None:

@@ -86,19 +86,27 @@ async def test_nothing_is_there_and_it_says_so(serve: Start, page: Page, watched
     assert watched.elsewhere(penia.url) == []
 
 
+CUT = """() => [...document.querySelectorAll("main *")]
+  .filter((one) => one.scrollWidth > one.clientWidth && getComputedStyle(one).textOverflow === "ellipsis")
+  .map((one) => one.textContent)"""
+"""The texts that end in an ellipsis."""
+
+
 async def test_nothing_sticks_out(serve: Start, page: Page) -> None:
-    """At any width a view scrolls downwards only."""
+    """At any width a view scrolls downwards only, and no name is cut off: its whole would be in a tooltip."""
     penia = await _busy(serve)
     await opened(page, penia.url)
-    wider = []
+    wider, cut = [], []
     for view in VIEWS:
         await moved(page, view)
         for width in (360, 768, 1440):
             await page.set_viewport_size({"width": width, "height": 800})
             if await page.evaluate("document.documentElement.scrollWidth") > width:
                 wider.append((view, width))
+            cut += [(view, width, text) for text in await page.evaluate(CUT)]
 
     assert wider == []
+    assert cut == []
 
 
 async def test_the_keyboard_is_enough(serve: Start, page: Page) -> None:

@@ -15,13 +15,20 @@ const FORMATS = [
 ];
 
 export function alertSettings({ signal }) {
+  let isTyped = false;
   const panel = figure({
     title: "Which alerts, and who is told",
     load: (stop) => get("/api/v1/alerts/settings", { signal: stop }),
-    draw: (settings) => form(settings, panel),
+    draw(settings) {
+      isTyped = false;
+      return form(settings, panel);
+    },
+    isHeld: () => isTyped,
     signal,
     lines: 8,
   });
+  for (const name of ["input", "click"])
+    panel.element.addEventListener(name, (event) => (isTyped ||= event.target.closest("form") !== null), true);
   return panel.element;
 }
 

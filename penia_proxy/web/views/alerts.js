@@ -4,7 +4,7 @@
  * Its one job: what is the matter now, what was, and who is told, each in its panel.
  */
 
-import { all, get, post, put } from "../api.js";
+import { get, post, put } from "../api.js";
 import { action, choice, field } from "../controls.js";
 import { h } from "../dom.js";
 import { feed } from "../feed.js";
@@ -19,6 +19,8 @@ import { alertSettings } from "./alert_settings.js";
 import { notificationsPanel } from "./notifications.js";
 
 const SEVERITY = { info: null, warning: "warn", critical: "bad" };
+/** Of each severity, the newest: what is critical is never behind what is not. */
+const SHOWN = 100;
 
 export function view({ signal }) {
   const now = nowPanel(signal);
@@ -46,8 +48,22 @@ function nowPanel(signal) {
     title: "Now",
     end: h("span", { class: "small" }, "of windows that have not ended, not dismissed"),
     flush: true,
-    load: (stop) => all("/api/v1/alerts", { query: { active: true, is_dismissed: false }, signal: stop, most: 200 }),
-    draw: (alerts) => (alerts.length ? [problem, h("ul", { id: "alerts-now" }, groups(alerts).map(entry))] : null),
+    load: async (stop) => {
+      const query = { active: true, is_dismissed: false, limit: SHOWN };
+      const ask = (severity) => get("/api/v1/alerts", { query: { ...query, severity }, signal: stop });
+      const found = await Promise.all(["critical", "warning", "info"].map(ask));
+      return { alerts: found.flatMap(({ items }) => items), total: found.reduce((sum, { total }) => sum + total, 0) };
+    },
+    draw({ alerts, total }) {
+      if (!alerts.length) return null;
+      const rest = total - alerts.length;
+      const more = `and ${plural(rest, "older one")}: they come up when these are dismissed, and are in the history.`;
+      return [
+        problem,
+        h("ul", { id: "alerts-now" }, groups(alerts).map(entry)),
+        rest > 0 && h("p", { class: "pages small" }, more),
+      ];
+    },
     empty: "Nothing is the matter.",
     signal,
     lines: 4,

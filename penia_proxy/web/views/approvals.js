@@ -7,27 +7,33 @@
 
 import { get, post } from "../api.js";
 import { action, field } from "../controls.js";
-import { h } from "../dom.js";
+import { fill, h } from "../dom.js";
 import { feed } from "../feed.js";
 import { figure } from "../figure.js";
-import { PERIODS, exact, money, plural, when } from "../format.js";
-import { throttled } from "../timing.js";
+import { PERIODS, count, exact, money, plural, when } from "../format.js";
+import { every, throttled } from "../timing.js";
 import { amount } from "./budget_rules.js";
 
 export function approvalsPanel({ signal }) {
+  let entries = new Map();
+  const list = h("ul", {});
   const panel = figure({
     title: "To be answered",
     flush: true,
     load: (stop) => get("/api/v1/approvals", { query: { state: "pending", limit: 50 }, signal: stop }),
-    draw({ items }) {
+    draw({ items, total }) {
       panel.element.hidden = items.length === 0;
-      return items.length
-        ? h(
-            "ul",
-            {},
-            items.map((request) => entry(request, panel.refresh)),
-          )
-        : null;
+      // What somebody has begun to type stays, whatever else is asked for meanwhile.
+      entries = new Map(
+        items.map((request) => [request.approval_id, entries.get(request.approval_id) ?? entry(request, panel.refresh)]),
+      );
+      for (const request of items) entries.get(request.approval_id).tell(request);
+      fill(
+        list,
+        [...entries.values()].map(({ element }) => element),
+      );
+      const rest = total - items.length;
+      return items.length ? [list, rest > 0 && h("p", { class: "pages small" }, `and ${count(rest)} more.`)] : null;
     },
     empty: "",
     signal,
@@ -35,19 +41,21 @@ export function approvalsPanel({ signal }) {
   });
   panel.element.hidden = true;
   feed.on("alert", throttled(500, panel.refresh, signal), signal);
+  every(30_000, panel.refresh, signal); // more refused calls are no event
   return panel.element;
 }
 
-function entry(request, refresh) {
-  const address = `/api/v1/approvals/${encodeURIComponent(request.approval_id)}`;
+/** Return `{element, tell}`; `tell(request)` writes what is asked for now. */
+function entry({ approval_id: id }, refresh) {
+  const address = `/api/v1/approvals/${encodeURIComponent(id)}`;
   const more = field({
     label: "Grant",
     isMoney: true,
     inputmode: "decimal",
-    placeholder: String(request.needed ?? ""),
-    hint: null,
+    "data-key": `amount-${id}`,
   });
-  const reason = field({ label: "Reason", placeholder: "none" });
+  const reason = field({ label: "Reason", placeholder: "none", "data-key": `reason-${id}` });
+  const said = h("div", { class: "what" });
   const problem = h("p", { class: "form-wrong", role: "alert" });
   const answered = () => {
     document.dispatchEvent(new Event("answered"));
@@ -66,12 +74,10 @@ function entry(request, refresh) {
     return asked === null ? {} : { amount: asked };
   };
   const onError = (error) => (problem.textContent = error.message);
-  return h(
-    "li",
-    { class: "item", "data-severity": "warning" },
-    h(
-      "div",
-      { class: "what" },
+  function tell(request) {
+    more.input.placeholder = String(request.needed ?? "");
+    fill(
+      said,
       h("strong", {}, `${request.name}, this ${PERIODS[request.period].toLowerCase()}`),
       h(
         "span",
@@ -86,7 +92,12 @@ function entry(request, refresh) {
         `${when(request.last_refused_at, { seconds: true })}.`,
       ),
       problem,
-    ),
+    );
+  }
+  const element = h(
+    "li",
+    { class: "item", "data-severity": "warning" },
+    said,
     h(
       "div",
       { class: "do" },
@@ -100,4 +111,5 @@ function entry(request, refresh) {
       ),
     ),
   );
+  return { element, tell };
 }

@@ -9,9 +9,10 @@ import { action } from "../controls.js";
 import { confirmed } from "../dialog.js";
 import { fill, h } from "../dom.js";
 import { figure } from "../figure.js";
-import { capital, count, exact, money, when, words } from "../format.js";
+import { capital, count, exact, money, when, whole, words } from "../format.js";
 import { to } from "../router.js";
 import { table } from "../table.js";
+import { every } from "../timing.js";
 import { limitWords, limitedPeriods, mannerMarks, scopeMarks } from "./budget_words.js";
 import { grantsPanel } from "./grants.js";
 import { windowCard } from "./window_card.js";
@@ -86,7 +87,7 @@ function about(budget) {
       `${budget.timezone}; weeks from ${capital(budget.week_start)}, months from day ${budget.month_start_day}`,
     ],
     ["Owner", budget.owner ?? "nobody"],
-    ["Changed", when(budget.updated_at)],
+    ["Changed", whole(budget.updated_at)],
     ...(budget.description ? [["Description", budget.description]] : []),
   ];
   return h(
@@ -106,7 +107,7 @@ function about(budget) {
 }
 
 function refusals(budget, signal) {
-  return figure({
+  const panel = figure({
     title: "What it refused",
     flush: true,
     load: (stop) => get("/api/v1/refusals", { query: { budget_id: budget.budget_id, limit: 10 }, signal: stop }),
@@ -117,11 +118,15 @@ function refusals(budget, signal) {
               caption: `The newest of ${total} refusals`,
               columns: [
                 { title: "When", cell: (one) => when(one.at, { seconds: true }) },
-                { title: "Component", head: true, name: true, cell: (one) => one.component },
-                { title: "Model", name: true, cell: (one) => one.model },
+                {
+                  title: "Component",
+                  head: true,
+                  name: true,
+                  cell: (one) => [one.component, h("div", { class: "small muted" }, one.model)],
+                },
                 { title: "Why", cell: (one) => words(one.code) },
                 {
-                  title: "Would cost",
+                  title: "Cost",
                   num: true,
                   cell: (one) => h("span", { title: exact(one.estimated_cost) }, money(one.estimated_cost)),
                 },
@@ -135,5 +140,7 @@ function refusals(budget, signal) {
     empty: "It has refused nothing.",
     signal,
     lines: 3,
-  }).element;
+  });
+  every(15_000, panel.refresh, signal); // a refusal is no event of the feed
+  return panel.element;
 }

@@ -6,18 +6,23 @@
 
 import { all } from "../api.js";
 import { bar } from "../bar.js";
-import { segments } from "../controls.js";
+import { field, segments } from "../controls.js";
 import { h } from "../dom.js";
 import { feed } from "../feed.js";
 import { figure } from "../figure.js";
-import { PERIODS, exact, money, percent } from "../format.js";
+import { PERIODS, count, exact, money, percent, plural } from "../format.js";
+import { pager } from "../pager.js";
 import { to } from "../router.js";
-import { throttled } from "../timing.js";
+import { settled, throttled } from "../timing.js";
 import { limitedPeriods, mannerMarks, scopeMarks } from "./budget_words.js";
+
+const LIMIT = 25;
 
 export function budgetList({ signal }) {
   let shown = "active";
   let known = [];
+  let page = 1;
+  const search = field({ label: "Find", type: "search", placeholder: "name, owner, scope" });
   const choose = segments(
     "Which budgets",
     [
@@ -27,22 +32,45 @@ export function budgetList({ signal }) {
     shown,
     (which) => {
       shown = which;
+      page = 1;
       panel.refresh();
     },
   );
   const panel = figure({
     title: "All budgets",
-    end: choose,
+    end: [search.element, choose],
     flush: true,
     load: (stop) => all("/api/v1/budgets", { query: { is_active: shown === "active" ? true : null }, signal: stop }),
     draw(budgets) {
       known = budgets;
-      return budgets.length ? h("ul", {}, budgets.map(entry)) : null;
+      return budgets.length ? drawn(found(budgets, search.value)) : null;
     },
     empty: "There is no budget yet: calls are metered, and nothing limits them. Create one.",
     signal,
     lines: 6,
   });
+
+  function drawn(budgets) {
+    const last = Math.max(1, Math.ceil(budgets.length / LIMIT));
+    page = Math.min(page, last);
+    const first = (page - 1) * LIMIT;
+    const turn = (to_page) => {
+      page = to_page;
+      panel.show(known);
+    };
+    const text = `${plural(budgets.length, "budget")}, page ${count(page)} of ${count(last)}`;
+    const [onBack, onOn] = [page > 1 && (() => turn(page - 1)), page < last && (() => turn(page + 1))];
+    return [
+      budgets.length
+        ? h("ul", {}, budgets.slice(first, first + LIMIT).map(entry))
+        : h("p", { class: "nothing" }, "No budget has this in its name, owner or scope."),
+      known.length > LIMIT && pager({ text, onBack: onBack || null, onOn: onOn || null, back: "Before", on: "Next" }),
+    ];
+  }
+  search.input.addEventListener(
+    "input",
+    settled(120, () => ((page = 1), panel.show(known)), signal),
+  );
   const again = throttled(300, () => panel.show(known), signal);
   const anew = throttled(1_000, panel.refresh, signal);
   // A budget that somebody else has just made, or renamed, is in the feed before it is in the list.
@@ -57,6 +85,14 @@ export function budgetList({ signal }) {
   );
   feed.on("snapshot", again, signal);
   return panel.element;
+}
+
+/** Return the budgets in whose name, owner or scope a text is. */
+function found(budgets, text) {
+  const wanted = text.toLowerCase();
+  const said = ({ name, owner, scope }) =>
+    [name, owner, ...scope.components, ...scope.providers, ...scope.models, ...Object.entries(scope.tags).flat()];
+  return wanted ? budgets.filter((one) => said(one).join("\n").toLowerCase().includes(wanted)) : budgets;
 }
 
 function entry(budget) {

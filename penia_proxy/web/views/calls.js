@@ -9,7 +9,7 @@ import { get } from "../api.js";
 import { h } from "../dom.js";
 import { feed } from "../feed.js";
 import { figure } from "../figure.js";
-import { UNKNOWN, count, exact, fine, inColumn, milliseconds, plural, when, words } from "../format.js";
+import { UNKNOWN, count, exact, fine, inColumn, milliseconds, plural, when, whole, words } from "../format.js";
 import { to } from "../router.js";
 import { table } from "../table.js";
 import { every, throttled } from "../timing.js";
@@ -66,8 +66,8 @@ function tick(record) {
     {},
     h(
       "time",
-      { datetime: record.timestamp, title: when(record.timestamp, { seconds: true }) },
-      when(record.timestamp, { seconds: true }).slice(-8),
+      { datetime: record.timestamp, title: whole(record.timestamp) },
+      when(record.timestamp, { seconds: true }),
     ),
     h("a", { class: "who", href: to("usage", [record.record_id]), title: record.component }, record.component),
     h("span", { title: exact(record.cost) }, record.cost === null ? "unpriced" : fine(record.cost)),

@@ -8,7 +8,7 @@ import { get, post } from "../api.js";
 import { choice, field } from "../controls.js";
 import { h, say } from "../dom.js";
 import { figure } from "../figure.js";
-import { PERIODS, exact, money, when } from "../format.js";
+import { PERIODS, exact, money, when, windowOf } from "../format.js";
 import { table } from "../table.js";
 import { amount } from "./budget_rules.js";
 
@@ -18,7 +18,7 @@ export function grantsPanel({ budget, periods, signal }) {
     title: "Grants",
     wide: "w7",
     load: (stop) => get(address, { query: { limit: 20 }, signal: stop }),
-    draw: ({ items }) => [form, items.length ? list(items) : h("p", { class: "nothing" }, "Nothing was granted yet.")],
+    draw: ({ items }) => [form, items.length ? list(items, budget.timezone) : h("p", { class: "nothing" }, "Nothing was granted yet.")],
     signal,
     lines: 4,
   });
@@ -78,12 +78,18 @@ function isAmount(text) {
   return amount(text) > 0;
 }
 
-function list(grants) {
+/** Say which window: a total has been one since there is anything. */
+function windowWords({ period, window_start: start }, zone) {
+  const name = PERIODS[period].toLowerCase();
+  return period === "total" ? name : `${name} of ${windowOf(start, period, zone)} (${zone})`;
+}
+
+function list(grants, zone) {
   return table({
     caption: "Grants, newest first",
     columns: [
       { title: "Given", head: true, cell: (one) => when(one.granted_at) },
-      { title: "To the", cell: (one) => `${PERIODS[one.period].toLowerCase()} of ${when(one.window_start)}` },
+      { title: "To the", cell: (one) => windowWords(one, zone) },
       { title: "Amount", num: true, cell: (one) => h("span", { title: exact(one.amount) }, money(one.amount)) },
       {
         title: "Counts",

@@ -11,7 +11,7 @@ import { feed } from "../feed.js";
 import { figure } from "../figure.js";
 import { when, whole } from "../format.js";
 import { table } from "../table.js";
-import { throttled } from "../timing.js";
+import { every, throttled } from "../timing.js";
 
 export function notificationsPanel({ signal }) {
   const panel = figure({
@@ -29,6 +29,7 @@ export function notificationsPanel({ signal }) {
     lines: 3,
   });
   feed.on("alert", throttled(2_000, panel.refresh, signal), signal);
+  every(30_000, panel.refresh, signal); // what was sent, or given up, is no event
   return panel.element;
 }
 

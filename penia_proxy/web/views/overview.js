@@ -11,6 +11,7 @@ import { PERIOD_ORDER } from "../format.js";
 import { feed } from "../feed.js";
 import { bones } from "../figure.js";
 import { keep } from "../router.js";
+import { throttled } from "../timing.js";
 import { burnCard } from "./burn.js";
 import { callsPanel, topPanel } from "./calls.js";
 import { coversAll } from "./covered.js";
@@ -61,6 +62,23 @@ export function view({ route, signal }) {
     fill(whose, select);
   }
 
+  /** Take what has become of budgets elsewhere; what is shown is drawn anew where it is of one that was changed. */
+  async function again() {
+    if (budgets === null) return;
+    const before = JSON.stringify(shown());
+    try {
+      budgets = await all("/api/v1/budgets", { query: { is_active: true }, signal });
+    } catch {
+      return; // the panels say so, and the next event asks again
+    }
+    chooser();
+    if (JSON.stringify(shown()) !== before) draw();
+  }
+
+  function shown() {
+    return budgets.find((one) => one.budget_id === chosen.budget) ?? null;
+  }
+
   function change(to) {
     Object.assign(chosen, to);
     keep(chosen);
@@ -71,7 +89,7 @@ export function view({ route, signal }) {
     drawn?.abort();
     const mine = (drawn = new AbortController());
     signal.addEventListener("abort", () => mine.abort(), { signal: mine.signal });
-    const budget = budgets.find((one) => one.budget_id === chosen.budget) ?? null;
+    const budget = shown();
     const context = { budget, period: chosen.period, signal: mine.signal };
     fill(
       panels,
@@ -87,11 +105,22 @@ export function view({ route, signal }) {
     );
   }
 
-  feed.on("back", () => budgets === null && start(), signal);
+  const anew = throttled(1_000, again, signal);
+  feed.on("back", () => (budgets === null ? start() : anew()), signal);
+  feed.on("budget", (state) => isNews(state, budgets ?? []) && anew(), signal);
   start();
   const periods = segments("Period of chart and shares", PERIOD_CHOICE, chosen.period, (period) => change({ period }));
   const head = h("div", { class: "view-head" }, h("h1", {}, "Overview"), h("div", { class: "end" }, whose, periods));
   return { title: "Overview", elements: [head, panels] };
+}
+
+/** Whether the feed tells of a budget what the list does not say: that it is new, or has another name or limits. */
+function isNews(state, budgets) {
+  const known = budgets.find((one) => one.budget_id === state.budget_id);
+  if (!known) return state.is_active;
+  const limited = PERIOD_ORDER.filter((period) => state[period] && state[period].limit !== null);
+  const was = PERIOD_ORDER.filter((period) => known[`${period}_limit`] !== null);
+  return known.name !== state.name || !state.is_active || limited.join() !== was.join();
 }
 
 function waiting() {

@@ -65,12 +65,12 @@ function healthFacts(health) {
   const facts = [
     ["Status", h("span", { class: "chip", "data-tone": TONE[health.status] }, health.status)],
     ["Version", health.version],
-    ["Up since", `${span(health.uptime_seconds * 1000)} ago`],
+    ["Up for", span(health.uptime_seconds * 1000)],
     ["Ledger", `${health.database}; ${count(health.ledger_queue)} waiting to be written`],
     ["Calls in flight", `${count(health.holds_open)} held`],
     ["Active budgets", count(health.active_budgets)],
     ["Live clients", count(health.websocket_clients)],
-    ["Configuration", h("span", { title: whole(health.config_loaded_at) }, `read ${when(health.config_loaded_at)}`)],
+    ["Configuration", `read ${whole(health.config_loaded_at)}`],
     ...(health.config_error ? [["Could not be read", health.config_error]] : []),
     ...(health.clock_jumps
       ? [["Clock jumps", `${count(health.clock_jumps)}, the last of ${health.clock_jump_seconds} s`]]

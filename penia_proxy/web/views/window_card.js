@@ -82,8 +82,8 @@ function drawCard(summary, budget) {
     h(
       "div",
       { class: "head" },
-      h("h2", {}, PERIODS[summary.period]),
-      h("span", { class: "small" }, ending(summary, budget)),
+      h("h2", {}, PERIODS[summary.period], h("span", { class: "small zone" }, zoneOf(summary, budget))),
+      h("span", { class: "small" }, ending(summary)),
     ),
     h(
       "p",
@@ -122,16 +122,15 @@ function fact(name, value, title = null, key = null) {
   );
 }
 
-/** Say when the window ends, in the viewer's time, and whose day it is. */
-function ending({ end_time: end, period }, budget) {
+/** Say in which zone the window is a day; it stands apart from when it ends, which is in the viewer's. */
+function zoneOf({ end_time: end }, budget) {
+  return end ? (budget?.timezone ?? "UTC") : "";
+}
+
+/** Say when the window ends, in the viewer's time. */
+function ending({ end_time: end }) {
   if (!end) return "does not end";
-  const zone = budget?.timezone ?? "UTC";
-  const left = new Date(end) - Date.now();
-  return h(
-    "span",
-    { title: `${whole(end)}; the ${PERIODS[period].toLowerCase()} is that of ${zone}` },
-    `ends ${when(end)}, in ${span(left)} · ${zone}`,
-  );
+  return h("span", { title: whole(end) }, `ends ${when(end)}, in ${span(new Date(end) - Date.now())}`);
 }
 
 function outlook(
