@@ -14,6 +14,9 @@ from pathlib import Path
 from penia_proxy.budget.budget import budget_of
 from penia_proxy.clock import SystemClock, iso
 from penia_proxy.config import BudgetSpec, LedgerConfig
+from penia_proxy.ledger.archives import Files
+from penia_proxy.ledger.archiving import Archiving
+from penia_proxy.ledger.file import open_for_writing
 from penia_proxy.ledger.folding import GRACE, fold, folded_until
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.rows import RollupKey, hour_of
@@ -29,7 +32,7 @@ SELECT n, 'r_' || lower(hex(randomblob(16))), :budget_id, 'c' || (n % 1000), iif
   iif(n % 10 AND n % 99991, 'gpt-4o-mini', 'claude-sonnet-4-5'), iif(n % 2, 'chat', NULL), 'r_' || n, 12, 0, 0,
   60, 0, 72, 1800, iif(n % 10, 1800, 900000) + (abs(random()) % 1000) * (abs(random()) % 1000),
   iif(n / 1000 % 20, 'reported', 'partial'), 0, 'ok',
-  strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || (:records - n) || ' seconds'),
+  strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || ((:records - n) * :apart_s) || ' seconds'),
   '{}', '{"input":12,"output":60}', '{}'
 FROM number
 """
@@ -68,8 +71,8 @@ FROM usage_records GROUP BY 3
 )
 
 
-def fill(path: Path, records: int, *, counted: bool = False) -> None:
-    """Make a new ledger with so many records, a second apart; ``counted``: by a budget over everything, and summed."""
+def fill(path: Path, records: int, *, counted: bool = False, apart_s: int = 1) -> None:
+    """Make a new ledger with so many records, so far apart; ``counted``: by a budget over everything, and summed."""
 
     async def make() -> None:
         clock = SystemClock()
@@ -86,11 +89,22 @@ def fill(path: Path, records: int, *, counted: bool = False) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -400000")
-        connection.execute(RECORDS, {"records": records, "budget_id": BUDGET_ID if counted else None})
+        connection.execute(
+            RECORDS, {"records": records, "apart_s": apart_s, "budget_id": BUDGET_ID if counted else None}
+        )
         for statement in COUNTERS if counted else ():
             connection.execute(statement)
         if counted:
             _fold(connection)
+
+
+def archive(path: Path) -> None:
+    """Move all months but the last two to files of their own."""
+    _, lock, connection = open_for_writing(LedgerConfig(url=f"sqlite:///{path}", durability="normal"))
+    with closing(connection), closing(Files(path)) as files:
+        for _ in Archiving(files, 1, SystemClock().now).steps(connection):
+            pass
+    lock.release()
 
 
 def _fold(connection: sqlite3.Connection) -> None:

@@ -3,7 +3,8 @@ Measure what questions cost where there are many records.
 
 Its one job: over real HTTP, summaries, the first page of the list under each single filter, and a page deep in it, each
 against its target.
-Run: python -m benchmarks.queries [RECORDS=10000000]; DB=FILE keeps the ledger in a file, and takes it from there again.
+Run: python -m benchmarks.queries [RECORDS=10000000]; DB=FILE keeps the ledger in a file, and takes it from there again;
+MONTHS=10 spreads the records over so many months, and all but the last two of these are archived.
 """
 
 import http.client
@@ -18,12 +19,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.history import BUDGET_ID, fill
+from benchmarks.history import BUDGET_ID, archive, fill
 from benchmarks.servers import penia
 from penia_proxy.ledger.verify import examine
 
 TARGET_MS = 50
 ROUNDS = 5
+MONTH_S = 30 * 86_400
 DEEP = 100_000
 """How far from the newest record the deep page is."""
 RECORDS = "/api/v1/usage/records"
@@ -147,7 +149,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="penia-queries-") as folder:
         db = Path(os.environ.get("DB", Path(folder) / "queries.db")).absolute()
         if not db.exists():
-            fill(db, records, counted=True)
+            months = int(os.environ.get("MONTHS", "0"))
+            fill(db, records, counted=True, apart_s=max(1, months * MONTH_S // records))
+            if months:
+                archive(db)
             found = examine(f"sqlite:///{db}")
             print(f"{found.records:,} records, {len(found.differences)} differences", flush=True)
         missed = 0

@@ -272,7 +272,8 @@ class Gateway:
         await self._runner.setup()
         self._listener = Listener(server, self.config.server, self.clock, self._proxy.handle)
         await self._listener.open()
-        watching = (_watch(self._services), self._daily.run(), self.ledger.keep_folding())
+        ledger = self.ledger
+        watching = (_watch(self._services), self._daily.run(), ledger.keep_folding(), ledger.keep_looking())
         self._watching = [asyncio.create_task(one) for one in watching]
 
     def _control_plane(self) -> Services:

@@ -28,6 +28,7 @@ from penia_proxy.api.fields import Nothing, given
 from penia_proxy.api.security import HEADERS, admit
 from penia_proxy.api.services import Services
 from penia_proxy.errors import (
+    ArchiveUnavailable,
     CallerError,
     InvalidRequest,
     InvariantError,
@@ -198,7 +199,9 @@ async def streamed(request: web.Request, answer: Streamed) -> web.StreamResponse
                 async with asyncio.timeout(STALL_S):
                     await response.write(chunk)
         except Exception as error:  # noqa: BLE001 - whatever it is, no second answer may follow the half of this one
-            if not isinstance(error, TimeoutError | ConnectionError):  # a client that does not read, or that left
+            if isinstance(error, ArchiveUnavailable):
+                _log.error("a file that was being sent is broken off: %s", error)
+            elif not isinstance(error, TimeoutError | ConnectionError):  # a client that does not read, or that left
                 _report(request, error)
             if request.transport is not None:
                 request.transport.abort()

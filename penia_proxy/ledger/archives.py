@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,13 +105,18 @@ class Files:
         self._opening = self._ledger
         self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
         self._problems: dict[str, str] = {}
-        self.months = 0
-        """How many there were when somebody looked last."""
+        self._known: Sequence[Archive] = ()
+        """Those that have records, as of the last look."""
 
     def path_of(self, month: str) -> Path:
         """Return where a month's file is, or would be: beside the ledger, under its name."""
         usual = self._ledger.with_name(f"{self._ledger.stem}-{month}{self._ledger.suffix}")
         return self._places.get(month, usual)
+
+    @property
+    def months(self) -> int:
+        """Return how many there were when somebody looked last."""
+        return len(self._known)
 
     @property
     def problem(self) -> str | None:
@@ -122,20 +127,21 @@ class Files:
     def note(self, month: str, problem: str | None) -> None:
         """Keep what is wrong with a month, or that nothing is; log what is new."""
         if problem is None:
-            self._problems.pop(month, None)
+            over = self._problems.pop(month, None)
+            if over is not None:
+                log.warning("no longer so: %s", over)
         elif self._problems.get(month) != problem:
             self._problems[month] = problem
             log.error("%s", problem)
 
     def look(self, known: Iterable[Archive]) -> None:
-        """Note how many archives have records, and which of them can be opened."""
-        filled = [archive for archive in known if archive.records]
-        self.months = len(filled)
-        for archive in filled:
-            try:
-                self.rows(archive, select(1))
-            except ArchiveUnavailable:
-                continue
+        """Note which archives have records, and which of them can be opened."""
+        self._known = [archive for archive in known if archive.records]
+        self._open_each(self._known)
+
+    def look_again(self) -> None:
+        """Note which of those that were wrong can be opened now, and which others are gone."""
+        self._open_each(one for one in self._known if one.month in self._problems or not self._is_there(one.month))
 
     def rows(self, archive: Archive, statement: Executable) -> Sequence[RowMapping]:
         """Return what a statement finds. Raises ArchiveUnavailable."""
@@ -169,6 +175,18 @@ class Files:
             self._idle.clear()
         for one in idle:
             one.connection.close()
+
+    def _is_there(self, month: str) -> bool:
+        try:
+            self.path_of(month).stat()
+        except OSError:
+            return False
+        return True
+
+    def _open_each(self, which: Iterable[Archive]) -> None:
+        for archive in which:
+            with suppress(ArchiveUnavailable):  # which is noted
+                self.rows(archive, select(1))
 
     def _unavailable(self, month: str, error: Exception) -> ArchiveUnavailable:
         path, found = self.path_of(month), getattr(error, "orig", None) or error

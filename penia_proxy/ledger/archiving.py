@@ -9,6 +9,7 @@ there as here are deleted here, and `until_seq`, which says where they are, move
 dated into such a month later is moved likewise, to the same file. Sums and counters stay as they are.
 """
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -23,6 +24,8 @@ from penia_proxy.ledger import statements as sql
 from penia_proxy.ledger.archive_file import columns_of, open_archive
 from penia_proxy.ledger.archives import Archive, Files
 from penia_proxy.ledger.schema import charges, usage_records
+
+log = logging.getLogger(__name__)
 
 RECORDS_AT_ONCE = 100
 """Seven milliseconds on a busy machine, which a call that comes meanwhile waits for."""
@@ -122,6 +125,7 @@ class Archiving:
                 told(archive.month, moved)
                 yield
             _require_same(ledger.execute(*_left(archive)).fetchone(), None, archive.month)
+            log.info("%s is archived: %s", archive.month, self._files.path_of(archive.month))
 
     def _is_due(self, month: str) -> bool:
         return is_due(month, self._now(), self._retention_months)

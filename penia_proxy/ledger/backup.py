@@ -13,8 +13,9 @@ nothing of how far it is. Why the snapshot is held open: without it the copy beg
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 
@@ -60,18 +61,31 @@ def back_up(url: str, to: Path, *, force: bool, progress: Progress) -> Findings:
         for archive in known:
             _require_no_archive(path, to, files.path_of(archive.month), names.path_of(archive.month), force=force)
         copies: dict[str, Path] = {}
+        missed: dict[str, str] = {}
         for archive in known:
             place = stack.enter_context(_beside(names.path_of(archive.month)))
-            with suppress(ArchiveUnavailable), files.reading(archive) as connection:  # the verification says so
-                _copy_pages(driver_of(connection), *place, progress)
+            try:
+                with files.reading(archive) as connection:
+                    _copy_pages(driver_of(connection), *place, progress)
                 copies[archive.month] = place[1]
-        findings = examine(f"sqlite:///{made}", Files(to, copies))
+            except ArchiveUnavailable as error:
+                missed[archive.month] = str(error)
+        findings = _found(examine(f"sqlite:///{made}", Files(to, copies)), missed)
         if not any(difference.what == "file" for difference in findings.differences):
             for month, copy in copies.items():
                 if month not in findings.unread:
                     _name(copy, names.path_of(month), force=force)
             _name(made, to, force=force)  # at last, so that it finds them
     return findings
+
+
+def _found(findings: Findings, missed: Mapping[str, str]) -> Findings:
+    """Return what was found, where what is missed is the ledger's own: a copy of it was never made."""
+    said = [
+        replace(one, stored=missed[one.key]) if one.what == "archive" and one.key in missed else one
+        for one in findings.differences
+    ]
+    return replace(findings, differences=said)
 
 
 def _archives_in(made: Path) -> list[Archive]:

@@ -13,7 +13,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, FromClause, Select, and_, or_, select, text, true, union_all
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    FromClause,
+    Select,
+    and_,
+    or_,
+    select,
+    text,
+    true,
+    union_all,
+)
 
 from penia_proxy.ledger.archives import Archive
 from penia_proxy.ledger.merging import Ask, Questions, Rows
@@ -68,8 +80,10 @@ class Matching:
     conditions: Sequence[ColumnElement[bool]]
     kinds: tuple[Sequence[str], Sequence[str], Sequence[str]]
     """Providers, models and bases; an empty one is any."""
+    until_seq: int | None
+    """What an archive has, which ``conditions`` say, too."""
     by_kind: bool
-    """Whether ``kinds`` is all that ``conditions`` says."""
+    """Whether that and ``kinds`` is all that ``conditions`` say."""
     few: bool
     """Whether so few match that they can be sorted."""
 
@@ -110,17 +124,8 @@ def _kinds(wanted: tuple[Sequence[str], ...], archive: Archive | None) -> Questi
 
 def nearest(matching: Matching, piece: Piece, kinds: Sequence[Kind]) -> Select[Any]:
     """Return the statement of the numbers of a piece's records, as far as they are among the nearest of these kinds."""
-    columns = usage_records.c
-    merged = union_all(
-        *(
-            select(columns.cost_nanos, columns.seq).where(
-                columns.provider == provider, columns.model == model, columns.cost_basis == basis, part
-            )
-            for provider, model, basis in kinds
-            for part in _beyond(piece)
-        )
-    )
-    merged = merged.order_by(*_order(piece, merged.selected_columns.cost_nanos, merged.selected_columns.seq))
+    columns = _all_of(matching, piece, kinds).subquery().c
+    merged = select(columns.cost_nanos, columns.seq).order_by(*_order(piece.order, columns.cost_nanos, columns.seq))
     if matching.by_kind:
         return select(merged.limit(piece.limit).offset(piece.offset).subquery().c.seq)
     near = merged.limit(NEAREST_MAX).subquery()
@@ -128,9 +133,33 @@ def nearest(matching: Matching, piece: Piece, kinds: Sequence[Kind]) -> Select[A
         select(near.c.seq)
         .select_from(near.join(matching.where, matching.seq == near.c.seq))
         .where(*matching.conditions)
-        .order_by(*_order(piece, near.c.cost_nanos, near.c.seq))
+        .order_by(*_order(piece.order, near.c.cost_nanos, near.c.seq))
         .limit(piece.limit)
         .offset(piece.offset)
+    )
+
+
+def places(matching: Matching, order: Order, archive: Archive | None) -> Questions[Select[Any] | None]:
+    """Return the statement of the places of what is asked for by its kind alone, in their order; None of other."""
+    kinds = (yield from _kinds(matching.kinds, archive)) if matching.by_kind and not matching.few else []
+    if not kinds:
+        return None
+    columns = _all_of(matching, Piece(order, None, 0, 0), kinds).subquery().c
+    return select(columns.cost_nanos, columns.seq).order_by(*_order(order, columns.cost_nanos, columns.seq))
+
+
+def _all_of(matching: Matching, piece: Piece, kinds: Sequence[Kind]) -> CompoundSelect[Any]:
+    """Return the statement of the costs and numbers of these kinds' records after a piece's position, kind by kind."""
+    columns = usage_records.c
+    known = true() if matching.until_seq is None else columns.seq <= matching.until_seq
+    return union_all(
+        *(
+            select(columns.cost_nanos, columns.seq).where(
+                columns.provider == provider, columns.model == model, columns.cost_basis == basis, part, known
+            )
+            for provider, model, basis in kinds
+            for part in _beyond(piece)
+        )
     )
 
 
@@ -140,14 +169,14 @@ def gathered(matching: Matching, piece: Piece) -> Select[Any]:
         select(matching.seq)
         .select_from(matching.where)
         .where(*matching.conditions, or_(*_beyond(piece)))
-        .order_by(*_order(piece, usage_records.c.cost_nanos, matching.seq))
+        .order_by(*_order(piece.order, usage_records.c.cost_nanos, matching.seq))
         .limit(piece.limit)
         .offset(piece.offset)
     )
 
 
-def _order(piece: Piece, cost: ColumnElement[Any], seq: ColumnElement[Any]) -> list[ColumnElement[Any]]:
-    return [cost.desc(), seq.desc()] if piece.order.descending else [cost.asc(), seq.asc()]
+def _order(order: Order, cost: ColumnElement[Any], seq: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    return [cost.desc(), seq.desc()] if order.descending else [cost.asc(), seq.asc()]
 
 
 def _beyond(piece: Piece) -> Iterator[ColumnElement[bool]]:

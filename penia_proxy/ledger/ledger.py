@@ -69,6 +69,8 @@ FOLD_BUSY_S = 0.1
 """Between two steps of folding, so that calls get in between; longer where some are waiting."""
 FOLD_LOOK_S = 60.0
 """How often it is looked whether an hour is over; the wall clock may jump, so nobody sleeps until then."""
+LOOK_S = 30.0
+"""How often it is looked whether archives are where they were: in a thread, as a disk may be away that they are on."""
 
 FINGERPRINT_BYTES = 4
 """
@@ -309,6 +311,12 @@ class Ledger:
             with contextlib.suppress(PeniaError):  # which the log has; what is not folded is read as it is
                 left = await self.fold()
             await asyncio.sleep((FOLD_BUSY_S if self.queue_depth else FOLD_S) if left else FOLD_LOOK_S)
+
+    async def keep_looking(self) -> None:
+        """Notice for ever which archives have gone or come back, also where nobody asks for their months."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await asyncio.to_thread(self._files.look_again)
 
     async def budgets(self) -> list[Budget]:
         """Return every budget, oldest first, inactive ones included."""

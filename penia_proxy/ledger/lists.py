@@ -22,7 +22,7 @@ from penia_proxy.errors import InvalidRequest
 from penia_proxy.ledger.archives import Files, newest_record
 from penia_proxy.ledger.cells import Cells, Extent, extents_of, fewest_of
 from penia_proxy.ledger.days import Span
-from penia_proxy.ledger.dearest import Matching, Piece, by_cost
+from penia_proxy.ledger.dearest import Matching, Piece, by_cost, places
 from penia_proxy.ledger.merging import (
     Ask,
     Found,
@@ -147,7 +147,15 @@ def _read(parts: Sequence[Part], piece: Piece, *, few: bool) -> Questions[list[F
     """Return the rows of a piece, each file's part of them from its own index."""
     order = piece.order
     if piece.offset and len(parts) > 1:
-        last = yield from place_of(parts, order, lambda part: listing(part.asked, order=order), piece.offset - 1)
+        by_kind: dict[Part, Select[Any] | None] = {}
+        for part in () if order.is_of_time else parts:
+            by_kind[part] = yield from places(matching(part.asked, few=few), order, part.archive)
+
+        def listed_in(part: Part) -> Select[Any]:
+            its = by_kind.get(part)
+            return listing(part.asked, order=order) if its is None else its
+
+        last = yield from place_of(parts, order, listed_in, piece.offset - 1)
         if last is None:
             return []
         piece = replace(piece, after=order.position(last), offset=0)
@@ -263,7 +271,8 @@ def matching(asked: RecordFilter, *, few: bool) -> Matching:
         seq,
         conditions(asked, moment),
         (kinds.providers, kinds.models, kinds.cost_bases),
-        by_kind=asked == kinds,
+        until_seq=asked.until_seq,
+        by_kind=asked == replace(kinds, until_seq=asked.until_seq),
         few=few,
     )
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PLACES_AT_ONCE = 4_000
+"""Rows that a part is asked for while a place is looked for; there are fewer archives."""
 _GROUPINGS = [str(name) for name in folds.primary_key.columns.keys() if name not in ("span", "budget_id", "cost_basis")]
 
 
@@ -172,11 +174,11 @@ def behind(parts: Sequence[Part], order: Order, after: Position | None) -> list[
 def place_of(parts: Sequence[Part], order: Order, listing: Listing, number: int) -> Questions[RowMapping | None]:
     """Return the row that has so many before it in all parts together; None where there are not so many."""
     for stretch in stretches(parts, order):
-        here = sum((yield from _counted(stretch, order, listing, number + 1)))
-        if number < here:
-            passed = yield from _passed(stretch, order, listing, number)
-            return _first((yield from _ahead(stretch, order, listing, passed)), order)[0]
-        number -= here
+        counted = yield from _counted(stretch, listing, number + 1)
+        if number < sum(counted):
+            there = [part for part, count in zip(stretch, counted, strict=True) if count]
+            return (yield from _first_so_many(there, order, listing, number + 1))[1]
+        number -= sum(counted)
     return None
 
 
@@ -197,16 +199,17 @@ def shares_of(asked: "RecordFilter", order: Order, listing: Listing, number: int
 
 def shares_in(stretch: Sequence[Part], order: Order, listing: Listing, number: int) -> Questions[dict[Part, int]]:
     """Return how many rows of each part are among the first so many of a stretch."""
-    counted = yield from _counted(stretch, order, listing, number)
+    counted = yield from _counted(stretch, listing, number)
     if sum(counted) > number:
-        counted = yield from _passed(stretch, order, listing, number)
+        counted, _ = yield from _first_so_many(stretch, order, listing, number)
     return dict(zip(stretch, counted, strict=True))
 
 
-def _counted(parts: Sequence[Part], order: Order, listing: Listing, most: int) -> Questions[list[int]]:
+def _counted(parts: Sequence[Part], listing: Listing, most: int) -> Questions[list[int]]:
     found = []
     for part in parts:
-        matches = _keys(listing(part), order).limit(most).subquery()
+        rows_of = listing(part)
+        matches = rows_of.with_only_columns(rows_of.selected_columns["seq"]).order_by(None).limit(most).subquery()
         rows = yield Ask(select(func.count().label("number")).select_from(matches), part.archive)
         found.append(int(rows[0]["number"]))
     return found
@@ -239,38 +242,40 @@ def _between(asked: "RecordFilter", start: datetime | None, end: datetime | None
     return replace(asked, start=max(starts, default=None), end=min(ends, default=None))
 
 
-def _passed(parts: Sequence[Part], order: Order, listing: Listing, number: int) -> Questions[list[int]]:
+def _first_so_many(
+    parts: Sequence[Part], order: Order, listing: Listing, number: int
+) -> Questions[tuple[list[int], RowMapping | None]]:
     """
-    Return how many rows of each part are among the first so many, of which there are as many.
+    Return how many rows of each part are among the first so many, of which there are as many, and the last of these.
 
-    Of so many parts, each is asked for the row at that fraction of what is left: all up to the first of these rows
-    are among them.
+    Each part is asked for its every so many-th row. A part has fewer than so many that come before one of these and
+    behind its own one in front of that: as long as there is room for these, all up to that one are among the first.
     """
     passed = [0] * len(parts)
+    last: RowMapping | None = None
     while number:
-        step = max(number // len(parts), 1)
-        at = [one + step - 1 for one in passed]
-        _, index = _first((yield from _ahead(parts, order, listing, at)), order)
-        passed[index] += step
-        number -= step
-    return passed
+        step = number if len(parts) == 1 else max(number // PLACES_AT_ONCE, 1)
+        seen: list[tuple[RowMapping, int]] = []
+        for index, part in enumerate(parts):
+            rows = yield Ask(_every(step, listing(part), order, passed[index], number), part.archive)
+            seen += [(row, index) for row in rows]
+        seen.sort(key=lambda one: order.rank(one[0]), reverse=order.descending)
+        certain = seen[: (number - (len(parts) - 1) * (step - 1)) // step]
+        for _, index in certain:
+            passed[index] += step
+        last = certain[-1][0]
+        number -= step * len(certain)
+    return passed, last
 
 
-def _ahead(
-    parts: Sequence[Part], order: Order, listing: Listing, at: Sequence[int]
-) -> Questions[list[tuple[RowMapping, int]]]:
-    """Return the row of each part that has so many before it there, and which part that is."""
-    found = []
-    for index, part in enumerate(parts):
-        rows = yield Ask(_keys(listing(part), order).offset(at[index]).limit(1), part.archive)
-        found += [(row, index) for row in rows]
-    return found
-
-
-def _first(rows: Sequence[tuple[RowMapping, int]], order: Order) -> tuple[RowMapping, int]:
-    return (max if order.descending else min)(rows, key=lambda one: order.rank(one[0]))
-
-
-def _keys(listing: Select[Any], order: Order) -> Select[Any]:
-    """Return a listing of places only, which an index has."""
-    return listing.with_only_columns(*(listing.selected_columns[name] for name in (order.column, "seq")))
+def _every(step: int, listing: Select[Any], order: Order, behind: int, most: int) -> Select[Any]:
+    """Return the statement of the places of every so many-th row behind the first ones, and of no more than so many."""
+    places = listing.with_only_columns(*(listing.selected_columns[name] for name in (order.column, "seq")))
+    if step == most:
+        return places.offset(behind + most - 1).limit(1)
+    places = places.offset(behind).limit(most)
+    if step == 1:
+        return places
+    # In the order in which they come: asked for in `over`, they would be sorted once more.
+    numbered = select(places.subquery(), func.row_number().over().label("number")).subquery().c
+    return select(numbered[order.column], numbered.seq).where(numbered.number % step == 0)

@@ -13,6 +13,8 @@ from penia_proxy.app import Gateway
 from penia_proxy.clock import SystemClock
 from penia_proxy.config import Config, LedgerConfig
 from penia_proxy.ledger.ledger import Ledger
+from penia_proxy.ledger.lists import Lists
+from penia_proxy.ledger.queries import RecordFilter
 from penia_proxy.ledger.verify import examine
 from tests.cli.conftest import Outcome
 from tests.ledger.making import StillClock, budget, record
@@ -78,7 +80,13 @@ async def test_what_cannot_be_moved_is_said(run: Run, path: Path, config: str) -
     assert left(path) == ["april", "now"]
 
 
-async def test_a_gateway_reads_what_was_moved(run: Run, path: Path, config: str, tmp_path: Path) -> None:
+async def required(_lists: Lists, _asked: RecordFilter) -> None:
+    """Find everything there."""
+
+
+async def test_a_gateway_reads_what_was_moved(
+    run: Run, path: Path, config: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Lists, exports and health over HTTP; and where a file is missing, an error that names the month, and no file."""
     await run("archive", "--config", config)
     ledger = LedgerConfig(url=f"sqlite:///{path}", retention_months=3)
@@ -111,6 +119,13 @@ async def test_a_gateway_reads_what_was_moved(run: Run, path: Path, config: str,
                 assert [one["record_id"] for one in (await answer.json())["items"]] == ["now", "april"]
             async with session.get("/health") as answer:
                 assert "2024-03" in (await answer.json())["archive_error"]
+            caplog.clear()
+            monkeypatch.setattr(Lists, "require", required)  # it went after this was asked
+            async with session.get("/api/v1/usage/export") as answer:
+                with pytest.raises(aiohttp.ClientPayloadError):
+                    await answer.read()
+            assert "is broken off: The archive of 2024-03 cannot be read" in caplog.text
+            assert "line " not in caplog.text
         status = await run("status", "--url", gateway.url)
         assert "archives 2" in status.out
         assert "The archive of 2024-03 cannot be read" in " ".join(status.out.split())
@@ -139,6 +154,18 @@ async def test_a_backup_has_the_archives(run: Run, path: Path, config: str, tmp_
     over = await run("backup", "--config", config, str(path.with_name("penia-2024-03.db")), "--force")
     assert over.code == 2
     assert "is an archive of" in over.err
+
+
+async def test_a_backup_says_which_archive_is_missing(run: Run, path: Path, config: str, tmp_path: Path) -> None:
+    """It names the ledger's own file, which is to be put back, and not the copy that was never made."""
+    await run("archive", "--config", config)
+    file = path.with_name("penia-2024-03.db")
+    file.unlink()
+    outcome = await run("backup", "--config", config, str(tmp_path / "copy.db"))
+
+    assert outcome.code == 1
+    assert f"{file} is missing: put it back" in outcome.out
+    assert "copy-2024-03" not in outcome.out
 
 
 async def test_a_damaged_archive_replaces_no_good_one(run: Run, path: Path, config: str, tmp_path: Path) -> None:

@@ -4,25 +4,28 @@ import asyncio
 import random
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.sql import Executable
 
 from penia_proxy.budget.record import UsageRecord
 from penia_proxy.budget.usage import Usage
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ArchiveUnavailable, Conflict, DuplicateRequest, NotFound
-from penia_proxy.ledger import archiving, history, lists, summary, tidying
-from penia_proxy.ledger.archives import Files
+from penia_proxy.ledger import archiving, history, lists, merging, summary, tidying
+from penia_proxy.ledger import ledger as ledger_module
+from penia_proxy.ledger.archives import Archive, Files
 from penia_proxy.ledger.archiving import Archiving
 from penia_proxy.ledger.file import open_for_reading, open_for_writing
 from penia_proxy.ledger.ledger import Ledger
-from penia_proxy.ledger.orders import ORDERS
+from penia_proxy.ledger.orders import ORDERS, Sort
 from penia_proxy.ledger.queries import RecordFilter
 from penia_proxy.ledger.verify import examine
 from penia_proxy.ledger.walk import walk
@@ -179,6 +182,7 @@ async def test_answers_are_those_of_one_file(path: Path, tmp_path: Path, seed: i
     monkeypatch.setattr(history, "NEWEST_READ_MAX", random.Random(seed).choice((30, 150)))
     monkeypatch.setattr(summary, "TOP_OF", random.Random(seed).choice((20, 130)))
     monkeypatch.setattr(lists, "COUNTED_MAX", random.Random(seed).choice((25, 100, 10_000)))
+    monkeypatch.setattr(merging, "PLACES_AT_ONCE", random.Random(seed).choice((20, 60, 4_000)))
     await made(path, random.Random(seed), folded=seed % 2 == 0)
     plain = copied(path, tmp_path / "plain")
     for steps in (random.Random(seed).randrange(1, 60), None):
@@ -190,6 +194,27 @@ async def test_answers_are_those_of_one_file(path: Path, tmp_path: Path, seed: i
             assert one == other
 
     assert len(list(path.parent.glob("penia-*.db"))) > 12
+
+
+@pytest.mark.parametrize("sort", ORDERS)
+async def test_a_deep_page_asks_an_archive_a_few_times(path: Path, sort: Sort, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a page begins among the records of many files is found in steps of many records, however deep it is."""
+    await made(path, random.Random(3), count=600)
+    archive(path)
+    monkeypatch.setattr(merging, "PLACES_AT_ONCE", 100)
+    asked: Counter[str] = Counter()
+    rows = Files.rows
+
+    def counting(self: Files, archive: Archive, statement: Executable) -> Any:
+        asked[archive.month] += 1
+        return rows(self, archive, statement)
+
+    async with opened(path) as ledger:
+        monkeypatch.setattr(Files, "rows", counting)
+        page = await ledger.lists.records(RecordFilter(), order=ORDERS[sort], page=40, limit=10)
+
+    assert len(page.records) == 10
+    assert max(asked.values()) <= 8
 
 
 @pytest.fixture
@@ -366,6 +391,23 @@ async def test_a_file_that_is_put_back_is_read(moved: Path) -> None:
 
         assert await ledger.lists.records(RecordFilter()) == before
         assert ledger.archive_problem is None
+
+
+async def test_a_file_that_goes_and_comes_back_is_noticed(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Health says so, also where nobody asks for the month; and the log says when it is over."""
+    monkeypatch.setattr(ledger_module, "LOOK_S", 0.001)
+    file = moved.with_name("penia-2025-01.db")
+    async with opened(moved) as ledger:
+        looking = asyncio.create_task(ledger.keep_looking())
+        file.rename(file.with_suffix(".away"))
+        while ledger.archive_problem is None:
+            await asyncio.sleep(0.001)
+        file.with_suffix(".away").rename(file)
+        while ledger.archive_problem is not None:
+            await asyncio.sleep(0.001)
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
 
 
 @pytest.mark.parametrize(
