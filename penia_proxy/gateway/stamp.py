@@ -20,6 +20,8 @@ from penia_proxy.gateway.downstream import Fields
 
 SERVER = "Penia"
 """Who serves, where the provider has not said so; aiohttp would name itself and Python's version."""
+WARNINGS_MAX = 16
+"""Lines of budgets that warn, the fullest of them: clients take some hundred headers, or refuse the answer."""
 
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in "%;")
 
@@ -80,7 +82,10 @@ class Stamp:
             if remaining is not None:
                 fields.append(("X-Penia-Remaining", usd_text(remaining)))
             if verdict.kind == "warn":
-                fields += [("X-Penia-Budget-Warning", _warning(word)) for word in verdict.words if word.kind == "warn"]
+                warnings = [word for word in verdict.words if word.kind == "warn"]
+                if len(warnings) > WARNINGS_MAX:
+                    warnings = sorted(warnings, key=_percent, reverse=True)[:WARNINGS_MAX]
+                fields += [("X-Penia-Budget-Warning", _warning(word)) for word in warnings]
         if self._changed:
             fields.append(("X-Penia-Changed", ", ".join(self._changed)))
         fields.append(("Server-Timing", self._timing()))
@@ -97,6 +102,9 @@ def _warning(word: LegVerdict) -> str:
     name = quote(word.budget.name, safe=_PRINTABLE)
     if word.code == "unpriced_model":
         return f"{name}; {word.window.period}; unpriced"
+    return f"{name}; {word.window.period}; {_percent(word):.0f}%"
+
+
+def _percent(word: LegVerdict) -> float:
     used = word.spent_nanos + word.held_nanos + word.amount_nanos
-    percent = 100 * used / word.limit_nanos if word.limit_nanos else 100
-    return f"{name}; {word.window.period}; {percent:.0f}%"
+    return 100 * used / word.limit_nanos if word.limit_nanos else 100

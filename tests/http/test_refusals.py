@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 
+from penia_proxy.gateway import stamp
 from penia_proxy.sandbox.faults import Behaviour
 from tests.gateways import KEYS, Running, Start
 
@@ -216,6 +217,21 @@ async def test_a_budgets_name_cannot_forge_a_header(start: Start) -> None:
     answer = await penia.chat()
 
     assert answer.headers["X-Penia-Budget-Warning"].startswith("B%C3%BCro%3B 1; daily; ")
+
+
+async def test_warnings_do_not_make_an_answer_unreadable(start: Start) -> None:
+    """Of a hundred budgets that warn the fullest are told, of each a line."""
+    limits = [1e-7 * (number + 1) for number in range(150)]
+    penia = await start(
+        budgets=[
+            {"name": f"B{number}", "daily_limit": limit, "enforcement": "warn"} for number, limit in enumerate(limits)
+        ]
+    )
+
+    answer = await penia.chat()
+
+    warned = answer.headers.getall("X-Penia-Budget-Warning")
+    assert [line.split(";")[0] for line in warned] == [f"B{number}" for number in range(stamp.WARNINGS_MAX)]
 
 
 async def test_a_refusal_says_what_would_fit(start: Start) -> None:
