@@ -37,6 +37,10 @@ class Health(Shown):
     version: str
     holds_open: int
     ledger_queue: int
+    ledger_error: Annotated[
+        str | None,
+        Field(description="What is damaged in the ledger's file; null: nothing, as far as it was looked at."),
+    ]
     clock_jumps: Annotated[int, Field(description="How often the wall clock has jumped since the start.")]
     clock_jump_seconds: Annotated[float | None, Field(description="The last jump; negative: back.")]
     config_loaded_at: str
@@ -73,6 +77,7 @@ async def health(call: Call[Nothing, Nothing]) -> Reply:
         "version": __version__,
         "holds_open": services.ledger.holds_open,
         "ledger_queue": services.ledger.queue_depth,
+        "ledger_error": services.ledger.damage,
         "clock_jumps": services.jumps.count,
         "clock_jump_seconds": services.jumps.last_s,
         "config_loaded_at": iso(services.config_loaded_at),

@@ -37,7 +37,7 @@ def status(
             f"[bold {colour}]{health['status']}[/]  {url}  version {health['version']}, "
             f"up {display.duration(health['uptime_seconds'])}\n"
             f"database {health['database']}, holds open {health['holds_open']}, "
-            f"ledger queue {health['ledger_queue']}, live clients {health['websocket_clients']}{_archives(health)}\n",
+            f"ledger queue {health['ledger_queue']}, live clients {health['websocket_clients']}{_files(health)}\n",
             soft_wrap=True,
         )
         if budgets:
@@ -48,13 +48,13 @@ def status(
         raise SystemExit(FAILED)
 
 
-def _archives(health: Mapping[str, Any]) -> str:
-    """Return how many archives there are, where there are any, and what is wrong with one."""
+def _files(health: Mapping[str, Any]) -> str:
+    """Return how many archives there are, where there are any, and what is wrong with one or with the ledger."""
     from rich.markup import escape
 
-    number, problem = health["archives"], health["archive_error"]
-    said = f", archives {number}" if number else ""
-    return said if problem is None else f"{said}\n[red]{escape(problem)}[/]"
+    problems = [one for one in (health["ledger_error"], health["archive_error"]) if one is not None]
+    said = f", archives {health['archives']}" if health["archives"] else ""
+    return "\n".join([said, *(f"[red]{escape(one)}[/]" for one in problems)])
 
 
 def standing(gateway: GatewayClient) -> list[dict[str, Any]]:

@@ -96,13 +96,13 @@ class Files:
 
     def __init__(self, ledger: Path, places: Mapping[str, Path] | None = None) -> None:
         """``places``: of months whose files do not lie beside the ledger."""
-        self._ledger = ledger.resolve()
+        self.ledger = ledger.resolve()
         self._places = places or {}
         self._lock = threading.Lock()
         self._idle: OrderedDict[tuple[str, int], _Opened] = OrderedDict()
         """By month and a number that tells those apart that several threads have opened; the newest used last."""
         self._opened = 0
-        self._opening = self._ledger
+        self._opening = self.ledger
         self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
         self._problems: dict[str, str] = {}
         self._known: Sequence[Archive] = ()
@@ -110,7 +110,7 @@ class Files:
 
     def path_of(self, month: str) -> Path:
         """Return where a month's file is, or would be: beside the ledger, under its name."""
-        usual = self._ledger.with_name(f"{self._ledger.stem}-{month}{self._ledger.suffix}")
+        usual = self.ledger.with_name(f"{self.ledger.stem}-{month}{self.ledger.suffix}")
         return self._places.get(month, usual)
 
     @property

@@ -25,6 +25,7 @@ from sqlalchemy.pool import NullPool
 
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError, InvariantError
+from penia_proxy.ledger.checking import look_at_start
 from penia_proxy.ledger.schema import REVISION
 
 log = logging.getLogger(__name__)
@@ -222,10 +223,7 @@ def revision_of(connection: sqlite3.Connection) -> str | None:
 def _prepare(path: Path) -> None:
     connection = _connect(path)
     try:
-        # A damaged page is found now and not under a call; reading the file once is the price.
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(f"malformed: {verdict}")
+        look_at_start(connection, path)
         revision = revision_of(connection)
         if revision is None:
             # Only ever possible before the first table: later it takes a rewrite of the file.

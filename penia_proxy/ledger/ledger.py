@@ -29,7 +29,8 @@ from penia_proxy.errors import ConfigError, InvalidRequest, InvariantError, Peni
 from penia_proxy.ledger.alerts import AlertQueries, Notification
 from penia_proxy.ledger.archives import Files
 from penia_proxy.ledger.archiving import Archiving
-from penia_proxy.ledger.file import FileLock, open_for_writing, reading
+from penia_proxy.ledger.checking import look_at_rest
+from penia_proxy.ledger.file import FileLock, explained, open_for_writing, reading
 from penia_proxy.ledger.folding import GRACE
 from penia_proxy.ledger.gauges import Gauges
 from penia_proxy.ledger.history import History, PastCall
@@ -91,6 +92,8 @@ class Ledger:
         self._engine = engine
         self._clock = clock
         self._closed = False
+        self.damage: str | None = None
+        """What is damaged in the file, as far as it has been looked at."""
         self.correcting = asyncio.Lock()
         """Held from reading what a call has come to, to the acknowledged correction of it."""
         self.queries = Queries(engine, known.files)
@@ -111,7 +114,8 @@ class Ledger:
         """
         path, lock, connection = await asyncio.to_thread(open_for_writing, config)
         try:
-            known = await asyncio.to_thread(Known.read, connection, Files(path))
+            with explained(path):
+                known = await asyncio.to_thread(Known.read, connection, Files(path))
             archiving = Archiving(known.files, config.retention_months, clock.now)
             await asyncio.to_thread(archiving.look, connection)
         except BaseException as error:
@@ -313,7 +317,8 @@ class Ledger:
             await asyncio.sleep((FOLD_BUSY_S if self.queue_depth else FOLD_S) if left else FOLD_LOOK_S)
 
     async def keep_looking(self) -> None:
-        """Notice for ever which archives have gone or come back, also where nobody asks for their months."""
+        """Look for damage, once; then notice for ever which archives have gone or come back, also where nobody asks."""
+        self.damage = await asyncio.to_thread(look_at_rest, self._files.ledger)
         while True:
             await asyncio.sleep(LOOK_S)
             await asyncio.to_thread(self._files.look_again)

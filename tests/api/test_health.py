@@ -31,6 +31,7 @@ async def test_health_says_how_it_is(api: Api, clock: MovedClock) -> None:
         "version": __version__,
         "holds_open": 0,
         "ledger_queue": 0,
+        "ledger_error": None,
         "clock_jumps": 0,
         "clock_jump_seconds": None,
         "config_loaded_at": "2026-11-23T12:00:00.000000Z",

@@ -63,6 +63,7 @@ class Gateway:
             "version": "0.1.0",
             "holds_open": 3,
             "ledger_queue": 0,
+            "ledger_error": None,
             "archives": 0,
             "archive_error": None,
         }

@@ -1,5 +1,6 @@
 """The ledger's file: made, migrated, locked, guarded, and refused where it cannot be used."""
 
+import asyncio
 import multiprocessing
 import os
 import sqlite3
@@ -20,6 +21,7 @@ import penia_proxy.ledger.file as ledger_file
 from penia_proxy.budget.grants import Grant
 from penia_proxy.config import LedgerConfig
 from penia_proxy.errors import ConfigError
+from penia_proxy.ledger import checking
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.schema import APPEND_ONLY, REVISION, metadata
 from penia_proxy.ledger.verify import examine
@@ -174,6 +176,49 @@ async def test_a_damaged_file_is_refused(path: Path, config: LedgerConfig, clock
     damage(path)
 
     await refused(path, "restore it from a backup")
+
+
+@pytest.mark.fault("D4")
+async def test_a_large_file_is_looked_at_while_it_is_used(
+    path: Path,
+    config: LedgerConfig,
+    clock: StillClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What decides calls is looked at before the first, records beside them; what is damaged is told."""
+    ledger = await Ledger.open(config, clock)
+    await ledger.save_budget(budget())
+    for number in range(50):
+        await ledger.settle(record(f"r_{number}"))
+    await ledger.close()
+    monkeypatch.setattr(checking, "AT_ONCE_MAX", 0)
+    assert checking.look_at_rest(path) is None
+    spoil(path, "charges")
+
+    ledger = await Ledger.open(config, clock)
+    looking = asyncio.create_task(ledger.keep_looking())
+    async with asyncio.timeout(30):
+        while ledger.damage is None:
+            await asyncio.sleep(0.01)
+    looking.cancel()
+    await ledger.close()
+    assert "is damaged (charges" in ledger.damage
+    assert ledger.damage in caplog.text
+
+    for needed in ("usage_records", "spend"):
+        spoil(path, needed)
+        await refused(path, "restore it from a backup")
+
+
+def spoil(path: Path, table: str) -> None:
+    """Overwrite a table's first page."""
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * size : page * size] = b"?" * size
+    path.write_bytes(content)
 
 
 @pytest.mark.fault("D4")

@@ -68,6 +68,7 @@ function healthFacts(health) {
     ["Up for", span(health.uptime_seconds * 1000)],
     ["Ledger", `${health.database}; ${count(health.ledger_queue)} waiting to be written`],
     ["Calls in flight", `${count(health.holds_open)} held`],
+    ...(health.ledger_error ? [["Ledger, what is wrong", health.ledger_error]] : []),
     ["Active budgets", count(health.active_budgets)],
     ["Live clients", count(health.websocket_clients)],
     ["Configuration", `read ${whole(health.config_loaded_at)}`],
