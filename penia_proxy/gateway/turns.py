@@ -29,7 +29,7 @@ from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.works import CallWorks
 from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call
-from penia_proxy.wire.session import Aside, Turn
+from penia_proxy.wire.session import Aside, Heard, Turn
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +93,16 @@ class Turns:
         try:
             await ending.enter_async_context(hold)
         except BaseException:
-            if unasked and turn.begun:
-                self._unheld.append(turn)
+            if unasked:
+                self.unheld(turn)
             raise
         self._open[turn] = _Open(hold, ending, TurnGrowth(hold, turn))
         return hold.verdict
+
+    def unheld(self, turn: Turn | None) -> None:
+        """Take a turn that may have begun by itself, and for which nothing is held."""
+        if turn is not None and turn.begun:
+            self._unheld.append(turn)
 
     def capped(self, turn: Turn, frame: bytes) -> bytes:
         """Return the frame as it is passed on: with an output cap where a budget has room for no more."""
@@ -139,6 +144,13 @@ class Turns:
             if frame is not None or not turn.call.cuttable:
                 held.growth.stop()
         return frames
+
+    async def book(self, heard: Heard) -> None:
+        """Book what a frame ends, and what was billed beside it."""
+        for turn in heard.ended:
+            await self.end(turn, "ok")
+        for aside in heard.asides:
+            await self.aside(aside)
 
     async def end(self, turn: Turn, end: End) -> None:
         """Book a turn, or release it if it never began."""
