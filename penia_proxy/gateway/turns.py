@@ -21,7 +21,7 @@ from penia_proxy.budget.engine import Verdict
 from penia_proxy.budget.usage import CostBasis, Usage
 from penia_proxy.errors import StoreUnavailable
 from penia_proxy.gateway.answer import through_cancellation
-from penia_proxy.gateway.booking import Claim, End, book, stated
+from penia_proxy.gateway.booking import Claim, End, book, passed_tokens, stated
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.charging import Payer, charge
 from penia_proxy.gateway.growth import TurnGrowth
@@ -159,7 +159,7 @@ class Turns:
         reading = turn.reading()
         if held is None:
             self._unheld = [unheld for unheld in self._unheld if unheld is not turn]
-            await self._charge(self._unheld_bill(turn), self._works.key(reading))
+            await self._charge(await self._unheld_bill(turn), self._works.key(reading))
             return
         self._note_idle()
         async with held.ending:
@@ -187,7 +187,7 @@ class Turns:
             await self.end(turn, self.ended_by)
         while self._unheld:
             turn = self._unheld.pop()
-            await self._charge(self._unheld_bill(turn), self._works.key(turn.reading()))
+            await self._charge(await self._unheld_bill(turn), self._works.key(turn.reading()))
         await self._pay()
         if self._owed:
             log.error("%d bills of a session could not be written", len(self._owed))
@@ -198,9 +198,13 @@ class Turns:
         else:
             self.idle.set()
 
-    def _unheld_bill(self, turn: Turn) -> Bill:
+    async def _unheld_bill(self, turn: Turn) -> Bill:
         reading = turn.reading()
         parts = reading.parts or ((reading.model, Usage()),)
+        if not reading.complete:
+            model, usage = parts[0]
+            output = await passed_tokens(turn.call, reading, model or turn.call.model, whole=reading.finished)
+            parts = ((model, replace(usage, output=max(usage.output, output))), *parts[1:])
         basis: CostBasis = "reported" if reading.complete else "partial"
         return stated(self._payer.bill(parts, turn.call.model, basis), reading.cost_usd)
 
