@@ -437,3 +437,19 @@ async def test_a_budget_or_a_configuration_that_goes_while_a_turn_runs(
             pytest.fail("it waits for ever")
     assert at > 2
     rounds(at)
+
+
+@pytest.mark.fault("C1")
+async def test_a_session_that_is_cancelled_twice(start: Start, rounds: Rounds) -> None:
+    """Its caller leaves, and a stop ends what that has left: all is booked as if either had come alone."""
+    async with before(start, Realtime, TIGHT) as caller:
+        for at in range(1, WAITS_MAX):
+            ways = [
+                {at: gone(caller, one), at + 1: gone(caller, other)} for one, other in ((early, late), (late, early))
+            ]
+            if max([await round_of(caller, OPEN, way) for way in ways]) < at:
+                break
+        else:
+            pytest.fail("it waits for ever")
+    assert at > 1
+    rounds(2 * at)
