@@ -102,7 +102,7 @@ async def _counted(
     if call.size.no_output:
         output = 0
     elif reading.wrote:
-        output = await _output_tokens(call, reading, model or call.model, factor=1 if whole else CUT_OUTPUT_FACTOR)
+        output = await passed_tokens(call, reading, model or call.model, whole=whole)
     elif is_stream and not reading.finished:
         output = 0
     else:
@@ -113,7 +113,9 @@ async def _counted(
     return ((model, replace(usage, output=output, reasoning=0)), *reading.parts[1:])
 
 
-async def _output_tokens(call: Call, reading: Reading, model: str, *, factor: float) -> int:
+async def passed_tokens(call: Call, reading: Reading, model: str, *, whole: bool) -> int:
+    """Return the tokens of the text that passed; of an answer that is not ``whole``, with headroom."""
+    factor = 1 if whole else CUT_OUTPUT_FACTOR
     text = reading.passed_text
     tokens = await tokens_of(text, model)
     kept = len(text.encode("utf-8", "surrogatepass"))

@@ -21,12 +21,13 @@ SETTLE_S = 5.0
 
 
 class Visit:
-    """One call under way. Made by `Door.let_in`; over when its task has ended."""
+    """One call under way. Made by `Door.let_in`; over when its tasks have ended."""
 
-    __slots__ = ("_door", "bytes", "component")
+    __slots__ = ("_door", "_tasks", "bytes", "component")
 
     def __init__(self, door: "Door", component: str) -> None:
         self._door = door
+        self._tasks = 0
         self.component = component
         self.bytes = 0
         """Of its body, in memory."""
@@ -36,9 +37,15 @@ class Visit:
         self._door.make_room(size)
         self.bytes += size
 
-    def over(self, task: asyncio.Task[Any]) -> None:
-        """Leave: the task has ended."""
-        self._door.leave(self, task)
+    def of(self, task: asyncio.Task[Any]) -> None:
+        """Be there until a task has ended, too: it outlives the one before."""
+        self._tasks += 1
+        self._door.enter(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._tasks -= 1
+        self._door.leave(self, task, is_last=not self._tasks)
 
 
 class Door:
@@ -48,6 +55,8 @@ class Door:
         self.limits = limits
         self._inside: set[asyncio.Task[Any]] = set()
         self._by_component: Counter[str] = Counter()
+        self.calls = 0
+        """Under way."""
         self.carried_bytes = 0
         """Of all bodies in memory."""
         self._closed = False
@@ -57,11 +66,6 @@ class Door:
         """Whether nobody is let in any more."""
         return self._closed
 
-    @property
-    def calls(self) -> int:
-        """Calls that are under way."""
-        return len(self._inside)
-
     def let_in(self, component: str, task: asyncio.Task[Any]) -> Visit:
         """
         Count a task, a call's, until it has ended.
@@ -70,21 +74,20 @@ class Door:
         """
         if self._closed:
             raise ShuttingDown("Penia is shutting down; send this again in a moment.")
-        if len(self._inside) >= self.limits.max_calls:
+        if self.calls >= self.limits.max_calls:
             raise Overloaded("Too many calls are under way; send this again in a moment.")
         of_one = self.limits.max_calls_per_component
         if of_one is not None and self._by_component[component] >= of_one:
             raise RateLimited("Too many calls of this component are under way; send this again in a moment.")
         visit = Visit(self, component)
         self._by_component[component] += 1
-        self._inside.add(task)
-        task.add_done_callback(visit.over)
+        self.calls += 1
+        visit.of(task)
         return visit
 
-    def follow(self, task: asyncio.Task[Any]) -> None:
-        """Count a task until it has ended."""
+    def enter(self, task: asyncio.Task[Any]) -> None:
+        """Know a task: a stop waits for it, and ends it."""
         self._inside.add(task)
-        task.add_done_callback(self._inside.discard)
 
     def make_room(self, size: int) -> None:
         """Count bytes of bodies. Raises Overloaded where there is no room for them."""
@@ -92,9 +95,12 @@ class Door:
             raise Overloaded("The bodies of the calls under way take all the room there is; send this again.")
         self.carried_bytes += size
 
-    def leave(self, visit: Visit, task: asyncio.Task[Any]) -> None:
-        """See a call out."""
+    def leave(self, visit: Visit, task: asyncio.Task[Any], *, is_last: bool) -> None:
+        """See a task out, and a call with the last of its tasks."""
         self._inside.discard(task)
+        if not is_last:
+            return
+        self.calls -= 1
         self.carried_bytes -= visit.bytes
         self._by_component[visit.component] -= 1
         if not self._by_component[visit.component]:

@@ -211,7 +211,7 @@ class Proxy:
         holding = Holding(self._books, pricing.held(call, payer, upstream, stamp.started, fingerprint))
         exchange = self._exchange(send, headers, body, holding, call, upstream, answering)
         # Where an answer is to be read on without its caller, the caller's leaving must not cancel the exchange.
-        await (self._outlive(exchange) if upstream.drains else exchange)
+        await (self._outlive(visit, exchange) if upstream.drains else exchange)
 
     async def _exchange(
         self,
@@ -317,9 +317,9 @@ class Proxy:
             body_bytes=self._door.carried_bytes,
         )
 
-    async def _outlive(self, exchange: Coroutine[Any, Any, None]) -> None:
+    async def _outlive(self, visit: Visit, exchange: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(exchange)
-        self._door.follow(task)
+        visit.of(task)
         await asyncio.shield(task)
 
     def _fingerprint(self, method: str, target: Target, asked: Request) -> str:

@@ -13,7 +13,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import aiohttp
@@ -30,7 +29,6 @@ from penia_proxy.errors import (
     TooManyClients,
 )
 from penia_proxy.gateway.answer import through_cancellation
-from penia_proxy.gateway.booking import End
 from penia_proxy.gateway.dialing import (
     CLOSE_S,
     Opening,
@@ -40,6 +38,7 @@ from penia_proxy.gateway.dialing import (
     is_of_handshake,
     session_for_sockets,
 )
+from penia_proxy.gateway.farewell import LEFT_BY, REASON_BYTES_MAX, Farewell, Side, sendable, turned_away
 from penia_proxy.gateway.refusal import penia_of
 from penia_proxy.gateway.relay import to_caller
 from penia_proxy.gateway.stamp import Stamp
@@ -58,15 +57,11 @@ SILENCE_S_MAX = 15 * 60
 KEEPALIVE_S = 30.0
 """Silence after which a side is pinged; after as long again it is taken for gone."""
 
-REASON_BYTES_MAX = 123
-"""Of a close frame (RFC 6455 §5.5)."""
-
 OUR_PING = b"penia"
 
 DATA = frozenset({WSMsgType.TEXT, WSMsgType.BINARY})
 
 CallerSocket = web.WebSocketResponse[Literal[False]]
-Side = Literal["caller", "provider"]
 
 
 class _Silent(logging.Filter):
@@ -77,19 +72,6 @@ class _Silent(logging.Filter):
 
 
 logging.getLogger("aiohttp.websocket").addFilter(_Silent())
-
-
-@dataclass(frozen=True, slots=True)
-class Farewell:
-    """How a session ends."""
-
-    end: End
-    """Of the turns that are still open."""
-    code: int | None = None
-    """What whoever is still there is told; None: it is cut off as we were."""
-    reason: bytes = b""
-    lost: Side | None = None
-    """Who is gone without a word."""
 
 
 BEGUN = web.RequestKey("penia_answer_begun", bool)
@@ -264,23 +246,36 @@ class _Carried:
                     return farewell
                 continue
             self._data_at = self._heard_at["provider"]
-            async with self._step:
-                refused = await self._answered(self._session.heard(message.data))
-                if self._turns.due and (farewell := await self._cut()):
-                    return farewell
+            refused = await self._read(message.data)
+            if self._turns.due and (farewell := await self._cut()):
+                return farewell
             farewell = await self._send("caller", self._here.send_frame(message.data, message.type))
             if farewell is None and refused is not None:
-                farewell = await self._object(refused, None) or _turned_away(refused)
+                farewell = await self._object(refused, None) or turned_away(refused)
             if farewell is not None:
                 return farewell
+
+    async def _read(self, frame: bytes) -> PeniaError | None:
+        """Take a provider's frame, which has come: what it bills is booked, also of a session that ends before."""
+        try:
+            await self._step.acquire()
+        except asyncio.CancelledError:
+            await through_cancellation(self._read(frame))
+            raise
+        try:
+            return await self._answered(self._session.heard(frame))
+        finally:
+            self._step.release()
 
     async def _answered(self, heard: Heard) -> PeniaError | None:
         """Book what a provider's frame ends, and hold what may begin next; return why that cannot be."""
         self._turns.begin()
-        for turn in heard.ended:
-            await through_cancellation(self._turns.end(turn, "ok"))
-        for aside in heard.asides:
-            await through_cancellation(self._turns.aside(aside))
+        if heard.ended or heard.asides:
+            try:
+                await through_cancellation(self._turns.book(heard))
+            except BaseException:
+                self._turns.unheld(heard.needed)
+                raise
         if heard.needed is None:
             return None
         try:
@@ -292,7 +287,9 @@ class _Carried:
 
     async def _cut(self) -> Farewell | None:
         """End, at the provider, the answers that a budget has no room for more of; the caller is told why."""
-        for frame in await self._turns.cuts(self._session.cancelling):
+        async with self._step:
+            frames = await self._turns.cuts(self._session.cancelling)
+        for frame in frames:
             full = BudgetExceeded("A budget has no room for more of this answer, so that it was cancelled.")
             farewell = await self._send("provider", self._there.send_frame(frame, WSMsgType.TEXT))
             if farewell := farewell or await self._object(full, None):
@@ -303,7 +300,7 @@ class _Carried:
         """Say no in the provider's shape; return how to close where it has none."""
         event = self._session.refusal(error, penia_of(error, self._turns.session_id), frame)
         if event is None:
-            return _turned_away(error)
+            return turned_away(error)
         return await self._send("caller", self._here.send_frame(event, WSMsgType.TEXT))
 
     async def _control(self, by: Side, message: Any) -> Farewell | None:
@@ -314,9 +311,9 @@ class _Carried:
             return await self._send(other, socket.ping(message.data))
         if message.type is WSMsgType.PONG:
             return None if message.data == OUR_PING else await self._send(other, socket.pong(message.data))
-        end: End = "disconnected" if by == "caller" else "cut"
+        end = LEFT_BY[by]
         if message.type is WSMsgType.CLOSE:
-            return Farewell(end, _sendable(message.data), (message.extra or "").encode()[:REASON_BYTES_MAX])
+            return Farewell(end, sendable(message.data), (message.extra or "").encode()[:REASON_BYTES_MAX])
         # Too long, or no WebSocket frame at all: aiohttp has said so to the side that sent it.
         wrong = isinstance(message.data, aiohttp.WebSocketError)
         return Farewell(end, message.data.code if wrong else None, lost=by)
@@ -327,7 +324,7 @@ class _Carried:
             async with asyncio.timeout(self._stalled_s):
                 await sending
         except (TimeoutError, ConnectionError):
-            return Farewell("disconnected" if to == "caller" else "cut", lost=to)
+            return Farewell(LEFT_BY[to], lost=to)
         return None
 
     async def _watch(self) -> Farewell:
@@ -351,7 +348,7 @@ class _Carried:
         for side, heard_at in self._heard_at.items():
             socket = self._here if side == "caller" else self._there
             if now - heard_at > 2 * KEEPALIVE_S:
-                return Farewell("disconnected" if side == "caller" else "cut", lost=side)
+                return Farewell(LEFT_BY[side], lost=side)
             if now - heard_at > KEEPALIVE_S and (gone := await self._send(side, socket.ping(OUR_PING))):
                 return gone
         return None
@@ -371,18 +368,6 @@ async def _close(closing: Awaitable[bool]) -> None:
     with suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(2 * CLOSE_S):
             await closing
-
-
-def _turned_away(error: PeniaError) -> Farewell:
-    # Not a code that an SDK connects again after (openai-python 3.57.0, websocket_reconnection.py).
-    reason = f"{error.code}: {error}".encode()[:REASON_BYTES_MAX]
-    return Farewell("cut", WSCloseCode.POLICY_VIOLATION, reason.decode("utf-8", "ignore").encode())
-
-
-def _sendable(code: int | None) -> int:
-    """Return a close code that may be sent; those that say how a connection was lost may not (RFC 6455 §7.4.1)."""
-    is_sendable = code is not None and (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999)
-    return code if is_sendable and code is not None else WSCloseCode.OK
 
 
 def _refused(refused: UpgradeRefused, stamp: Stamp) -> web.Response:

@@ -21,7 +21,7 @@ from penia_proxy.budget.engine import Verdict
 from penia_proxy.budget.usage import CostBasis, Usage
 from penia_proxy.errors import StoreUnavailable
 from penia_proxy.gateway.answer import through_cancellation
-from penia_proxy.gateway.booking import Claim, End, book, stated
+from penia_proxy.gateway.booking import Claim, End, book, passed_tokens, stated
 from penia_proxy.gateway.caller import Caller
 from penia_proxy.gateway.charging import Payer, charge
 from penia_proxy.gateway.growth import TurnGrowth
@@ -29,7 +29,7 @@ from penia_proxy.gateway.holding import Books, Held, Holding
 from penia_proxy.gateway.works import CallWorks
 from penia_proxy.ids import new_id
 from penia_proxy.wire.call import Call
-from penia_proxy.wire.session import Aside, Turn
+from penia_proxy.wire.session import Aside, Heard, Turn
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +93,16 @@ class Turns:
         try:
             await ending.enter_async_context(hold)
         except BaseException:
-            if unasked and turn.begun:
-                self._unheld.append(turn)
+            if unasked:
+                self.unheld(turn)
             raise
         self._open[turn] = _Open(hold, ending, TurnGrowth(hold, turn))
         return hold.verdict
+
+    def unheld(self, turn: Turn | None) -> None:
+        """Take a turn that may have begun by itself, and for which nothing is held."""
+        if turn is not None and turn.begun:
+            self._unheld.append(turn)
 
     def capped(self, turn: Turn, frame: bytes) -> bytes:
         """Return the frame as it is passed on: with an output cap where a budget has room for no more."""
@@ -140,6 +145,13 @@ class Turns:
                 held.growth.stop()
         return frames
 
+    async def book(self, heard: Heard) -> None:
+        """Book what a frame ends, and what was billed beside it."""
+        for turn in heard.ended:
+            await self.end(turn, "ok")
+        for aside in heard.asides:
+            await self.aside(aside)
+
     async def end(self, turn: Turn, end: End) -> None:
         """Book a turn, or release it if it never began."""
         self.begin()
@@ -147,7 +159,7 @@ class Turns:
         reading = turn.reading()
         if held is None:
             self._unheld = [unheld for unheld in self._unheld if unheld is not turn]
-            await self._charge(self._unheld_bill(turn), self._works.key(reading))
+            await self._charge(await self._unheld_bill(turn), self._works.key(reading))
             return
         self._note_idle()
         async with held.ending:
@@ -175,7 +187,7 @@ class Turns:
             await self.end(turn, self.ended_by)
         while self._unheld:
             turn = self._unheld.pop()
-            await self._charge(self._unheld_bill(turn), self._works.key(turn.reading()))
+            await self._charge(await self._unheld_bill(turn), self._works.key(turn.reading()))
         await self._pay()
         if self._owed:
             log.error("%d bills of a session could not be written", len(self._owed))
@@ -186,9 +198,13 @@ class Turns:
         else:
             self.idle.set()
 
-    def _unheld_bill(self, turn: Turn) -> Bill:
+    async def _unheld_bill(self, turn: Turn) -> Bill:
         reading = turn.reading()
         parts = reading.parts or ((reading.model, Usage()),)
+        if not reading.complete:
+            model, usage = parts[0]
+            output = await passed_tokens(turn.call, reading, model or turn.call.model, whole=reading.finished)
+            parts = ((model, replace(usage, output=max(usage.output, output))), *parts[1:])
         basis: CostBasis = "reported" if reading.complete else "partial"
         return stated(self._payer.bill(parts, turn.call.model, basis), reading.cost_usd)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 ANSWER = "Inbound._answer"
 EXCHANGE = "Proxy._exchange"
 """Tasks by the names of what they run. The second is one of its own where answers are read on without their caller."""
@@ -49,11 +51,11 @@ class Waits:
         self.seen = 0
         self._plan = plan
 
-    def of(self, work: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
+    def of(self, work: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         """Return the work, watched."""
 
-        async def watched() -> None:
-            await _Watched(self, work)
+        async def watched() -> Any:
+            return await _Watched(self, work)
 
         return watched()
 
@@ -68,7 +70,7 @@ class Waits:
 class _Watched:
     """A coroutine each wait of which is told before it begins."""
 
-    def __init__(self, waits: Waits, work: Coroutine[Any, Any, None]) -> None:
+    def __init__(self, waits: Waits, work: Coroutine[Any, Any, Any]) -> None:
         self._waits = waits
         self._work = work
 
@@ -77,8 +79,8 @@ class _Watched:
         while True:
             try:
                 future = send(said)
-            except StopIteration:
-                return
+            except StopIteration as end:
+                return end.value
             self._waits.next(future)
             try:
                 send, said = self._work.send, (yield future)
@@ -102,3 +104,13 @@ def interrupting(name: str, plan: dict[int, Do]) -> Iterator[Waits]:
         yield waits
     finally:
         loop.set_task_factory(None)
+
+
+@contextmanager
+def watching(kind: type, method: str, plan: dict[int, Do]) -> Iterator[Waits]:
+    """Watch the calls of a coroutine whose tasks somebody else makes, without asking the loop."""
+    waits = Waits(plan)
+    work = getattr(kind, method)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kind, method, lambda *told, **named: waits.of(work(*told, **named)))
+        yield waits

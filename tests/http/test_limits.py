@@ -176,6 +176,30 @@ async def test_a_compressed_body_counts_as_what_it_becomes(start: Start) -> None
     assert penia.sandbox.calls == []
 
 
+@pytest.mark.fault("C4")
+async def test_a_body_counts_while_its_answer_is_read_on_without_its_caller(start: Start) -> None:
+    """It is in memory as before; and a call that may be read on is one call."""
+    penia = await start(
+        script=Behaviour(first_byte_delay_s=0.5),
+        server={"max_bodies_mb": 1, "max_calls": 2},
+        providers={"openai": {"on_disconnect": "drain"}},
+    )
+    calls = [asyncio.create_task(penia.chat(padding="a" * size)) for size in (600_000, 1)]
+    await under_way(penia, 2)
+    door = penia.gateway._proxy._door
+    assert door.calls == 2
+    for call in calls:
+        call.cancel()
+    while len(door._inside) > 2:  # what answers the callers is over, and the exchanges go on
+        await asyncio.sleep(0.005)
+    assert door.calls == 2
+    assert door.carried_bytes > 600_000
+    while door.calls:
+        await asyncio.sleep(0.005)
+    assert door.carried_bytes == 0
+    assert len(await penia.records()) == 2
+
+
 async def under_way(penia: Running, count: int) -> None:
     while len(penia.sandbox.calls) < count:
         await asyncio.sleep(0.005)

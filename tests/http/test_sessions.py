@@ -409,6 +409,29 @@ async def test_exactly_the_sessions_whose_holds_fit_are_opened(start: Start) -> 
     assert await penia.records() == []
 
 
+async def test_what_began_by_itself_and_was_not_held_is_counted(start: Start) -> None:
+    """A response that nobody asked for here, without room for it: the connection ends, and what passed is booked."""
+
+    async def speak(socket: web.WebSocketResponse) -> None:
+        await socket.receive()
+        response = {"id": "resp_1", "model": "gpt-4o", "status": "in_progress"}
+        delta = {"type": "response.output_text.delta", "delta": "word " * 100, "response": response}
+        await socket.send_str(json.dumps(delta))
+        await socket.receive()
+
+    budget = {**BLOCK, "overrun": "never"}
+    async with speaking(speak) as peer:
+        penia = await start(providers={"openai": {"base_url": peer.url}}, budgets=(budget,))
+        async with opened(penia, RESPONSES) as socket:
+            await socket.ping()
+            while (await socket.receive()).type is not WSMsgType.CLOSE:
+                pass
+        (record,) = await records_of(penia, 1)
+    assert (record["cost_basis"], record["model"]) == ("partial", "gpt-4o")
+    assert record["output_tokens"] >= 100
+    assert record["cost"] > 0
+
+
 async def test_a_transcript_is_billed_once(start: Start) -> None:
     """However often its last word is said; and as the bill of its own model, beside the answers."""
 
