@@ -9,7 +9,7 @@ page, what matches is gathered by the filter's own index and sorted: a quarter o
 in a reader's thread, which is the most that a page can take.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,7 @@ SELECT provider, model, cost_basis FROM b WHERE cost_basis IS NOT NULL LIMIT :mo
 """Goes from one kind to the next in the index, so that it costs kinds and not records."""
 
 Kind = tuple[str, str, str]
+"""Provider, model and basis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class Matching:
     conditions: Sequence[ColumnElement[bool]]
     kinds: tuple[Sequence[str], Sequence[str], Sequence[str]]
     """Providers, models and bases; an empty one is any."""
+    having: Collection[Kind] | None
+    """Kinds outside which nothing matches; None: it is not known."""
     until_seq: int | None
     """What an archive has, which ``conditions`` say, too."""
     by_kind: bool
@@ -100,7 +103,7 @@ class Piece:
 
 def by_cost(matching: Matching, piece: Piece, archive: Archive | None = None) -> Questions[Rows]:
     """Return the rows of a piece in their order, as far as they are in one file."""
-    if not matching.few and (kinds := (yield from _kinds(matching.kinds, archive))):
+    if not matching.few and (kinds := (yield from _kinds(matching, archive))):
         rows = yield from _read(nearest(matching, piece, kinds), piece.order, archive)
         if matching.by_kind or len(rows) == piece.limit:
             return rows
@@ -112,12 +115,15 @@ def _read(seqs: Select[Any], order: Order, archive: Archive | None) -> Questions
     return sorted(found, key=order.rank, reverse=order.descending)
 
 
-def _kinds(wanted: tuple[Sequence[str], ...], archive: Archive | None) -> Questions[list[Kind]]:
+def _kinds(matching: Matching, archive: Archive | None) -> Questions[list[Kind]]:
     """Return the kinds of call that are asked for; none where they are too many to be merged."""
     seen = yield Ask(_KINDS.bindparams(most=KINDS_SEEN_MAX + 1), archive)
     every = ((row["provider"], row["model"], row["cost_basis"]) for row in seen)
     kinds: list[Kind] = [
-        kind for kind in every if all(not names or name in names for name, names in zip(kind, wanted, strict=True))
+        kind
+        for kind in every
+        if all(not names or name in names for name, names in zip(kind, matching.kinds, strict=True))
+        and (matching.having is None or kind in matching.having)
     ]
     return kinds if len(seen) <= KINDS_SEEN_MAX and len(kinds) <= KINDS_MAX else []
 
@@ -141,7 +147,7 @@ def nearest(matching: Matching, piece: Piece, kinds: Sequence[Kind]) -> Select[A
 
 def places(matching: Matching, order: Order, archive: Archive | None) -> Questions[Select[Any] | None]:
     """Return the statement of the places of what is asked for by its kind alone, in their order; None of other."""
-    kinds = (yield from _kinds(matching.kinds, archive)) if matching.by_kind and not matching.few else []
+    kinds = (yield from _kinds(matching, archive)) if matching.by_kind and not matching.few else []
     if not kinds:
         return None
     columns = _all_of(matching, Piece(order, None, 0, 0), kinds).subquery().c

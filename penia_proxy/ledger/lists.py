@@ -7,7 +7,7 @@ names several, newest first, from the rarest one's, in the hours in which they g
 a page costs the same however many records have only some of them. By cost, `ledger.dearest` finds them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -22,7 +22,7 @@ from penia_proxy.errors import InvalidRequest
 from penia_proxy.ledger.archives import Files, newest_record
 from penia_proxy.ledger.cells import Cells, Extent, extents_of, fewest_of
 from penia_proxy.ledger.days import Span
-from penia_proxy.ledger.dearest import Matching, Piece, by_cost, places
+from penia_proxy.ledger.dearest import Kind, Matching, Piece, by_cost, places
 from penia_proxy.ledger.merging import (
     Ask,
     Found,
@@ -41,7 +41,7 @@ from penia_proxy.ledger.orders import NEWEST_FIRST, Order, Position
 from penia_proxy.ledger.queries import GROUPINGS, RecordFilter, conditions, records_of, source
 from penia_proxy.ledger.rows import HOUR_REST
 from penia_proxy.ledger.schema import charges, usage_records
-from penia_proxy.ledger.together import Bounds, newest, rarest
+from penia_proxy.ledger.together import Bounds, kinds_of, newest, rarest
 
 OFFSET_MAX = 10_000_000
 COUNTED_MAX = 10_000
@@ -94,7 +94,8 @@ class Lists:
         # One more than is shown tells whether another page follows.
         piece = Piece(order, after, 0 if after else (page - 1) * limit, limit + 1)
         async with self.engine.connect() as connection:
-            extents = await extents_of(connection, asked) if len(asked.kinds) > 1 else []
+            needed = len(asked.kinds) > 1 or not order.is_of_time
+            extents = await extents_of(connection, asked) if needed else []
             return await asked_of(connection, self.files, _page(asked, piece, extents))
 
     async def require(self, asked: RecordFilter) -> None:
@@ -110,18 +111,23 @@ def readable(asked: RecordFilter) -> Questions[None]:
 
 
 def _page(asked: RecordFilter, piece: Piece, extents: Sequence[Extent]) -> Questions[RecordPage]:
-    """Return a page, one shorter than its piece; ``extents``: where sums are, of what has several names."""
-    order, limit = piece.order, piece.limit - 1
+    """Return a page, one shorter than its piece; ``extents``: of several names, and by cost."""
+    order, limit, several = piece.order, piece.limit - 1, len(asked.kinds) > 1
     parts = yield from parts_of(asked, order)
-    if extents:
+    if several:
         total, exact = (yield from _summed(asked, extents)), True
     else:
         total = yield from _counted(parts, asked)
         exact = total <= COUNTED_MAX or asked == RecordFilter()
-    if extents and order is NEWEST_FIRST:
+    if several and order is NEWEST_FIRST:
         found = yield from _together(asked, parts, extents[0], piece)
     else:
-        found = yield from _read(parts, piece, few=total <= COUNTED_MAX)
+        few = total <= COUNTED_MAX
+        having: Collection[Kind] | None = None
+        if not order.is_of_time and not few and asked.kinds:
+            kinds = yield Ask(kinds_of(asked, extents[0]))
+            having = {(row["provider"], row["model"], row["cost_basis"]) for row in kinds}
+        found = yield from _read(parts, piece, lambda part: matching(part.asked, few=few, having=having))
     records = yield from records_of(found[:limit])
     last = found[limit - 1].row if len(found) > limit else None
     next_cursor = None if last is None else order.cursor_of(last)
@@ -143,13 +149,13 @@ def _counted(parts: Sequence[Part], asked: RecordFilter) -> Questions[int]:
     return total
 
 
-def _read(parts: Sequence[Part], piece: Piece, *, few: bool) -> Questions[list[Found]]:
+def _read(parts: Sequence[Part], piece: Piece, matching_of: Callable[[Part], Matching]) -> Questions[list[Found]]:
     """Return the rows of a piece, each file's part of them from its own index."""
     order = piece.order
     if piece.offset and len(parts) > 1:
         by_kind: dict[Part, Select[Any] | None] = {}
         for part in () if order.is_of_time else parts:
-            by_kind[part] = yield from places(matching(part.asked, few=few), order, part.archive)
+            by_kind[part] = yield from places(matching_of(part), order, part.archive)
 
         def listed_in(part: Part) -> Select[Any]:
             its = by_kind.get(part)
@@ -163,7 +169,7 @@ def _read(parts: Sequence[Part], piece: Piece, *, few: bool) -> Questions[list[F
     def read(part: Part) -> Questions[Rows]:
         if order.is_of_time:
             return (yield Ask(listed(part.asked, piece), part.archive))
-        return (yield from by_cost(matching(part.asked, few=few), piece, part.archive))
+        return (yield from by_cost(matching_of(part), piece, part.archive))
 
     return (yield from first_read(behind(parts, order, piece.after), order, read, piece.limit))
 
@@ -262,7 +268,7 @@ def listed(asked: RecordFilter, piece: Piece) -> Select[Any]:
     return listing(asked, order=piece.order, after=piece.after).offset(piece.offset).limit(piece.limit)
 
 
-def matching(asked: RecordFilter, *, few: bool) -> Matching:
+def matching(asked: RecordFilter, *, few: bool, having: Collection[Kind] | None = None) -> Matching:
     """Return what `dearest` is asked for."""
     where, moment, seq = source(asked)
     kinds = RecordFilter(providers=asked.providers, models=asked.models, cost_bases=asked.cost_bases)
@@ -271,6 +277,7 @@ def matching(asked: RecordFilter, *, few: bool) -> Matching:
         seq,
         conditions(asked, moment),
         (kinds.providers, kinds.models, kinds.cost_bases),
+        having=having,
         until_seq=asked.until_seq,
         by_kind=asked == replace(kinds, until_seq=asked.until_seq),
         few=few,

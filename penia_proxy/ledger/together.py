@@ -4,16 +4,17 @@ Find where names go together.
 Its one job: in which hours the newest records lie that have several names at once (a component's of a model, a budget's
 of a basis): two names may be common and hardly ever together, and no index has both.
 Rules: it is read from folds, from years down to hours and only within those in which there are some, so that it costs
-names and not records. What is not folded yet is read from `rollups`.
+names and not records. What is not folded yet is read from `rollups`. All files are in both, archives too.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_, union, union_all
 
+from penia_proxy.budget.usage import CostBasis
 from penia_proxy.clock import iso
 from penia_proxy.ledger.cells import KEY, Extent, in_folds, in_rollups
 from penia_proxy.ledger.days import UNITS
@@ -138,6 +139,17 @@ def _of_rollups(asked: RecordFilter, *which: ColumnElement[bool]) -> Select[Any]
     hour = rollups.c.hour
     said = (func.substr(hour, 1, HOUR_WIDTH).label("unit"), func.sum(rollups.c.record_count).label("number"))
     return select(*said).where(*which, *in_rollups(asked)).group_by(hour)
+
+
+def kinds_of(asked: RecordFilter, extent: Extent) -> Select[Any]:
+    """Return the statement of the kinds of call (provider, model, basis) that what a filter names has ever been of."""
+    years = [str(year) for year in range(extent.start.year, extent.end.year + 1)]
+    any_basis = replace(asked, cost_bases=asked.cost_bases or get_args(CostBasis))
+    names = ("provider", "model", "cost_basis")
+    known = select(*(folds.c[name] for name in names)).where(*in_folds(any_basis, folds.c), folds.c.span.in_(years))
+    late = select(*(rollups.c[name] for name in names)).where(tuple_(*KEY) > tuple_(*extent.folded), *in_rollups(asked))
+    each = union(known, late).subquery("kinds")
+    return select(*(each.c[name] for name in names))
 
 
 def rarest(asked: RecordFilter, extent: Extent) -> Select[Any]:

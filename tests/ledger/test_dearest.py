@@ -13,7 +13,7 @@ from penia_proxy.budget.record import UsageRecord
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.orders import ORDERS, Sort
 from penia_proxy.ledger.queries import RecordFilter
-from tests.ledger.making import DEFAULT, NOON, budget, record
+from tests.ledger.making import DEFAULT, NOON, StillClock, budget, record
 
 COSTS = (None, -5, 0, 0, 0, 7, 7, 1_000, 10**15)
 
@@ -125,3 +125,23 @@ async def test_only_the_nearest_are_looked_through(
     page = await ledger.lists.records(RecordFilter(task_types=("chat",)), order=ORDERS["-cost"], limit=5)
 
     assert len(page.records) == 5
+
+
+@pytest.mark.parametrize("folded", [True, False])
+async def test_kinds_in_which_nothing_matches_are_not_looked_through(
+    ledger: Ledger, clock: StillClock, monkeypatch: pytest.MonkeyPatch, folded: bool
+) -> None:
+    """What is dearest may be of models that never do such a task: the sums tell, and nothing is sorted."""
+    for number in range(20):
+        await ledger.settle(record(f"r_dear_{number}", model="dear", task_type=None, cost_nanos=10**9))
+        await ledger.settle(record(f"r_cheap_{number}", model="cheap", task_type="chat", cost_nanos=1 + number))
+    if folded:
+        clock.instant += timedelta(days=1)
+        while await ledger.fold():
+            pass
+    monkeypatch.setattr(ledger_lists, "COUNTED_MAX", 0)
+    monkeypatch.setattr(ledger_dearest, "NEAREST_MAX", 10)
+    monkeypatch.setattr(ledger_dearest, "gathered", None)  # calling it would raise
+    page = await ledger.lists.records(RecordFilter(task_types=("chat",)), order=ORDERS["-cost"], limit=3)
+
+    assert [one.record_id for one in page.records] == ["r_cheap_19", "r_cheap_18", "r_cheap_17"]
