@@ -224,7 +224,7 @@ async def test_without_pyarrow_parquet_is_refused(api: Api, monkeypatch: pytest.
 def history(api: Api, records: int) -> None:
     """Put many records into the file, behind the ledger's back."""
     with closing(sqlite3.connect(path_of(api.services.config.ledger.url), isolation_level=None)) as file:
-        file.execute(RECORDS, (records, records))
+        file.execute(RECORDS, {"records": records, "apart_s": 1, "budget_id": None})
 
 
 async def test_a_slow_client_is_waited_for_and_one_that_leaves_ends_it(
