@@ -35,8 +35,8 @@ from penia_proxy.ledger.schema import usage_records
 KINDS_MAX = 100
 """Kinds that are merged; SQLite takes 500 parts in one statement, and a kind is up to three."""
 KINDS_SEEN_MAX = 1_000
-NEAREST_MAX = 5_000
-"""Records in the order of cost that are looked at for matches: 10 ms."""
+NEAREST = (500, 5_000)
+"""Records in the order of cost that are looked at for matches: some, which most filters are met in, then more."""
 
 _KINDS = text("""
 WITH RECURSIVE
@@ -104,9 +104,10 @@ class Piece:
 def by_cost(matching: Matching, piece: Piece, archive: Archive | None = None) -> Questions[Rows]:
     """Return the rows of a piece in their order, as far as they are in one file."""
     if not matching.few and (kinds := (yield from _kinds(matching, archive))):
-        rows = yield from _read(nearest(matching, piece, kinds), piece.order, archive)
-        if matching.by_kind or len(rows) == piece.limit:
-            return rows
+        for number in NEAREST:
+            rows = yield from _read(nearest(matching, piece, kinds, number), piece.order, archive)
+            if matching.by_kind or len(rows) == piece.limit:
+                return rows
     return (yield from _read(gathered(matching, piece), piece.order, archive))
 
 
@@ -128,13 +129,13 @@ def _kinds(matching: Matching, archive: Archive | None) -> Questions[list[Kind]]
     return kinds if len(seen) <= KINDS_SEEN_MAX and len(kinds) <= KINDS_MAX else []
 
 
-def nearest(matching: Matching, piece: Piece, kinds: Sequence[Kind]) -> Select[Any]:
+def nearest(matching: Matching, piece: Piece, kinds: Sequence[Kind], number: int) -> Select[Any]:
     """Return the statement of the numbers of a piece's records, as far as they are among the nearest of these kinds."""
     columns = _all_of(matching, piece, kinds).subquery().c
     merged = select(columns.cost_nanos, columns.seq).order_by(*_order(piece.order, columns.cost_nanos, columns.seq))
     if matching.by_kind:
         return select(merged.limit(piece.limit).offset(piece.offset).subquery().c.seq)
-    near = merged.limit(NEAREST_MAX).subquery()
+    near = merged.limit(number).subquery()
     return (
         select(near.c.seq)
         .select_from(near.join(matching.where, matching.seq == near.c.seq))

@@ -91,7 +91,7 @@ async def test_pages_are_the_whole_in_order(
     if way != "sorted":
         monkeypatch.setattr(ledger_lists, "COUNTED_MAX", 0)
     if way == "merged, then sorted":
-        monkeypatch.setattr(ledger_dearest, "NEAREST_MAX", 10)
+        monkeypatch.setattr(ledger_dearest, "NEAREST", (5, 10))
     if way == "too many kinds":
         monkeypatch.setattr(ledger_dearest, "KINDS_SEEN_MAX", 2)
     for name, said in FILTERS.items():
@@ -140,7 +140,7 @@ async def test_kinds_in_which_nothing_matches_are_not_looked_through(
         while await ledger.fold():
             pass
     monkeypatch.setattr(ledger_lists, "COUNTED_MAX", 0)
-    monkeypatch.setattr(ledger_dearest, "NEAREST_MAX", 10)
+    monkeypatch.setattr(ledger_dearest, "NEAREST", (5, 10))
     monkeypatch.setattr(ledger_dearest, "gathered", None)  # calling it would raise
     page = await ledger.lists.records(RecordFilter(task_types=("chat",)), order=ORDERS["-cost"], limit=3)
 

@@ -257,7 +257,7 @@ async def test_kinds_of_call_are_merged_in_the_order_of_cost(
     planned: Ledger, order: Order, after: Position | None
 ) -> None:
     """Each kind is read from an index in its order, from where the page begins; nothing is sorted."""
-    steps = await plan(planned, nearest(matching(RecordFilter(), few=False), Piece(order, after, 0, 20), KINDS))
+    steps = await plan(planned, nearest(matching(RecordFilter(), few=False), Piece(order, after, 0, 20), KINDS, 500))
     read = [step for step in steps if "usage_records" in step]
 
     assert not [step for step in steps if "TEMP B-TREE" in step]
