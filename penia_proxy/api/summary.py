@@ -52,6 +52,10 @@ class PeriodSummary(Shown):
     ]
     projected_low: Annotated[float | None, Field(description="one window in ten ends below")]
     projected_high: Annotated[float | None, Field(description="one window in ten ends above")]
+    projected_early: Annotated[
+        bool,
+        Field(description="it rests on no day before and on less than an eighth of the window: no alert goes by it"),
+    ]
     exhausted_at: Annotated[
         datetime | None, Field(description="when the limit is then reached; null: not in this window")
     ]
@@ -127,6 +131,7 @@ def element(
         "projected": projection and usd(projection.expected_nanos),
         "projected_low": projection and usd(projection.low_nanos),
         "projected_high": projection and usd(projection.high_nanos),
+        "projected_early": projection is not None and not projection.grounded,
         "exhausted_at": _iso_or_none(None if projection is None else projection.exhausted_at),
         "start_time": iso(window.start),
         "end_time": _iso_or_none(window.end),

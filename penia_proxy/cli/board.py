@@ -172,8 +172,9 @@ class Board:
         window, budget_id = state[period], state["budget_id"]
         budget = self.budgets.get(budget_id)
         projection = self.periods.get((budget_id, period), {})
-        # A projection of a window that is over says nothing of this one.
-        if projection.get("end_time") and projection["end_time"] != window["window_end"]:
+        # A projection of a window that is over says nothing of this one, and one of its first minutes little.
+        is_past = projection.get("end_time") and projection["end_time"] != window["window_end"]
+        if is_past or projection.get("projected_early"):
             projection = {}
         at = projection.get("exhausted_at")
         return Row(

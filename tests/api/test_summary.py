@@ -44,6 +44,7 @@ async def test_a_summary_has_every_figure(api: Api, clock: MovedClock) -> None:
         "projected": 4.0,
         "projected_low": 2.7184,
         "projected_high": 5.2816,
+        "projected_early": False,
         "exhausted_at": None,
         "start_time": "2026-11-23T00:00:00.000000Z",
         "end_time": "2026-11-24T00:00:00.000000Z",
@@ -172,5 +173,19 @@ async def test_what_was_spent_before_a_budget_was_made_is_no_pace_of_its_minutes
 
     assert late["spent"] == early["spent"]
     assert late["projected"] == pytest.approx(early["projected"], rel=0.2)
+    assert not early["projected_early"]
     await api.services.alerts.look_ahead()
     assert (await api.get("/alerts", alert_type="forecast")).body["total"] == 0
+
+
+async def test_a_projection_of_the_first_minutes_says_that_it_is_one(api: Api, clock: MovedClock) -> None:
+    """No day before and less than an eighth of the window: nobody is alerted by it, and nobody is shown it as known."""
+    budget_id = await api.budget(daily_limit=5, weekly_limit=100)
+    clock.move(timedelta(minutes=1))
+    await api.record(cost=0.1)
+
+    (daily, weekly) = (await api.get(f"/budgets/{budget_id}/summary")).body
+    assert (daily["projected_early"], weekly["projected_early"]) == (True, True)
+    clock.move(timedelta(hours=4))
+    (daily, weekly) = (await api.get(f"/budgets/{budget_id}/summary")).body
+    assert (daily["projected_early"], weekly["projected_early"]) == (False, True)

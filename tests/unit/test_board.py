@@ -141,6 +141,8 @@ def test_a_projection_belongs_to_its_window() -> None:
     assert board.rows()[0].projected is None
     board.summarized([{**told, "end_time": "2026-11-24T00:00:00.000000Z"}])
     assert board.rows()[0].projected == 4.0
+    board.summarized([{**told, "projected_early": True}])
+    assert board.rows()[0].projected is None
 
 
 def test_staleness_is_counted_from_when_it_was_live() -> None:

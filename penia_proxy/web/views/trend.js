@@ -65,7 +65,8 @@ async function load(budget, period, signal) {
     sum += cost;
     return { start, end: list[index + 1]?.start ?? found.end_time, cost, count, sum };
   });
-  const { limit, projected, projected_low: low, projected_high: high, start_time: start, end_time: end } = frame;
+  const { limit, projected_low: low, projected_high: high, start_time: start, end_time: end } = frame;
+  const projected = frame.projected_early ? null : frame.projected;
   return { points, start, end, now: found.end_time, limit, projected, low, high };
 }
 

@@ -134,18 +134,28 @@ function ending({ end_time: end }) {
 }
 
 function outlook(
-  { projected, projected_low: low, projected_high: high, exhausted_at: at, has_unpriced_usage: unpriced, limit },
+  {
+    projected,
+    projected_low: low,
+    projected_high: high,
+    projected_early: early,
+    exhausted_at: at,
+    has_unpriced_usage: unpriced,
+    limit,
+  },
   level,
   remaining,
 ) {
   const said = [];
   if (level === "over")
     said.push(h("strong", {}, remaining < 0 ? `Over by ${money(-remaining)}.` : "Nothing is left."));
-  else if (at)
+  else if (at && !early)
     said.push(
       h("strong", { title: whole(at) }, `Reaches the limit ${when(at)}, in ${span(new Date(at) - Date.now())}.`),
     );
-  if (projected !== null && projected !== undefined) {
+  if (early) {
+    said.push("Too early to say where it ends.");
+  } else if (projected !== null && projected !== undefined) {
     said.push(
       h(
         "span",
