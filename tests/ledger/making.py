@@ -81,9 +81,8 @@ def budget(budget_id: str = DEFAULT, **said: Any) -> Budget:
     return budget_of(spec, budget_id=budget_id, created_at=NOON, updated_at=NOON)
 
 
-def aged(path: Path, revision: str) -> None:
-    """Make of a closed ledger what an earlier version would have left."""
-    newer = path.rename(path.with_name("newer.db"))
+def migrate(path: Path, revision: str) -> None:
+    """Make a ledger as an earlier version began it, with nothing in it."""
     scripts = AlembicConfig()
     scripts.set_main_option("script_location", str(Path(ledger_file.__file__).parent / "migrations"))
     engine = create_engine(f"sqlite:///{path}")
@@ -92,6 +91,12 @@ def aged(path: Path, revision: str) -> None:
         command.upgrade(scripts, revision)
         connection.commit()
     engine.dispose()
+
+
+def aged(path: Path, revision: str) -> None:
+    """Make of a closed ledger what an earlier version would have left."""
+    newer = path.rename(path.with_name("newer.db"))
+    migrate(path, revision)
     with closing(sqlite3.connect(path, isolation_level=None)) as old:
         old.execute("ATTACH ? AS newer", (str(newer),))
         tables = "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"

@@ -393,7 +393,9 @@ async def test_a_file_that_is_put_back_is_read(moved: Path) -> None:
         assert ledger.archive_problem is None
 
 
-async def test_a_file_that_goes_and_comes_back_is_noticed(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_goes_and_comes_back_is_noticed(
+    moved: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Health says so, also where nobody asks for the month; and the log says when it is over."""
     monkeypatch.setattr(ledger_module, "LOOK_S", 0.001)
     file = moved.with_name("penia-2025-01.db")
@@ -408,6 +410,7 @@ async def test_a_file_that_goes_and_comes_back_is_noticed(moved: Path, monkeypat
         looking.cancel()
         with suppress(asyncio.CancelledError):
             await looking
+    assert any("no longer so: " in line and "2025-01" in line for line in caplog.messages)
 
 
 @pytest.mark.parametrize(

@@ -7,34 +7,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from sqlalchemy import create_engine
 
-import penia_proxy.ledger.file as ledger_file
 from penia_proxy.config import LedgerConfig
 from penia_proxy.ledger import folding
 from penia_proxy.ledger.ledger import Ledger
 from penia_proxy.ledger.verify import examine
-from tests.ledger.making import NOON, StillClock, budget, record
+from tests.ledger.making import NOON, StillClock, budget, migrate, record
 from tests.ledger.test_summary import SPANS, expected, made
 
-MIGRATIONS = Path(ledger_file.__file__).parent / "migrations"
 KEY = "hour, component, provider, model, task_type"
 ADDED = "budget_sets", "rollups", "folds", "folds_by_name", "folded_until"
 """What sums up, and is made of the rest."""
-
-
-def migrate(path: Path, revision: str) -> None:
-    """Make a ledger as it was, with nothing in it."""
-    scripts = AlembicConfig()
-    scripts.set_main_option("script_location", str(MIGRATIONS))
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.connect() as connection:
-        scripts.attributes["connection"] = connection
-        command.upgrade(scripts, revision)
-        connection.commit()
-    engine.dispose()
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> str:
